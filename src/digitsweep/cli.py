@@ -1,0 +1,194 @@
+"""The command line: parse, call one function, print. Heavy imports stay inside the commands: `--help` is quick."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from functools import update_wrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from digitsweep import __version__
+from digitsweep.errors import DigitsweepError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+AUTO = "auto"
+INTERRUPTED = 130
+"""The exit code of whatever Ctrl-C has ended, as shells have it."""
+
+_T = TypeVar("_T")
+
+
+class Auto(click.ParamType):
+    """A value of another type, or `auto`, which is None: so that `mlflow run` can name every parameter's default."""
+
+    def __init__(self, inner: click.ParamType) -> None:
+        self.inner = inner
+        self.name = f"{inner.name}|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return None if value == AUTO else self.inner.convert(value, param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return f"{self.inner.name.upper().removesuffix(' RANGE')}|auto"
+
+
+class _Group(click.Group):
+    """Turns what a person can mend into one line on standard error and its exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DigitsweepError as error:
+            for line in str(error).splitlines():
+                click.echo(f"digitsweep: {line}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("digitsweep: interrupted", err=True)
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="digitsweep")
+def main() -> None:
+    """How good a dense and a convolutional network can be found on this data and this budget?"""
+    for name, value in (("MLFLOW_DISABLE_TELEMETRY", "true"), ("TF_CPP_MIN_LOG_LEVEL", "3")):
+        os.environ.setdefault(name, value)
+
+
+def _with_options(*decorators: Callable[[Callable[..., _T]], Callable[..., _T]]) -> Callable[..., Any]:
+    def apply(function: Callable[..., _T]) -> Callable[..., _T]:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return update_wrapper(function, function)
+
+    return apply
+
+
+_budget_options = _with_options(
+    click.option(
+        "--trials", type=Auto(click.IntRange(min=0)), default=AUTO, show_default=True, help="Trials for each family."
+    ),
+    click.option(
+        "--seconds",
+        type=Auto(click.FloatRange(min=0, min_open=True)),
+        default=AUTO,
+        show_default=True,
+        help="Training seconds for each family, added up over its trials.",
+    ),
+    click.option(
+        "--workers",
+        type=Auto(click.IntRange(min=1, max=1024)),
+        default=AUTO,
+        show_default=True,
+        help="Processes that train, one thread each; auto: as many as there are cores.",
+    ),
+    click.option(
+        "--data",
+        type=Auto(click.Path(path_type=Path)),
+        default=AUTO,
+        show_default=True,
+        help="A folder with IDX files or an npz file, in place of the experiment's data.",
+    ),
+    click.option(
+        "--seed",
+        type=Auto(click.IntRange(min=0, max=2**31 - 1)),
+        default=AUTO,
+        show_default=True,
+        help="Of the split, the sampler and every trial.",
+    ),
+)
+
+
+@main.command()
+@click.argument("experiment", default="mnist")
+@_budget_options
+def sweep(experiment: str, **options: Any) -> None:
+    """Search both families of an EXPERIMENT (a file, or a name in experiments/) and compare the best of each.
+
+    For every option, auto means: as the experiment file says.
+    """
+    from digitsweep.experiment import find_experiment
+    from digitsweep.progress import make_display
+    from digitsweep.summary import print_summary
+    from digitsweep.sweep import sweep as run_sweep
+
+    console = _console()
+    comparison = run_sweep(find_experiment(experiment), _options(options), make_display(console))
+    print_summary(comparison, console)
+    _print_ui(console)
+    if comparison.state != "COMPLETE":
+        sys.exit(INTERRUPTED)
+
+
+@main.command()
+@click.argument("run", default="last")
+def compare(run: str) -> None:
+    """Print the comparison of a sweep's RUN again: a run id, or `last`."""
+    from digitsweep.comparison import comparison_from
+    from digitsweep.summary import print_summary
+    from digitsweep.tracking import adopt_run, last_sweep, load_comparison
+
+    run_id = last_sweep() if run == "last" else run
+    comparison = comparison_from(load_comparison(run_id))
+    adopt_run({"digitsweep.kind": "comparison", "digitsweep.sweep": run_id})
+    console = _console()
+    print_summary(comparison, console)
+    _print_ui(console)
+
+
+@main.command()
+@click.argument("experiment")
+@_budget_options
+def validate(experiment: str, **options: Any) -> None:
+    """Load an EXPERIMENT, print its space and what a sweep of it would cost; train nothing."""
+    from digitsweep.experiment import find_experiment, load_experiment
+    from digitsweep.summary import print_plan
+
+    chosen = _options(options)
+    print_plan(chosen.applied(load_experiment(find_experiment(experiment))), chosen.workers, _console())
+
+
+@main.group(invoke_without_command=True)
+@click.pass_context
+def data(ctx: click.Context) -> None:
+    """Say where MNIST is looked for, and which of its files are in the cache."""
+    if ctx.invoked_subcommand is None:
+        from digitsweep.data.sources import whereabouts
+
+        for line in whereabouts():
+            click.echo(line)
+
+
+@data.command()
+def fetch() -> None:
+    """Download MNIST's files into the cache, where they are missing."""
+    from digitsweep.data import mnist
+
+    click.echo(f"MNIST is in {mnist.fetch()}")
+
+
+def _options(values: dict[str, Any]) -> Any:
+    from digitsweep.options import Options, cores
+
+    return Options(**{**values, "workers": values["workers"] or cores()})
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    # Elsewhere than on a terminal a line has no natural end: a log should not be cut at 80 columns.
+    return Console() if sys.stdout.isatty() else Console(width=150)
+
+
+def _print_ui(console: Console) -> None:
+    from digitsweep.tracking import shown_uri
+
+    uri = shown_uri()
+    how = f"open {uri}" if uri.startswith("http") else f"mlflow ui --backend-store-uri '{uri}'"
+    console.print(f"Look at every trial in MLflow: {how}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,5 @@
+"""Images and labels: where they come from, how they are read, checked and split. Only numpy here."""
+
+from digitsweep.data.splits import Dataset, SealedSplit, Split, TrainingData, make_dataset
+
+__all__ = ["Dataset", "SealedSplit", "Split", "TrainingData", "make_dataset"]

@@ -1,0 +1,328 @@
+"""An experiment: one YAML file, one question, as a checked, frozen value.
+
+    experiment = load_experiment(Path("experiments/mnist.yaml"))
+
+Everything that is wrong in the file is reported at load, one line each, with the line and the path of the key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from digitsweep.errors import InputError
+from digitsweep.params import FAMILIES, Params, parse_params
+from digitsweep.space import Space, parse_space, readable
+
+FOLDER = Path("experiments")
+"""Where a bare name (`mnist`) is looked for."""
+
+MOST_BYTES = 1_000_000
+MOST_NODES = 10_000
+MOST_DEPTH = 20
+
+_Path = tuple[str, ...]
+
+
+class _Part(BaseModel):
+    """Abstract: a part of an experiment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSpec(_Part):
+    """Which images."""
+
+    source: Annotated[str, Field(min_length=1)]
+    """`mnist`, `digits`, or a folder or npz file; a relative path starts at the experiment file's folder."""
+    validation: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0.0, lt=1.0)]
+    """Images set apart from the training images to select by: how many, or which share."""
+    fallback: str | None = None
+    """The experiment file to run instead where the data cannot be had."""
+
+
+class Budget(_Part):
+    """What each family gets; never more for one than for the other. Baselines come on top."""
+
+    trials: Annotated[int, Field(ge=0, le=1_000_000)]
+    """0 trains the baselines only."""
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    seconds: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+    """Training seconds, added up over a family's trials, whatever the number of workers."""
+
+
+class Objective(_Part):
+    """What is selected by: the metric's value after a trial's last epoch."""
+
+    metric: Literal["val_accuracy", "val_loss"] = "val_accuracy"
+    direction: Literal["maximize", "minimize"] = "maximize"
+
+    @model_validator(mode="after")
+    def _check(self) -> Objective:
+        better = "maximize" if self.metric == "val_accuracy" else "minimize"
+        if self.direction != better:
+            raise ValueError(f"`direction` of {self.metric} is {better}, but is {self.direction}")
+        return self
+
+
+class SamplerSpec(_Part):
+    """How Optuna draws configurations."""
+
+    type: Literal["tpe", "random"] = "tpe"
+    startup_trials: Annotated[int, Field(ge=1)] = 8
+    """Of tpe: as many are drawn at random first."""
+
+
+class PrunerSpec(_Part):
+    """When a trial that is behind the others is stopped."""
+
+    type: Literal["successive_halving", "median", "hyperband", "none"] = "successive_halving"
+    min_epochs: Annotated[int, Field(ge=1)] = 1
+    """No trial is stopped before."""
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    """Of successive_halving and hyperband: one in so many goes on at each rung."""
+    startup_trials: Annotated[int, Field(ge=1)] = 4
+    """Of median: trials that must be complete before one is stopped."""
+
+
+class Baseline(_Part):
+    """A published configuration: trained first, whole, and shown beside the best that is found."""
+
+    params: Any
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    """Its own number of epochs, where that is not the budget's."""
+    published_accuracy: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    note: str = ""
+    """Where the figure is from, and what was chosen where the source does not say."""
+
+    def typed(self) -> Params:
+        assert not isinstance(self.params, Mapping), "load_experiment puts checked hyperparameters here"
+        params: Params = self.params
+        return params
+
+
+class Family(BaseModel):
+    """What is searched in one family."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    space: Space
+    baselines: dict[str, Baseline] = {}
+
+
+class Experiment(_Part):
+    """One question, and all that is needed to answer it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=60)]
+    question: Annotated[str, Field(min_length=1)]
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    data: DataSpec
+    budget: Budget
+    objective: Objective = Objective()
+    sampler: SamplerSpec = SamplerSpec()
+    pruner: PrunerSpec = PrunerSpec()
+    families: Annotated[dict[Literal["ann", "cnn"], Family], Field(min_length=1)]
+    register_models: bool = True
+    """Whether the best model of each family becomes a version in the model registry."""
+    path: Annotated[Path | None, Field(exclude=True)] = None
+    """The file that this was read from."""
+    text: Annotated[str, Field(exclude=True, repr=False)] = ""
+    """The file's text."""
+
+    def digest(self) -> str:
+        """A short sha256 of all that decides what a sweep does; comments and the order of keys do not change it."""
+        values = self.model_dump(mode="json", exclude={"families", "path", "text", "question"})
+        values["families"] = {
+            name: {
+                "searched": {key: each.model_dump(mode="json") for key, each in family.space.searched.items()},
+                "fixed": dict(family.space.fixed),
+                "baselines": {
+                    key: [each.typed().flat(), each.epochs or self.budget.epochs]
+                    for key, each in family.baselines.items()
+                },
+            }
+            for name, family in self.families.items()
+        }
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+    def changed(
+        self, *, trials: int | None = None, seconds: float | None = None, seed: int | None = None
+    ) -> Experiment:
+        """The same experiment with another budget or seed, where one is given."""
+        if trials:
+            for family, each in self.families.items():
+                if not each.space.searched and not each.space.fixed:
+                    raise InputError(
+                        f"--trials must be 0 for {self.path}, but is {trials}: families.{family} has baselines only"
+                    )
+        budget = self.budget.model_copy(
+            update={k: v for k, v in (("trials", trials), ("seconds", seconds)) if v is not None}
+        )
+        return self.model_copy(update={"budget": budget, "seed": self.seed if seed is None else seed})
+
+    def beside(self, path: str, key: str) -> Path:
+        """A path that the file names, from the file's own folder; it may not leave that folder unless absolute."""
+        folder = (self.path.parent if self.path else Path()).resolve()
+        found = (folder / path).resolve()
+        if not Path(path).is_absolute() and not found.is_relative_to(folder):
+            raise InputError(
+                f"{self.path}: {key}: a relative path must stay in {folder}, but is {path}; write it absolute"
+            )
+        return found
+
+
+def find_experiment(name: str) -> Path:
+    """The file of a path or of a bare name (`mnist` is experiments/mnist.yaml).
+
+    Raises InputError that lists the experiments there are."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise InputError(f"{name}: an experiment is a YAML file, but this is a folder; name a file in it")
+    named = FOLDER / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
+    if path.name == name and named.is_file():
+        return named
+    known = ", ".join(sorted(each.stem for each in FOLDER.glob("*.yaml")))
+    there = f"there are {known} in {FOLDER}/" if known else f"there are none in {FOLDER.resolve()}"
+    raise InputError(f"{name}: no such experiment file; {there}")
+
+
+def load_experiment(path: Path) -> Experiment:
+    """Reads and checks an experiment file.
+
+    Raises InputError with a line for each thing that is wrong, `file:line: key: rule, but values`."""
+    raw, text, lines = _read_yaml(path)
+    problems: list[tuple[_Path, str]] = []
+    families: dict[str, Any] = {}
+    raw_families = raw.get("families")
+    if isinstance(raw_families, Mapping):
+        budget = raw.get("budget")
+        searched = not isinstance(budget, Mapping) or budget.get("trials") != 0
+        for name, family in raw_families.items():
+            families[name] = _parse_family(str(name), family, searched, problems)
+        raw = {**raw, "families": {key: each for key, each in families.items() if each is not None}}
+    for given in ("path", "text"):
+        if given in raw:
+            problems.append(((given,), "is not known here"))
+    try:
+        experiment = Experiment.model_validate({**raw, "path": path, "text": text})
+    except ValidationError as error:
+        problems += [
+            (found_path, message) for found_path, message in readable(error) if found_path[:1] != ("families",) or
+            not isinstance(raw_families, Mapping) or not raw_families
+        ]  # fmt: skip
+    if problems:
+        raise InputError("\n".join(_line(path, lines, where, message) for where, message in dict.fromkeys(problems)))
+    experiment.beside(experiment.data.fallback or "", "data.fallback")
+    return experiment
+
+
+def _parse_family(name: str, raw: Any, searched: bool, problems: list[tuple[_Path, str]]) -> Family | None:
+    """A family, or None with what is wrong in it added to `problems`."""
+    here: _Path = ("families", name)
+    before = len(problems)
+    if name not in FAMILIES:
+        problems.append((here, f"a family is {' or '.join(FAMILIES)}, but this is {name}"))
+    elif not isinstance(raw, Mapping):
+        problems.append((here, "must be a mapping with `space`, and `baselines` where there are some"))
+    else:
+        problems += [((*here, str(key)), "is not known here") for key in raw if key not in ("space", "baselines")]
+        raw_space, raw_baselines = raw.get("space"), raw.get("baselines") or {}
+        if raw_space is None and not searched:
+            space, wrong = Space(name, {}, {}), []
+        elif isinstance(raw_space, Mapping):
+            space, wrong = parse_space(name, raw_space)
+        else:
+            problems.append(((*here, "space"), "must be given: a mapping of hyperparameters"))
+            return None
+        problems += [((*here, "space", *where), message) for where, message in wrong]
+        if not isinstance(raw_baselines, Mapping):
+            problems.append(((*here, "baselines"), "must be a mapping of names to configurations"))
+            return None
+        baselines = {
+            str(key): _parse_baseline(name, each, (*here, "baselines", str(key)), problems)
+            for key, each in raw_baselines.items()
+        }
+        if len(problems) == before:
+            return Family(space=space, baselines={key: each for key, each in baselines.items() if each})
+    return None
+
+
+def _parse_baseline(family: str, raw: Any, here: _Path, problems: list[tuple[_Path, str]]) -> Baseline | None:
+    if not isinstance(raw, Mapping) or not isinstance(raw.get("params"), Mapping):
+        problems.append((here, "must be a mapping with `params`, the hyperparameters"))
+        return None
+    try:
+        params = parse_params(family, raw["params"])
+    except ValidationError as error:
+        problems += [((*here, "params", *where), message) for where, message in readable(error)]
+        return None
+    try:
+        return Baseline.model_validate({**raw, "params": params})
+    except ValidationError as error:
+        problems += [((*here, *where), message) for where, message in readable(error)]
+        return None
+
+
+def _line(path: Path, lines: Mapping[_Path, int], where: _Path, message: str) -> str:
+    known = where
+    while known and known not in lines:
+        known = known[:-1]
+    at = f"{path}:{lines[known]}" if known in lines else f"{path}"
+    return f"{at}: {'.'.join(where)}: {message}" if where else f"{at}: {message}"
+
+
+def _read_yaml(path: Path) -> tuple[dict[str, Any], str, dict[_Path, int]]:
+    """A file's mapping, its text, and the line of every key (from 1)."""
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise InputError(f"{path}: an experiment file has at most {MOST_BYTES:,} bytes; this one has more")
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: an experiment file is UTF-8 text, but this is not") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    lines: dict[_Path, int] = {}
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        _walk(path, node, (), lines, [0])
+        raw = loader.construct_document(node) if node is not None else None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        at = f"{path}:{mark.line + 1}" if mark else f"{path}"
+        raise InputError(f"{at}: not valid YAML: {error.problem or error.context}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(raw, dict):
+        raise InputError(f"{path}: an experiment is a mapping that begins with `name:`, but this file has none")
+    return {str(key): value for key, value in raw.items()}, text, lines
+
+
+def _walk(path: Path, node: Any, where: _Path, lines: dict[_Path, int], seen: list[int]) -> None:
+    """Notes every key's line; refuses a key given twice, and a file that unfolds to more than a person would write."""
+    seen[0] += 1
+    if seen[0] > MOST_NODES or len(where) > MOST_DEPTH:
+        raise InputError(f"{path}: an experiment has at most {MOST_NODES:,} values, {MOST_DEPTH} deep; this has more")
+    if isinstance(node, yaml.MappingNode):
+        here: set[str] = set()
+        for key, value in node.value:
+            name = str(key.value)
+            if name in here and name != "<<":
+                raise InputError(f"{path}:{key.start_mark.line + 1}: {'.'.join((*where, name))}: is given twice")
+            here.add(name)
+            lines[(*where, name)] = key.start_mark.line + 1
+            _walk(path, value, (*where, name), lines, seen)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            lines[(*where, str(index))] = value.start_mark.line + 1
+            _walk(path, value, (*where, str(index)), lines, seen)

@@ -1,0 +1,198 @@
+"""Hyperparameters of one configuration: what a network is and how it is trained, as checked, frozen values.
+
+Every field is named as it is in YAML, in Optuna and in MLflow. A parameter that belongs to a layer (or block) holds one
+value for each of them; in YAML a single value stands for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Activation = Literal["relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid"]
+Normalization = Literal["none", "batch", "layer"]
+Pooling = Literal["max", "average", "stride"]
+Width = Annotated[int, Field(ge=1, le=65536)]
+Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+Scalar = int | float | str
+
+MOST_LAYERS = 64
+
+
+class _Params(BaseModel):
+    """Abstract: the training hyperparameters that both families share. Defaults are those of Keras."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    family: ClassVar[str]
+    layer_count: ClassVar[str]
+    """The field that says how many layers (or blocks) there are."""
+    layered: ClassVar[Mapping[str, Any]]
+    """The fields that hold one value for each layer, with their defaults (None: there is none)."""
+    conditional: ClassVar[Mapping[str, tuple[str, frozenset[Any]]]] = {
+        "momentum": ("optimizer", frozenset({"sgd"})),
+        "weight_decay": ("optimizer", frozenset({"sgd", "adamw"})),
+        "warmup": ("schedule", frozenset({"one_cycle"})),
+    }
+    """Field: (the field that decides, the values of it with which this field has a meaning)."""
+
+    optimizer: Literal["sgd", "adam", "adamw"] = "adam"
+    learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] = 0.001
+    momentum: Rate = 0.9
+    """Of sgd (0 is plain gradient descent)."""
+    weight_decay: Rate = 0.0
+    """Decoupled (Loshchilov and Hutter 2019), on kernels only; of sgd and adamw."""
+    schedule: Literal["constant", "step", "exponential", "cosine", "one_cycle", "plateau"] = "constant"
+    warmup: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
+    """Of one_cycle: the share of all steps in which the rate rises."""
+    label_smoothing: Rate = 0.0
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 32
+    augmentation: Literal["none", "shift", "affine"] = "none"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_value_stands_for_all_layers(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        spread = dict(values)
+        for name, value in values.items():
+            if isinstance(value, bool):
+                raise ValueError(f"`{name}` takes no true or false, but has {str(value).lower()}")
+        count = values.get(cls.layer_count)
+        if isinstance(count, int) and 0 <= count <= MOST_LAYERS:
+            for name, default in cls.layered.items():
+                value = spread.get(name, default)
+                if isinstance(value, str | int | float):
+                    spread[name] = (value,) * count
+                elif value is None and count == 0:
+                    spread[name] = ()
+        return spread
+
+    @model_validator(mode="after")
+    def _one_value_for_each_layer(self) -> _Params:
+        count = getattr(self, self.layer_count)
+        for name in sorted(self.layered):
+            given = len(getattr(self, name))
+            if given != count:
+                raise ValueError(
+                    f"`{name}` takes one value for all layers or one for each, but {self.layer_count}={count} "
+                    f"and {name} has {given}"
+                )
+        return self
+
+    @classmethod
+    def applies(cls, name: str, values: Mapping[str, Any]) -> bool:
+        """Whether the field has a meaning beside `values`: `momentum` has none with adam."""
+        if name not in cls.conditional:
+            return True
+        decider, meaningful = cls.conditional[name]
+        return values.get(decider, cls.model_fields[decider].default) in meaningful
+
+    def flat(self) -> dict[str, Scalar]:
+        """Every hyperparameter that has a meaning, one scalar a key: `units_1`, `units_2`, ... for layered ones."""
+        values = self.model_dump()
+        flat: dict[str, Scalar] = {}
+        for name, value in values.items():
+            if name in self.layered:
+                flat |= {f"{name}_{layer}": each for layer, each in enumerate(value, start=1)}
+            elif self.applies(name, values):
+                flat[name] = value
+        return flat
+
+    def key(self) -> tuple[tuple[str, Scalar], ...]:
+        """Equal for two configurations that train the same network the same way."""
+        return tuple(sorted(self.flat().items()))
+
+
+class AnnParams(_Params):
+    """A dense network: the flattened image, any number of hidden layers, a softmax."""
+
+    family: ClassVar[str] = "ann"
+    layer_count: ClassVar[str] = "hidden_layers"
+    layered: ClassVar[Mapping[str, Any]] = {"units": None, "activation": "relu", "normalization": "none", "dropout": 0.0}
+
+    hidden_layers: Annotated[int, Field(ge=0, le=MOST_LAYERS)]
+    units: tuple[Width, ...]
+    activation: tuple[Activation, ...]
+    normalization: tuple[Normalization, ...]
+    dropout: tuple[Rate, ...]
+
+    def smallest_image(self) -> int:
+        """The least side of an image, in pixels, that the network can take."""
+        return 1
+
+    def describe(self) -> str:
+        """The network in a few characters: `dense 512-256`."""
+        return "dense " + "-".join(map(str, self.units)) if self.units else "softmax"
+
+
+class CnnParams(_Params):
+    """A convolutional network: one to three blocks, each of one or two convolutions and a pooling, then a dense head."""
+
+    family: ClassVar[str] = "cnn"
+    layer_count: ClassVar[str] = "blocks"
+    layered: ClassVar[Mapping[str, Any]] = {
+        "filters": None,
+        "kernel_size": 3,
+        "convolutions": 1,
+        "pooling": "max",
+        "normalization": "none",
+        "dropout": 0.0,
+    }
+    conditional: ClassVar[Mapping[str, tuple[str, frozenset[Any]]]] = {
+        **_Params.conditional,
+        "dense_dropout": ("dense_units", frozenset(range(1, 65537))),
+    }
+
+    blocks: Annotated[int, Field(ge=1, le=3)]
+    convolutions: tuple[Annotated[int, Field(ge=1, le=2)], ...]
+    filters: tuple[Width, ...]
+    kernel_size: tuple[Annotated[int, Field(ge=1, le=11)], ...]
+    pooling: tuple[Pooling, ...]
+    """2x2 maximum or average, or a stride of 2 in the block's last convolution."""
+    normalization: tuple[Normalization, ...]
+    dropout: tuple[Rate, ...]
+    """After each block's pooling."""
+    padding: Literal["valid", "same"] = "valid"
+    activation: Activation = "relu"
+    dense_units: Annotated[int, Field(ge=0, le=65536)] = 0
+    """Of the dense layer between the last block and the softmax; 0 is none."""
+    dense_dropout: Rate = 0.0
+    """After the dense layer."""
+
+    def smallest_image(self) -> int:
+        """The least side of an image, in pixels, that the network can take: with valid padding a map shrinks."""
+        if self.padding == "same":
+            return 1
+        side = 1
+        for convolutions, kernel, pooling in zip(
+            reversed(self.convolutions), reversed(self.kernel_size), reversed(self.pooling), strict=True
+        ):
+            side = (side - 1) * 2 + kernel if pooling == "stride" else side * 2 + kernel - 1
+            side += (convolutions - 1) * (kernel - 1)
+        return side
+
+    def describe(self) -> str:
+        """The network in a few characters: `conv 32-64x2 k3, dense 100`."""
+        blocks = "-".join(
+            f"{filters}x{convolutions}" if convolutions > 1 else f"{filters}"
+            for filters, convolutions in zip(self.filters, self.convolutions, strict=True)
+        )
+        kernels = sorted(set(self.kernel_size))
+        text = f"conv {blocks} k{'/'.join(map(str, kernels))}"
+        return f"{text}, dense {self.dense_units}" if self.dense_units else text
+
+
+Params = AnnParams | CnnParams
+
+FAMILIES: dict[str, type[AnnParams] | type[CnnParams]] = {"ann": AnnParams, "cnn": CnnParams}
+
+
+def parse_params(family: str, values: Mapping[str, Any]) -> Params:
+    """Checked hyperparameters of a family, from their names and values (layered ones as one value or a list).
+
+    Raises `pydantic.ValidationError`; `experiment` turns that into lines for a person."""
+    return FAMILIES[family].model_validate(dict(values))

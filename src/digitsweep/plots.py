@@ -1,0 +1,127 @@
+"""Values -> matplotlib figures. No pyplot, no files, no state; each function draws numbers it is given."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
+
+from digitsweep.results import EpochMetrics
+
+COLORS = {"ann": "#3b6fb6", "cnn": "#d1603d"}
+TRAIN, VALIDATION = "#8a8f98", "#3b6fb6"
+DPI = 100
+
+
+def learning_curves(epochs: Sequence[EpochMetrics], title: str) -> Figure:
+    """Loss and accuracy by epoch, of training and of validation."""
+    figure = Figure(figsize=(8.0, 3.4), layout="constrained")
+    loss, accuracy = figure.subplots(1, 2)
+    steps = [each.epoch for each in epochs]
+    marker = "o" if len(steps) < 40 else ""
+    for axes, name, unit in ((loss, "loss", "cross-entropy"), (accuracy, "accuracy", "")):
+        for split, color in (("train", TRAIN), ("val", VALIDATION)):
+            label = "training" if split == "train" else "validation"
+            values = [getattr(each, f"{split}_{name}") for each in epochs]
+            axes.plot(steps, values, marker=marker, markersize=3.5, color=color, label=label)
+        axes.set_title(name.capitalize() + (f" ({unit})" if unit else ""), fontsize=10)
+        _by_epoch(axes)
+    if steps:
+        if max(max(each.train_loss, each.val_loss) for each in epochs) > 0:
+            loss.set_yscale("log")
+        accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
+        accuracy.legend(fontsize=9, frameon=False, loc="lower right")
+    else:
+        loss.text(0.5, 0.5, "no epoch was finished", ha="center", va="center", transform=loss.transAxes)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def confusion_matrix(matrix: NDArray[np.int64], title: str) -> Figure:
+    """Counts of true (rows) against predicted labels (columns); shades show each row's errors, not its hits."""
+    figure = Figure(figsize=(5.4, 5.0), layout="constrained")
+    _draw_confusion(figure.subplots(), matrix)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def confusion_matrices(matrices: Mapping[str, NDArray[np.int64]], title: str) -> Figure:
+    """The matrices of several models side by side."""
+    figure = Figure(figsize=(5.2 * len(matrices), 5.0), layout="constrained")
+    for axes, (name, matrix) in zip(np.atleast_1d(figure.subplots(1, len(matrices))), matrices.items(), strict=True):
+        _draw_confusion(axes, matrix)
+        axes.set_title(name, fontsize=10)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def training_curves(curves: Mapping[str, Sequence[EpochMetrics]], title: str) -> Figure:
+    """Validation error by epoch of several trials, on a logarithmic scale; names that begin with a family get its colour."""
+    figure = Figure(figsize=(8.0, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for name, epochs in curves.items():
+        family, best = name[:3], "best" in name
+        axes.plot(
+            [each.epoch for each in epochs],
+            [max(1.0 - each.val_accuracy, 1e-5) for each in epochs],
+            color=COLORS.get(family),
+            linewidth=2.4 if best else 1.0,
+            alpha=1.0 if best else 0.55,
+            linestyle="-" if best else _DASHES[len(axes.lines) % len(_DASHES)],
+            label=name,
+        )
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.yaxis.set_minor_formatter(PercentFormatter(1.0))
+    axes.tick_params(axis="y", which="minor", labelsize=7)
+    axes.set_ylabel("validation error")
+    _by_epoch(axes)
+    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file's bytes."""
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()
+
+
+_DASHES = ("--", ":", "-.", (0, (5, 1)), (0, (1, 1)))
+
+
+def _by_epoch(axes: Axes) -> None:
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    axes.grid(True, alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_confusion(axes: Axes, matrix: NDArray[np.int64]) -> None:
+    errors = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    np.fill_diagonal(errors, 0.0)
+    top = max(float(errors.max()), 1e-9)
+    axes.imshow(errors, cmap="Oranges", vmin=0.0, vmax=top)
+    classes = len(matrix)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    if classes > 20:
+        return
+    axes.set_xticks(range(classes))
+    axes.set_yticks(range(classes))
+    size = 8 if classes <= 10 else 5
+    for row, column in np.ndindex(matrix.shape):
+        count = int(matrix[row, column])
+        if row == column:
+            axes.text(column, row, str(count), ha="center", va="center", fontsize=size, fontweight="bold")
+        elif count:
+            shade = "white" if errors[row, column] > 0.65 * top else "black"
+            axes.text(column, row, str(count), ha="center", va="center", fontsize=size, color=shade)

@@ -1,0 +1,106 @@
+"""The model registry: a trained network becomes a version that anybody can load, with where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+from mlflow.types import Schema, TensorSpec
+from numpy.typing import NDArray
+
+from digitsweep.errors import DigitsweepError
+from digitsweep.params import Params
+
+if TYPE_CHECKING:
+    import keras
+
+CHALLENGER = "challenger"
+REQUIREMENTS = ("tensorflow", "keras", "numpy")
+"""What a registered model needs to be loaded, pinned to what it was made with."""
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version in the registry."""
+
+    name: str
+    version: str
+
+    @property
+    def uri(self) -> str:
+        return f"models:/{self.name}/{self.version}"
+
+
+def register(
+    name: str,
+    params: Params,
+    weights: Sequence[NDArray[Any]],
+    *,
+    side: int,
+    classes: int,
+    run_id: str,
+    tags: Mapping[str, str],
+    description: str,
+) -> Registered:
+    """Packages a trained network, registers it as a new version of `name` and gives that the alias challenger.
+
+    The network is rebuilt in float32 from stock layers with no optimizer inside; nothing in it is pickled."""
+    import mlflow.keras
+
+    from digitsweep.training import trained_model
+
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, side, side, 1), "image")]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, classes))]),
+    )
+    client = MlflowClient()
+    try:
+        logged = Model.log(
+            artifact_path=None,
+            name=name,
+            flavor=mlflow.keras,
+            model=trained_model(params, side, classes, weights),
+            run_id=run_id,
+            signature=signature,
+            pip_requirements=[f"{each}=={version(each)}" for each in REQUIREMENTS],
+            tags=dict(tags),
+        )
+        try:
+            client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+                raise
+        created = client.create_model_version(
+            name,
+            logged.model_uri,
+            run_id=run_id,
+            tags=dict(tags),
+            description=description,
+            model_id=logged.model_id,
+        )
+        client.set_registered_model_alias(name, CHALLENGER, created.version)
+    except MlflowException as error:
+        raise DigitsweepError(f"{name} could not be registered: {str(error).splitlines()[0]}") from error
+    return Registered(name, str(created.version))
+
+
+def describe_version(registered: Registered, tags: Mapping[str, str], description: str) -> None:
+    """Adds to a version what was learned about it after it was registered."""
+    client = MlflowClient()
+    for key, value in tags.items():
+        client.set_model_version_tag(registered.name, registered.version, key, value)
+    client.update_model_version(registered.name, registered.version, description)
+
+
+def load(uri: str) -> keras.Model:
+    """A registered network, as whoever uses it gets it."""
+    import mlflow.keras
+
+    return mlflow.keras.load_model(uri)

@@ -1,0 +1,99 @@
+"""What a sweep is made of, as frozen values: a trial, what its worker reports, and how it ended."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from digitsweep.params import Params
+
+
+class TrialState(enum.StrEnum):
+    """How a trial ended, in Optuna's words."""
+
+    COMPLETE = "COMPLETE"
+    PRUNED = "PRUNED"
+    FAIL = "FAIL"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One configuration to be trained once."""
+
+    number: int
+    """Counts from 0 within its family."""
+    params: Params
+    seed: int
+    epochs: int
+    baseline: str | None = None
+    """The name of the published configuration that this is, if it is one."""
+
+    @property
+    def family(self) -> str:
+        return self.params.family
+
+    @property
+    def name(self) -> str:
+        """Unique in a sweep: `cnn-007`, or `ann-000 softmax` for a baseline."""
+        name = f"{self.family}-{self.number:03d}"
+        return f"{name} {self.baseline}" if self.baseline else name
+
+
+@dataclass(frozen=True)
+class EpochMetrics:
+    """What one epoch gave. The training figures are means over the epoch's steps, dropout and augmentation on."""
+
+    epoch: int
+    """From 1."""
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    learning_rate: float
+    """At the epoch's last step."""
+    epoch_seconds: float
+    """Training and evaluation together."""
+
+    def metrics(self) -> dict[str, float]:
+        """All figures by name, the epoch itself apart."""
+        values = dataclasses.asdict(self)
+        del values["epoch"]
+        return values
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """All that a worker knows when a trial has ended."""
+
+    state: TrialState
+    epochs: tuple[EpochMetrics, ...] = ()
+    predictions: NDArray[np.uint8] | None = None
+    """Predicted labels of the validation images, shape (n,), after the last epoch; None if a worker died."""
+    weights: tuple[NDArray[np.float32], ...] | None = None
+    """The learned numbers in Keras' order; of a COMPLETE trial only."""
+    weight_count: int = 0
+    train_seconds: float = 0.0
+    precision: str = ""
+    """What the layers computed in: float32 or mixed_bfloat16."""
+    reason: str = ""
+    """Why a trial that is not COMPLETE ended."""
+
+    def last(self, metric: str) -> float:
+        """The metric's value after the last epoch.
+
+        Raises LookupError where no epoch was finished."""
+        if not self.epochs:
+            raise LookupError(f"no epoch was finished, so there is no {metric}")
+        return float(getattr(self.epochs[-1], metric))
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A trial and how it ended."""
+
+    trial: Trial
+    result: TrialResult

@@ -1,0 +1,107 @@
+"""A comparison on a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from digitsweep.comparison import Comparison, Entry, Share
+from digitsweep.experiment import Experiment
+
+
+def print_summary(comparison: Comparison, console: Console) -> None:
+    """The best of each family beside the baselines, and how their errors overlap."""
+    data = comparison.data
+    table = Table(
+        title=f"{comparison.experiment} on {data['name']}: {escape(comparison.question)}",
+        title_justify="left",
+        title_style="bold",
+        pad_edge=False,
+    )
+    table.add_column("", no_wrap=True)
+    table.add_column("network")
+    for name in ("validation", "test", "95 % interval", "published", "weights", "train s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for each in comparison.entries:
+        bold = "bold" if each.role == "best" else ""
+        table.add_row(*_cells(each), style=bold)
+    console.print(table)
+    for line in sentences(comparison):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_plan(experiment: Experiment, workers: int, console: Console) -> None:
+    """An experiment's space and what a sweep of it would cost at most."""
+    budget = experiment.budget
+    console.print(f"{experiment.name}: {experiment.question}", markup=False, highlight=False)
+    for family, each in experiment.families.items():
+        if each.space.searched or each.space.fixed:
+            table = Table(title=f"{family}: space", title_justify="left", title_style="bold", pad_edge=False)
+            table.add_column("hyperparameter")
+            table.add_column("searched" if each.space.searched else "fixed")
+            for name, what in each.space.describe():
+                table.add_row(name, escape(what))
+            console.print(table)
+        for name, baseline in each.baselines.items():
+            epochs = baseline.epochs or budget.epochs
+            text = f"{family} baseline {name}: {baseline.typed().describe()}, {epochs} epochs"
+            console.print(text, markup=False, highlight=False)
+    families = len(experiment.families)
+    epochs = families * budget.trials * budget.epochs
+    console.print(
+        f"At most {families * budget.trials} trials and {epochs:,} epochs, {budget.seconds:g} training seconds for each "
+        f"family: with {workers} worker{'s' if workers != 1 else ''} about "
+        f"{families * budget.seconds / workers / 60:.1f} min at most, the baselines on top.",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def sentences(comparison: Comparison) -> list[str]:
+    """What stands below the table."""
+    lines = []
+    images = comparison.data["images"]
+    lines.append(
+        f"Chosen on {images['validation']:,} validation images; the {images['test']:,} test images were opened once, "
+        "after the choice."
+    )
+    if differing := comparison.disagreement:
+        lines.append(
+            f"Of the {differing.ann_wrong} test images that the ANN gets wrong, the CNN gets "
+            f"{differing.cnn_right_of_ann_wrong} right; of the {differing.cnn_wrong} that the CNN gets wrong, "
+            f"the ANN gets {differing.ann_right_of_cnn_wrong} right; {differing.both_wrong} both get wrong."
+        )
+    for family, each in comparison.spent.items():
+        states = ", ".join(f"{count} {state.lower()}" for state, count in sorted(each.trials.items())) or "none"
+        lines.append(
+            f"{family.upper()}: trials {states}, {each.seconds:.0f} training seconds of the "
+            f"{comparison.budget['seconds']:g} allowed; {each.baselines} baselines, {each.baseline_seconds:.0f} s."
+        )
+    lines += [f"Registered {each.model}, alias challenger." for each in comparison.best() if each.model]
+    lines += list(comparison.warnings)
+    if comparison.state != "COMPLETE":
+        lines.append("The sweep was interrupted: this compares what was finished by then.")
+    return lines
+
+
+def _cells(entry: Entry) -> list[str]:
+    name = f"best {entry.family.upper()}" if entry.role == "best" else entry.trial.partition(" ")[2]
+    test = _percent(entry.test) if entry.test else ""
+    interval = "{:.2%} to {:.2%}".format(*entry.test.interval) if entry.test else ""
+    published = f"{entry.published_accuracy:.1%}" if entry.published_accuracy else ""
+    return [
+        name,
+        escape(entry.network),
+        _percent(entry.validation),
+        test,
+        interval,
+        published,
+        f"{entry.weights:,}",
+        f"{entry.train_seconds:.1f}",
+    ]
+
+
+def _percent(share: Share) -> str:
+    return f"{share.accuracy:.2%}"

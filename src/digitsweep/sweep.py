@@ -1,0 +1,236 @@
+"""READ FIRST: the coordinator. The whole program in one read.
+
+    data -> workers -> [a free worker gets the next trial; each event goes to its study, to MLflow and to the display]
+         -> the winners are registered -> the test set is opened -> comparison
+
+The coordinator is the only process that talks to Optuna and MLflow; it imports TensorFlow only once the search is over.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from digitsweep.comparison import Comparison
+from digitsweep.data import Dataset
+from digitsweep.data.sources import load_dataset
+from digitsweep.errors import DataUnavailableError, DigitsweepError, InputError
+from digitsweep.experiment import Experiment, load_experiment
+from digitsweep.options import Options
+from digitsweep.progress import Display
+from digitsweep.provenance import Commit, current_commit
+from digitsweep.results import Trial, TrialResult, TrialState
+from digitsweep.study import INTERRUPTED, Study
+from digitsweep.tracking import MlflowTracker, Tracker
+from digitsweep.workers import EpochEnded, Event, TrialEnded, Workers
+from digitsweep.workers.local import LocalWorkers
+
+POLL_SECONDS = 0.5
+"""The longest that a signal waits to be seen."""
+STOP_SECONDS = 20.0
+"""What running trials get to stop by themselves when the sweep is interrupted."""
+STOPPING = "Stopping: the running trials end, what is finished is compared. Ctrl-C again ends at once."
+
+
+@dataclass
+class Interruption:
+    """Whether somebody asked the sweep to stop (Ctrl-C, SIGTERM). A second Ctrl-C ends it at once."""
+
+    asked: bool = False
+    signals: list[int] = field(default_factory=list)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        before = {each: signal.signal(each, self._hear) for each in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        # `mlflow run` sends SIGTERM after a Ctrl-C of the terminal: that is the same wish, not a second one.
+        if number == signal.SIGINT and number in self.signals:
+            raise KeyboardInterrupt
+        self.signals.append(number)
+        self.asked = True
+
+
+def sweep(
+    path: Path,
+    options: Options,
+    display: Display,
+    *,
+    make_workers: Callable[[Dataset, int], Workers] = lambda dataset, count: LocalWorkers(dataset.training, count),
+    make_tracker: Callable[..., Tracker] = MlflowTracker,
+) -> Comparison:
+    """Runs an experiment: searches both families within their budgets, registers the best of each and compares them.
+
+    Raises InputError before anything is recorded where the experiment, the data or an option is wrong, and
+    DigitsweepError where no trial finished or the tracking server fails."""
+    begun = time.monotonic()
+    experiment, dataset = prepare(path, options, display)
+    studies = {family: Study(experiment, family, dataset.training.side) for family in experiment.families}
+    interruption = Interruption()
+    workers = make_workers(dataset, options.workers)  # they import TensorFlow while MLflow gets ready here
+    try:
+        with interruption.listening():
+            commit = current_commit()
+            tracker = make_tracker(experiment, dataset, commit, {"experiment": path, **dataclasses.asdict(options)})
+            coordinator = _Coordinator(studies, workers, tracker, display, interruption)
+            state = "FAILED"
+            try:
+                display.started(experiment, dataset, options.workers)
+                coordinator.search()
+                coordinator.close()
+                reached = "INTERRUPTED" if interruption.asked else "COMPLETE"
+                display.note("Registering the best of each family and opening the test set.")
+                comparison = _judged(experiment, dataset, studies, tracker, commit, state=reached, begun=begun)
+                state = reached
+            except KeyboardInterrupt:
+                state = "INTERRUPTED"
+                raise
+            finally:
+                coordinator.close()
+                tracker.ended(state)
+    finally:
+        workers.close()
+        display.closed()
+    return comparison
+
+
+def prepare(path: Path, options: Options, display: Display) -> tuple[Experiment, Dataset]:
+    """The experiment with its data; or, where its data cannot be had, its fallback with that one's.
+
+    Raises InputError where either is wrong or they do not fit each other."""
+    experiment = options.applied(load_experiment(path))
+    try:
+        dataset = load_for(experiment, options.data)
+    except DataUnavailableError as unavailable:
+        if experiment.data.fallback is None:
+            raise
+        instead = experiment.beside(experiment.data.fallback, "data.fallback")
+        fallback = options.applied(load_experiment(instead))
+        display.note(f"{unavailable} Until then {instead.name} runs instead, on other data: {fallback.question}")
+        experiment, dataset = fallback, load_for(fallback, None)
+    for family, each in experiment.families.items():
+        for name, baseline in each.baselines.items():
+            needed = baseline.typed().smallest_image()
+            if needed > dataset.training.side:
+                raise InputError(
+                    f"{experiment.path}: families.{family}.baselines.{name}: needs images of at least {needed} pixels, "
+                    f"but those of {dataset.name} have {dataset.training.side}; use smaller kernels or padding: same"
+                )
+    return experiment, dataset
+
+
+def load_for(experiment: Experiment, data: Path | None) -> Dataset:
+    """The data of an experiment, or what `--data` names in its place."""
+    source: str | Path = data if data is not None else experiment.data.source
+    if data is None and source not in ("mnist", "digits"):
+        source = experiment.beside(str(source), "data.source")
+    return load_dataset(source, validation=experiment.data.validation, seed=experiment.seed)
+
+
+class _Coordinator:
+    """Keeps the workers busy, and tells study, tracker and display of every event."""
+
+    def __init__(
+        self,
+        studies: Mapping[str, Study],
+        workers: Workers,
+        tracker: Tracker,
+        display: Display,
+        interruption: Interruption,
+    ) -> None:
+        self._studies, self._workers = studies, workers
+        self._tracker, self._display = tracker, display
+        self._interruption = interruption
+        self._running: dict[str, Trial] = {}
+
+    def search(self) -> None:
+        """Until the budgets are spent; or until somebody interrupts, and the running trials have stopped."""
+        deadline: float | None = None
+        while self._fill() or self._running:
+            if self._interruption.asked and deadline is None:
+                deadline = time.monotonic() + STOP_SECONDS
+                self._display.note(STOPPING)
+                for trial in self._running.values():
+                    self._workers.stop(trial)
+            if deadline is not None and time.monotonic() > deadline:
+                return  # `close` tells the truth about what is left
+            for event in self._workers.events(POLL_SECONDS):
+                self._hear(event)
+            self._display.progressed(sum(each.share() for each in self._studies.values()) / len(self._studies))
+
+    def close(self) -> None:
+        """Ends the workers; a trial that still runs has failed, and its record says so."""
+        self._workers.close()
+        for trial in list(self._running.values()):
+            self._hear(TrialEnded(trial, TrialResult(TrialState.FAIL, reason=INTERRUPTED)))
+
+    def _fill(self) -> bool:
+        """Hands trials to free workers; False if nothing was started."""
+        started = False
+        while not self._interruption.asked and self._workers.free():
+            trial = self._next_trial()
+            if trial is None:
+                break
+            self._workers.start(trial)
+            self._running[trial.name] = trial
+            self._tracker.trial_started(trial)
+            self._display.trial_started(trial)
+            started = True
+        return started
+
+    def _next_trial(self) -> Trial | None:
+        """Of the study with the most baselines left; then of the one that has used the least of its budget."""
+        for study in sorted(self._studies.values(), key=lambda each: (-each.baselines_left, each.share())):
+            trial = study.next_trial()
+            if trial is not None:
+                return trial
+        return None
+
+    def _hear(self, event: Event) -> None:
+        study = self._studies[event.trial.family]
+        match event:
+            case EpochEnded(trial, metrics):
+                if study.epoch(trial, metrics):
+                    self._workers.stop(trial)
+                self._tracker.epoch_ended(trial, metrics)
+                self._display.epoch_ended(trial, metrics)
+            case TrialEnded(trial, result):
+                del self._running[trial.name]
+                record = study.ended(trial, result)
+                self._fill()  # before anything that could keep a free worker waiting
+                self._tracker.trial_ended(record)
+                self._display.trial_ended(record)
+
+
+def _judged(
+    experiment: Experiment,
+    dataset: Dataset,
+    studies: Mapping[str, Study],
+    tracker: Tracker,
+    commit: Commit,
+    *,
+    state: str,
+    begun: float,
+) -> Comparison:
+    from digitsweep.judging import judge  # TensorFlow, now that the workers are gone
+
+    records = {family: study.records for family, study in studies.items()}
+    if not any(each.result.state is TrialState.COMPLETE for family in records.values() for each in family):
+        reasons = {each.result.reason for family in records.values() for each in family if each.result.reason}
+        raise DigitsweepError(f"no trial was completed ({'; '.join(sorted(reasons)) or 'none was started'})")
+    comparison, pictures = judge(
+        experiment, dataset, records, tracker, commit, state=state, seconds=time.monotonic() - begun
+    )
+    tracker.compared(comparison, pictures)
+    return comparison

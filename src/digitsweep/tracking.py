@@ -1,0 +1,433 @@
+"""Every event of a sweep becomes an MLflow record. The contract of runs, tags, metrics and files is in docs/architecture.md.
+
+Records are written by one thread, in order and in batches: workers and the coordinator never wait for the server.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.entities import Dataset as MlflowDataset
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import get_tracking_uri
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME, MLFLOW_USER
+
+from digitsweep import plots
+from digitsweep.comparison import Comparison
+from digitsweep.data import Dataset
+from digitsweep.errors import DigitsweepError
+from digitsweep.evaluation import evaluate
+from digitsweep.experiment import Experiment
+from digitsweep.provenance import Commit
+from digitsweep.results import EpochMetrics, Trial, TrialRecord, TrialState
+
+EXPERIMENT_NAME = "digitsweep"
+STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
+FLUSH_SECONDS = 5.0
+"""How old an epoch's metrics may get before they are sent while their trial still runs."""
+MOST_METRICS = 1000
+MOST_TAG = 7500
+"""Characters in a tag's value; MLflow takes 8,000."""
+
+
+class Tracker(Protocol):
+    """Hears what happens in a sweep."""
+
+    run_id: str
+
+    def trial_started(self, trial: Trial) -> None:
+        """A worker has begun with a trial."""
+
+    def epoch_ended(self, trial: Trial, metrics: EpochMetrics) -> None:
+        """A trial has finished an epoch."""
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        """A trial is over."""
+
+    def run_of(self, trial: Trial) -> str:
+        """The id of a trial's run, once it is written."""
+
+    def compared(self, comparison: Comparison, files: Mapping[str, bytes]) -> None:
+        """The answer, and files to stand beside it, by name."""
+
+    def ended(self, state: str) -> None:
+        """The sweep is COMPLETE, INTERRUPTED or FAILED. Waits until everything is written."""
+
+
+class NoTracker:
+    """Records nothing."""
+
+    run_id = ""
+
+    def trial_started(self, trial: Trial) -> None: ...
+    def epoch_ended(self, trial: Trial, metrics: EpochMetrics) -> None: ...
+    def trial_ended(self, record: TrialRecord) -> None: ...
+    def run_of(self, trial: Trial) -> str:
+        return ""
+
+    def compared(self, comparison: Comparison, files: Mapping[str, bytes]) -> None: ...
+    def ended(self, state: str) -> None: ...
+
+
+class MlflowTracker:
+    """Writes to the tracking server that MLflow resolves, under the run that `mlflow run` opened or one of its own."""
+
+    def __init__(self, experiment: Experiment, dataset: Dataset, commit: Commit, options: Mapping[str, Any]) -> None:
+        quiet_mlflow()
+        self._client = MlflowClient()
+        self._labels = dataset.training.validation.labels
+        self._classes = dataset.training.classes
+        self._data_tags = {"digitsweep.data": dataset.name, "digitsweep.digest": experiment.digest()}
+        self._metric = experiment.objective.metric
+        self._runs: dict[str, str] = {}
+        self._waiting: dict[str, list[Metric]] = {}
+        self._flushed: dict[str, float] = {}
+        try:
+            self._experiment_id, self.run_id = self._sweep_run(experiment, dataset, commit, options)
+        except MlflowException as error:
+            raise DigitsweepError(f"the tracking server {shown_uri()} refused: {_first_line(error)}") from error
+        self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._write, name="digitsweep-tracking", daemon=True)
+        self._thread.start()
+
+    def trial_started(self, trial: Trial) -> None:
+        started = _now()
+        self._put(lambda: self._create(trial, started))
+
+    def epoch_ended(self, trial: Trial, metrics: EpochMetrics) -> None:
+        now = _now()
+        self._put(lambda: self._collect(trial, metrics, now))
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        now = _now()
+        self._put(lambda: self._finish(record, now))
+
+    def run_of(self, trial: Trial) -> str:
+        self._drain()
+        return self._runs[trial.name]
+
+    def compared(self, comparison: Comparison, files: Mapping[str, bytes]) -> None:
+        self._put(lambda: self._write_comparison(comparison, files))
+
+    def ended(self, state: str) -> None:
+        status = {"COMPLETE": "FINISHED", "INTERRUPTED": "KILLED"}.get(state, "FAILED")
+        self._queue.put(lambda: self._client.set_tag(self.run_id, "digitsweep.state", state))
+        self._queue.put(lambda: self._client.set_terminated(self.run_id, status))
+        self._queue.put(None)
+        self._thread.join()
+        self._check()
+
+    # The rest runs in the writing thread, but for _sweep_run, which comes before it.
+
+    def _sweep_run(
+        self, experiment: Experiment, dataset: Dataset, commit: Commit, options: Mapping[str, Any]
+    ) -> tuple[str, str]:
+        tags = {
+            **self._data_tags,
+            **commit.tags(),
+            "digitsweep.kind": "sweep",
+            "digitsweep.state": "RUNNING",
+            "digitsweep.experiment": experiment.name,
+            "digitsweep.data.source": dataset.source,
+            "digitsweep.data.digest": dataset.digest(),
+            **{f"digitsweep.data.digest.{split}": digest for split, digest in dataset.digests().items()},
+            "mlflow.note.content": f"**{experiment.question}**\n\nThe sweep is running.",
+        }
+        adopted = os.environ.get("MLFLOW_RUN_ID")
+        if adopted:
+            run = self._client.get_run(adopted)
+            self._client.log_batch(adopted, tags=_tags({**tags, MLFLOW_RUN_NAME: f"sweep {experiment.name}"}))
+        else:
+            run = self._client.create_run(
+                self._experiment(),
+                run_name=f"sweep {experiment.name}",
+                tags={**tags, MLFLOW_SOURCE_NAME: "digitsweep sweep", MLFLOW_USER: _user()},
+            )
+            self._client.log_batch(run.info.run_id, params=_params(options))
+        run_id: str = run.info.run_id
+        self._client.log_inputs(run_id, [_dataset_input(dataset)])
+        self._log_files(run_id, {"experiment.yaml": experiment.text.encode()})
+        return run.info.experiment_id, run_id
+
+    def _experiment(self) -> str:
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT_NAME)
+        if given := os.environ.get("MLFLOW_EXPERIMENT_ID"):
+            return given
+        if found := self._client.get_experiment_by_name(name):
+            return str(found.experiment_id)
+        try:
+            return str(self._client.create_experiment(name))
+        except MlflowException:  # another sweep was first
+            found = self._client.get_experiment_by_name(name)
+            if found is None:
+                raise
+            return str(found.experiment_id)
+
+    def _create(self, trial: Trial, started: int) -> None:
+        tags = {
+            **self._data_tags,
+            "digitsweep.kind": "trial",
+            "family": trial.family,
+            "trial.number": str(trial.number),
+            "seed": str(trial.seed),
+            **({"baseline": trial.baseline} if trial.baseline else {}),
+            MLFLOW_PARENT_RUN_ID: self.run_id,
+            MLFLOW_SOURCE_NAME: "digitsweep sweep",
+            MLFLOW_USER: _user(),
+        }
+        run = self._client.create_run(self._experiment_id, start_time=started, run_name=trial.name, tags=tags)
+        self._runs[trial.name] = run.info.run_id
+        self._waiting[trial.name] = []
+        self._flushed[trial.name] = time.monotonic()
+        self._client.log_batch(run.info.run_id, params=_params({**trial.params.flat(), "epochs": trial.epochs}))
+
+    def _collect(self, trial: Trial, metrics: EpochMetrics, now: int) -> None:
+        self._waiting[trial.name] += [
+            Metric(key, value, now, metrics.epoch) for key, value in metrics.metrics().items()
+        ]
+        if time.monotonic() - self._flushed[trial.name] > FLUSH_SECONDS:
+            self._flush(trial)
+
+    def _flush(self, trial: Trial) -> None:
+        waiting = self._waiting[trial.name]
+        for start in range(0, len(waiting), MOST_METRICS):
+            self._client.log_batch(self._runs[trial.name], metrics=waiting[start : start + MOST_METRICS])
+        waiting.clear()
+        self._flushed[trial.name] = time.monotonic()
+
+    def _finish(self, record: TrialRecord, now: int) -> None:
+        trial, result = record.trial, record.result
+        run_id = self._runs[trial.name]
+        self._flush(trial)
+        step = len(result.epochs)
+        metrics = [Metric("train_seconds", result.train_seconds, now, step)]
+        if result.weight_count:
+            metrics.append(Metric("weights", float(result.weight_count), now, step))
+        files = {}
+        title = f"{trial.name}: {trial.params.describe()}"
+        if result.predictions is not None:
+            evaluation = evaluate(self._labels, result.predictions, self._classes)
+            metrics.append(Metric("val_macro_f1", evaluation.macro_f1, now, step))
+            matrix = plots.confusion_matrix(evaluation.confusion, f"{title} · validation, {evaluation.accuracy:.2%}")
+            files = {
+                "classification_report.json": _json(evaluation.report),
+                "classification_report.txt": evaluation.text.encode(),
+                "confusion_matrix.json": _json(evaluation.confusion.tolist()),
+                "confusion_matrix.png": plots.png(matrix),
+                "learning_curves.png": plots.png(plots.learning_curves(result.epochs, title)),
+            }
+        tags = {
+            "trial.state": result.state.value,
+            "digitsweep.precision": result.precision,
+            "digitsweep.trial": self._compact(record),
+            **({"trial.reason": result.reason} if result.reason else {}),
+        }
+        self._client.log_batch(run_id, metrics=metrics, tags=_tags(tags))
+        self._log_files(run_id, files)
+        self._client.set_terminated(run_id, STATUS[result.state], end_time=now)
+
+    def _compact(self, record: TrialRecord) -> str:
+        """All that a study needs to be rebuilt from, in one tag."""
+        trial, result = record.trial, record.result
+        values = {
+            "number": trial.number,
+            "family": trial.family,
+            "baseline": trial.baseline,
+            "params": trial.params.model_dump(mode="json"),
+            "seed": trial.seed,
+            "epochs": trial.epochs,
+            "state": result.state.value,
+            "seconds": round(result.train_seconds, 3),
+            "weights": result.weight_count,
+            "values": [round(float(getattr(each, self._metric)), 6) for each in result.epochs],
+        }
+        text = json.dumps(values, separators=(",", ":"))
+        if len(text) > MOST_TAG:  # hundreds of epochs: the metrics hold the values too
+            values["values"] = values["values"][-1:]
+            text = json.dumps(values, separators=(",", ":"))
+        return text
+
+    def _write_comparison(self, comparison: Comparison, files: Mapping[str, bytes]) -> None:
+        metrics = []
+        for each in comparison.best():
+            figures = {"val_accuracy": each.validation.accuracy, "weights": float(each.weights)}
+            if each.test:
+                figures["test_accuracy"] = each.test.accuracy
+            metrics += [Metric(f"{each.family}_{name}", value, _now(), 0) for name, value in figures.items()]
+        self._client.log_batch(
+            self.run_id, metrics=metrics, tags=_tags({"mlflow.note.content": _description(comparison)})
+        )
+        table = comparison.table().to_csv(index=False).encode()
+        everything = {"comparison.json": _json(comparison.values()), "comparison.csv": table, **files}
+        self._log_files(self.run_id, {f"comparison/{name}": content for name, content in everything.items()})
+
+    def _log_files(self, run_id: str, files: Mapping[str, bytes]) -> None:
+        if not files:
+            return
+        with tempfile.TemporaryDirectory(prefix="digitsweep-") as folder:
+            for name, content in files.items():
+                path = Path(folder, name)
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(content)
+            self._client.log_artifacts(run_id, folder)
+
+    def _put(self, write: Callable[[], None]) -> None:
+        self._check()
+        self._queue.put(write)
+
+    def _drain(self) -> None:
+        self._queue.join()
+        self._check()
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise DigitsweepError(
+                f"the tracking server {shown_uri()} took no more records: {_first_line(self._failure)}"
+            ) from self._failure
+
+    def _write(self) -> None:
+        while True:
+            write = self._queue.get()
+            try:
+                if write is None:
+                    return
+                write()
+            except Exception as error:  # told to the coordinator at its next call
+                self._failure = self._failure or error
+            finally:
+                self._queue.task_done()
+
+
+def last_sweep() -> str:
+    """The id of the newest sweep's run.
+
+    Raises DigitsweepError where there is none."""
+    quiet_mlflow()
+    client = MlflowClient()
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    found = client.search_runs(
+        experiments, "tags.`digitsweep.kind` = 'sweep'", max_results=1, order_by=["attributes.start_time DESC"]
+    )
+    if not found:
+        raise DigitsweepError(f"no sweep has been recorded at {shown_uri()}; start one with `digitsweep sweep`")
+    return str(found[0].info.run_id)
+
+
+def load_comparison(run_id: str) -> dict[str, Any]:
+    """What `comparison.json` of a sweep's run holds.
+
+    Raises DigitsweepError where there is no such run, or no comparison in it."""
+    quiet_mlflow()
+    client = MlflowClient()
+    with tempfile.TemporaryDirectory(prefix="digitsweep-") as folder:
+        try:
+            client.get_run(run_id)
+            path = client.download_artifacts(run_id, "comparison/comparison.json", folder)
+            values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (MlflowException, OSError, json.JSONDecodeError) as error:
+            raise DigitsweepError(
+                f"no comparison in run {run_id} at {shown_uri()}: {_first_line(error)}; "
+                "name a sweep's run, or leave it out for the newest"
+            ) from None
+    return values
+
+
+def adopt_run(tags: Mapping[str, str]) -> None:
+    """Sets tags on the run that `mlflow run` opened, where it did."""
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    if run_id:
+        MlflowClient().log_batch(run_id, tags=_tags(tags))
+
+
+def shown_uri() -> str:
+    """The tracking URI without a password in it."""
+    from urllib.parse import urlsplit, urlunsplit
+
+    parts = urlsplit(get_tracking_uri())
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=host)) if parts.netloc != host else get_tracking_uri()
+
+
+def quiet_mlflow() -> None:
+    """MLflow and alembic tell of each step on standard error; only warnings are for a person."""
+    for name in ("mlflow", "alembic", "sqlalchemy"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _description(comparison: Comparison) -> str:
+    lines = [f"**{comparison.question}**", ""]
+    lines += [f"Data {comparison.data['name']}, {comparison.state.lower()}.", ""]
+    lines += ["| | network | validation | test | weights |", "| --- | --- | --- | --- | --- |"]
+    for each in comparison.entries:
+        name = f"**best {each.family.upper()}**" if each.role == "best" else each.trial
+        test = f"{each.test.accuracy:.2%}" if each.test else ""
+        lines.append(f"| {name} | {each.network} | {each.validation.accuracy:.2%} | {test} | {each.weights:,} |")
+    return "\n".join(lines)
+
+
+def _dataset_input(dataset: Dataset) -> DatasetInput:
+    training = dataset.training
+    profile = {
+        "train": len(training.train),
+        "validation": len(training.validation),
+        "test": len(dataset.test),
+        "classes": training.classes,
+    }
+    return DatasetInput(
+        MlflowDataset(
+            name=dataset.name,
+            digest=dataset.digest()[:36],
+            source_type="local",
+            source=json.dumps({"source": dataset.source, **dataset.digests()}),
+            profile=json.dumps(profile),
+        ),
+        tags=[InputTag("mlflow.data.context", "training")],
+    )
+
+
+def _tags(values: Mapping[str, str]) -> list[RunTag]:
+    return [RunTag(key, value) for key, value in values.items()]
+
+
+def _params(values: Mapping[str, Any]) -> list[Param]:
+    return [Param(key, str(value)) for key, value in values.items()]
+
+
+def _json(values: Any) -> bytes:
+    return json.dumps(values, indent=2, default=_plain).encode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _user() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,157 @@
+"""Workers as spawned processes of this machine, each with one thread and a pipe of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+from digitsweep.data import TrainingData
+from digitsweep.results import Trial, TrialResult, TrialState
+from digitsweep.workers import EpochEnded, Event, TrialEnded
+from digitsweep.workers.process import STOP, Start, serve
+
+END_SECONDS = 5.0
+
+
+@dataclass
+class _Worker:
+    process: SpawnProcess
+    pipe: Connection
+    trial: Trial | None = None
+    epochs: tuple[EpochEnded, ...] = ()
+
+
+class LocalWorkers:
+    """As many processes as asked for. The images lie in one folder that all of them map into memory."""
+
+    def __init__(self, data: TrainingData, count: int) -> None:
+        self._context = multiprocessing.get_context("spawn")
+        self._folder = Path(tempfile.mkdtemp(prefix="digitsweep-"))
+        self._classes = data.classes
+        self._workers: list[_Worker] = []
+        try:
+            data.save(self._folder)
+            self._workers = [self._spawn() for _ in range(count)]
+        except BaseException:
+            self.close()
+            raise
+
+    def free(self) -> int:
+        return sum(worker.trial is None for worker in self._workers)
+
+    def start(self, trial: Trial) -> None:
+        worker = next(each for each in self._workers if each.trial is None)
+        worker.trial, worker.epochs = trial, ()
+        try:
+            worker.pipe.send(Start(trial.params, trial.seed, trial.epochs))
+        except OSError:
+            pass  # it has died: the end of its pipe tells so in `events`
+
+    def stop(self, trial: Trial) -> None:
+        for worker in self._workers:
+            if worker.trial == trial:
+                try:
+                    worker.pipe.send(STOP)
+                except OSError:
+                    pass  # as above
+
+    def events(self, timeout: float) -> Sequence[Event]:
+        busy = {worker.pipe: worker for worker in self._workers if worker.trial is not None}
+        found: list[Event] = []
+        for pipe in wait(list(busy), timeout) if busy else ():
+            worker = busy[pipe]  # type: ignore[index]
+            try:
+                while worker.trial is not None and worker.pipe.poll():
+                    found.append(self._received(worker, worker.pipe.recv()))
+            except (EOFError, OSError):
+                found.append(self._died(worker))
+        return found
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join(END_SECONDS)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+            worker.pipe.close()
+        self._workers.clear()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _received(self, worker: _Worker, message: object) -> Event:
+        trial = worker.trial
+        assert trial is not None
+        if isinstance(message, TrialResult):
+            worker.trial = None
+            return TrialEnded(trial, message)
+        event = EpochEnded(trial, message)  # type: ignore[arg-type]
+        worker.epochs = (*worker.epochs, event)
+        return event
+
+    def _died(self, worker: _Worker) -> TrialEnded:
+        """The trial of a dead worker has failed; another worker takes the dead one's place."""
+        trial, epochs = worker.trial, tuple(each.metrics for each in worker.epochs)
+        assert trial is not None
+        worker.process.join(END_SECONDS)
+        code = worker.process.exitcode
+        how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+        worker.pipe.close()
+        self._workers[self._workers.index(worker)] = self._spawn()
+        return TrialEnded(
+            trial,
+            TrialResult(
+                TrialState.FAIL,
+                epochs,
+                train_seconds=sum(each.epoch_seconds for each in epochs),
+                reason=f"its worker died ({how}) after epoch {len(epochs)}",
+            ),
+        )
+
+    def _spawn(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=serve, args=(theirs, self._folder, self._classes), name="digitsweep-worker", daemon=True
+        )
+        with _environment_of_a_worker():
+            process.start()
+        theirs.close()  # so that the worker's death is the end of the pipe
+        return _Worker(process, ours)
+
+
+@contextmanager
+def _environment_of_a_worker() -> Iterator[None]:
+    """What a spawned process inherits: one thread, no run of MLflow's, and a Ctrl-C that is the coordinator's alone."""
+    changed = {
+        "TF_NUM_INTRAOP_THREADS": "1",
+        "TF_NUM_INTEROP_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "KERAS_BACKEND": "tensorflow",
+        "MLFLOW_RUN_ID": None,  # whatever starts a run in a child would resume the parent's
+    }
+    before = {name: os.environ.get(name) for name in changed}
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        _set(changed)
+        yield
+    finally:
+        _set(before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _set(variables: dict[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
