@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -132,7 +132,6 @@ class Comparison:
     """The sweep's run."""
     seconds: float = 0.0
     """Wall-clock seconds of the sweep up to here."""
-    warnings: Sequence[str] = field(default_factory=tuple)
 
     def best(self) -> list[Entry]:
         return [each for each in self.entries if each.role == "best"]
@@ -146,7 +145,6 @@ class Comparison:
             "spent": {family: dataclasses.asdict(each) for family, each in self.spent.items()},
             "entries": [each.values() for each in self.entries],
             "disagreement": self.disagreement.values() if self.disagreement else None,
-            "warnings": list(self.warnings),
         }
 
     def table(self) -> pd.DataFrame:

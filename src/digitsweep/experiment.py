@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from digitsweep.errors import InputError
-from digitsweep.params import FAMILIES, Params, parse_params
-from digitsweep.space import Space, parse_space, readable
+from digitsweep.params import FAMILIES, Params, parse_params, refuse_truth
+from digitsweep.space import Space, as_meant, parse_space, readable, shown
 
 FOLDER = Path("experiments")
 """Where a bare name (`mnist`) is looked for."""
@@ -35,16 +35,33 @@ class _Part(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth(cls, value: Any, info: ValidationInfo) -> Any:
+        takes_truth = info.field_name is not None and cls.model_fields[info.field_name].annotation is bool
+        return value if takes_truth else refuse_truth(value)
+
 
 class DataSpec(_Part):
     """Which images."""
 
     source: Annotated[str, Field(min_length=1)]
     """`mnist`, `digits`, or a folder or npz file; a relative path starts at the experiment file's folder."""
-    validation: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0.0, lt=1.0)]
+    validation: int | float
     """Images set apart from the training images to select by: how many, or which share."""
     fallback: str | None = None
     """The experiment file to run instead where the data cannot be had."""
+
+    @field_validator("validation", mode="before")
+    @classmethod
+    def _images_or_share(cls, value: Any) -> int | float:
+        number = as_meant(refuse_truth(value))
+        if isinstance(number, int | float):
+            if 0 < number < 1:
+                return float(number)
+            if number >= 1 and float(number).is_integer():
+                return int(number)
+        raise ValueError(f"is a whole number of images, or a share above 0 and below 1, but is {shown(value)}")
 
 
 class Budget(_Part):
@@ -236,9 +253,12 @@ def _parse_family(name: str, raw: Any, searched: bool, problems: list[tuple[_Pat
         problems.append((here, "must be a mapping with `space`, and `baselines` where there are some"))
     else:
         problems += [((*here, str(key)), "is not known here") for key in raw if key not in ("space", "baselines")]
-        raw_space, raw_baselines = raw.get("space"), raw.get("baselines") or {}
+        raw_space, raw_baselines = raw.get("space"), raw.get("baselines")
+        if raw_baselines is None:
+            raw_baselines = {}
+        wrong: list[tuple[_Path, str]] = []
         if raw_space is None and not searched:
-            space, wrong = Space(name, {}, {}), []
+            space = Space(name, {}, {})
         elif isinstance(raw_space, Mapping):
             space, wrong = parse_space(name, raw_space)
         else:
@@ -278,7 +298,8 @@ def _line(path: Path, lines: Mapping[_Path, int], where: _Path, message: str) ->
     while known and known not in lines:
         known = known[:-1]
     at = f"{path}:{lines[known]}" if known in lines else f"{path}"
-    return f"{at}: {'.'.join(where)}: {message}" if where else f"{at}: {message}"
+    said = f"{'.'.join(where)}: {message}" if where else message
+    return f"{at}: {' '.join(said.split())}"  # a key or a value may hold a line break
 
 
 def _read_yaml(path: Path) -> tuple[dict[str, Any], str, dict[_Path, int]]:
@@ -303,6 +324,8 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], str, dict[_Path, int]]:
         raise InputError(f"{at}: not valid YAML: {error.problem or error.context}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
+    except (LookupError, AttributeError):  # `!!bool maybe`, `!!timestamp soon`
+        raise InputError(f"{path}: not valid YAML: a value is not of the type that is written before it") from None
     if not isinstance(raw, dict):
         raise InputError(f"{path}: an experiment is a mapping that begins with `name:`, but this file has none")
     return {str(key): value for key, value in raw.items()}, text, lines
@@ -316,6 +339,9 @@ def _walk(path: Path, node: Any, where: _Path, lines: dict[_Path, int], seen: li
     if isinstance(node, yaml.MappingNode):
         here: set[str] = set()
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                at = f"{path}:{key.start_mark.line + 1}: {'.'.join((*where, '?'))}"
+                raise InputError(f"{at}: a key is text, but this is a list or a mapping")
             name = str(key.value)
             if name in here and name != "<<":
                 raise InputError(f"{path}:{key.start_mark.line + 1}: {'.'.join((*where, name))}: is given twice")

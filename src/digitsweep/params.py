@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Activation = Literal["relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid"]
 Normalization = Literal["none", "batch", "layer"]
@@ -20,6 +20,14 @@ Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 Scalar = int | float | str
 
 MOST_LAYERS = 64
+
+
+def refuse_truth(value: Any) -> Any:
+    """The value, unless true or false is or stands in it: Python, and so pydantic, takes those for 1 and 0."""
+    for each in value if isinstance(value, list | tuple) else (value,):
+        if isinstance(each, bool):
+            raise ValueError(f"takes no true or false, but has {str(each).lower()}")
+    return value
 
 
 class _Params(BaseModel):
@@ -58,18 +66,19 @@ class _Params(BaseModel):
         if not isinstance(values, Mapping):
             return values
         spread = dict(values)
-        for name, value in values.items():
-            if isinstance(value, bool):
-                raise ValueError(f"`{name}` takes no true or false, but has {str(value).lower()}")
-        count = values.get(cls.layer_count)
-        if isinstance(count, int) and 0 <= count <= MOST_LAYERS:
-            for name, default in cls.layered.items():
-                value = spread.get(name, default)
-                if isinstance(value, str | int | float):
-                    spread[name] = (value,) * count
-                elif value is None and count == 0:
-                    spread[name] = ()
+        count = _whole(values.get(cls.layer_count))
+        for name, default in cls.layered.items():
+            value = spread.get(name, default)
+            if isinstance(value, str | int | float):
+                spread[name] = (value,) * count
+            elif value is None and count == 0:
+                spread[name] = ()
         return spread
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth(cls, value: Any) -> Any:
+        return refuse_truth(value)
 
     @model_validator(mode="after")
     def _one_value_for_each_layer(self) -> _Params:
@@ -105,6 +114,14 @@ class _Params(BaseModel):
     def key(self) -> tuple[tuple[str, Scalar], ...]:
         """Equal for two configurations that train the same network the same way."""
         return tuple(sorted(self.flat().items()))
+
+
+def _whole(value: Any) -> int:
+    """How many layers are meant; where that is no such number, 1: then the count alone is reported."""
+    try:
+        return min(max(int(value), 0), MOST_LAYERS)
+    except (TypeError, ValueError, OverflowError):
+        return 1
 
 
 class AnnParams(_Params):

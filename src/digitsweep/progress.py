@@ -36,8 +36,8 @@ class Display(Protocol):
     def trial_ended(self, record: TrialRecord) -> None:
         """A trial is over."""
 
-    def progressed(self, share: float) -> None:
-        """This share of the budget is used, 0 to 1."""
+    def progressed(self, seconds_left: float) -> None:
+        """So much is still to come, as far as is known."""
 
     def note(self, text: str) -> None:
         """A sentence for the person."""
@@ -64,12 +64,11 @@ def headline(experiment: Experiment, dataset: Dataset, workers: int) -> str:
     )
 
 
-def time_left(seconds: float, share: float) -> str:
-    """What is left after `seconds` in which `share` of the work was done: `3 min`; empty while nobody can know."""
-    if share <= 0.02:
+def time_left(seconds: float | None) -> str:
+    """`, about 3 min left`; empty while nobody can know."""
+    if seconds is None:
         return ""
-    left = seconds * (1.0 - share) / share
-    return f"{left:.0f} s" if left < 100 else f"{left / 60:.0f} min"
+    return f", about {seconds:.0f} s left" if seconds < 100 else f", about {seconds / 60:.0f} min left"
 
 
 class PlainLines:
@@ -78,11 +77,9 @@ class PlainLines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._best: dict[str, float] = {}
-        self._begun = time.monotonic()
-        self._share = 0.0
+        self._left: float | None = None
 
     def started(self, experiment: Experiment, dataset: Dataset, workers: int) -> None:
-        self._begun = time.monotonic()
         self._print(headline(experiment, dataset, workers))
 
     def trial_started(self, trial: Trial) -> None:
@@ -97,17 +94,16 @@ class PlainLines:
         if accuracy is not None and result.state is TrialState.COMPLETE:
             self._best[trial.family] = max(accuracy, self._best.get(trial.family, 0.0))
         best = f", best {trial.family} {self._best[trial.family]:.2%}" if trial.family in self._best else ""
-        left = time_left(time.monotonic() - self._begun, self._share)
         self._print(
             f"{trial.name}: {trial.params.describe()}: {result.state}, epoch {len(result.epochs)}/{trial.epochs}"
             + (f", validation {accuracy:.2%}" if accuracy is not None else "")
             + (f", {result.reason}" if result.state is TrialState.FAIL else "")
             + f", {result.train_seconds:.1f} s{best}"
-            + (f", about {left} left" if left else "")
+            + time_left(self._left)
         )
 
-    def progressed(self, share: float) -> None:
-        self._share = share
+    def progressed(self, seconds_left: float) -> None:
+        self._left = seconds_left
 
     def note(self, text: str) -> None:
         self._print(text)
@@ -135,7 +131,7 @@ class LiveTable:
         self._best: dict[str, _Row] = {}
         self._counts: dict[TrialState, int] = {}
         self._begun = time.monotonic()
-        self._share = 0.0
+        self._left: float | None = None
         self._live = Live(console=console, refresh_per_second=4, get_renderable=self._render, transient=True)
 
     def started(self, experiment: Experiment, dataset: Dataset, workers: int) -> None:
@@ -160,8 +156,8 @@ class LiveTable:
             if best is None or best.metrics is None or row.metrics.val_accuracy > best.metrics.val_accuracy:
                 self._best[record.trial.family] = row
 
-    def progressed(self, share: float) -> None:
-        self._share = share
+    def progressed(self, seconds_left: float) -> None:
+        self._left = seconds_left
 
     def note(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False)
@@ -188,12 +184,11 @@ class LiveTable:
                 state,
             )
         elapsed = time.monotonic() - self._begun
-        left = time_left(elapsed, self._share)
         counts = ", ".join(f"{count} {state.value.lower()}" for state, count in self._counts.items())
         best = "   ".join(
             f"best {family} {row.metrics.val_accuracy:.2%} ({row.trial.baseline or row.trial.number})"
             for family, row in sorted(self._best.items())
             if row.metrics
         )
-        footer = f"{elapsed:.0f} s" + (f", about {left} left" if left else "") + (f"   {counts}" if counts else "")
+        footer = f"{elapsed:.0f} s{time_left(self._left)}" + (f"   {counts}" if counts else "")
         return Group(table, Text(best, "bold"), Text(footer, "dim"))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from digitsweep.errors import DigitsweepError
 from digitsweep.params import Params
+from digitsweep.tracking import first_line
 
 if TYPE_CHECKING:
     import keras
@@ -57,7 +58,7 @@ def register(
     from digitsweep.training import trained_model
 
     signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, side, side, 1), "image")]),
+        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, side, side, 1))]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, classes))]),
     )
     client = MlflowClient()
@@ -87,7 +88,7 @@ def register(
         )
         client.set_registered_model_alias(name, CHALLENGER, created.version)
     except MlflowException as error:
-        raise DigitsweepError(f"{name} could not be registered: {str(error).splitlines()[0]}") from error
+        raise DigitsweepError(f"{name} could not be registered: {first_line(error)}") from error
     return Registered(name, str(created.version))
 
 

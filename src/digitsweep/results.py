@@ -65,6 +65,15 @@ class EpochMetrics:
         return values
 
 
+@dataclass(frozen=True, eq=False)
+class Epoch:
+    """What a worker says after an epoch."""
+
+    metrics: EpochMetrics
+    predictions: NDArray[np.uint8]
+    """Predicted labels of the validation images, shape (n,)."""
+
+
 @dataclass(frozen=True)
 class TrialResult:
     """All that a worker knows when a trial has ended."""

@@ -35,7 +35,7 @@ def epoch_rates(
         case "constant":
             factor = np.ones(steps)
         case "step":
-            factor = STEP_FACTOR ** sum((done >= at).astype(float) for at in STEP_AT)
+            factor = STEP_FACTOR ** np.sum([done >= at for at in STEP_AT], axis=0)
         case "exponential":
             factor = EXPONENTIAL_END**done
         case "cosine":

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
-from digitsweep.params import FAMILIES, Scalar
+from digitsweep.params import FAMILIES, Scalar, refuse_truth
 
 if TYPE_CHECKING:
     import optuna
@@ -25,6 +25,11 @@ class _Searched(BaseModel):
 
     per: str | None = None
     """Draw once for each unit of this integer parameter."""
+
+    @field_validator("low", "high", "choices", mode="before", check_fields=False)
+    @classmethod
+    def _no_truth(cls, value: Any) -> Any:
+        return refuse_truth(value)
 
 
 class IntegerRange(_Searched):
@@ -75,7 +80,8 @@ class FloatRange(_Searched):
         return trial.suggest_float(name, self.low, self.high, log=self.log)
 
     def samples(self) -> list[Scalar]:
-        return [self.low, self.high]
+        between = self.low + (self.high - self.low) * 0.6180339887  # hardly ever a whole number, which bounds often are
+        return [self.low, between, self.high]
 
     def __str__(self) -> str:
         return f"{self.low:g} to {self.high:g}{', log' if self.log else ''}"
@@ -87,6 +93,11 @@ class Categorical(_Searched):
     type: Literal["categorical"]
     choices: Annotated[list[Scalar], Field(min_length=1)]
 
+    @field_validator("choices", mode="before")
+    @classmethod
+    def _as_meant(cls, value: Any) -> Any:
+        return as_meant(value)
+
     @model_validator(mode="after")
     def _check(self) -> Categorical:
         if len(set(self.choices)) != len(self.choices):
@@ -94,8 +105,7 @@ class Categorical(_Searched):
         return self
 
     def draw(self, trial: optuna.trial.BaseTrial, name: str) -> Scalar:
-        choice: Scalar = trial.suggest_categorical(name, self.choices)
-        return choice
+        return cast("Scalar", trial.suggest_categorical(name, self.choices))
 
     def samples(self) -> list[Scalar]:
         return list(self.choices)
@@ -106,6 +116,16 @@ class Categorical(_Searched):
 
 Searched = Annotated[IntegerRange | FloatRange | Categorical, Field(discriminator="type")]
 _SEARCHED: TypeAdapter[IntegerRange | FloatRange | Categorical] = TypeAdapter(Searched)
+
+
+def as_meant(value: Any) -> Any:
+    """The number that a text like `1e-4` means, which YAML 1.1 does not take for one; all else as it is."""
+    if isinstance(value, list):
+        return [as_meant(each) for each in value]
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _check_bounds(low: float, high: float, log: bool) -> None:
@@ -133,7 +153,8 @@ class Space:
             if searched.per is None:
                 values[name] = searched.draw(trial, name)
             else:
-                values[name] = [searched.draw(trial, f"{name}_{layer + 1}") for layer in range(values[searched.per])]
+                count = int(values[searched.per])
+                values[name] = [searched.draw(trial, f"{name}_{layer}") for layer in range(1, count + 1)]
         return values
 
     def _deciders_first(self) -> Iterator[tuple[str, IntegerRange | FloatRange | Categorical]]:
@@ -161,7 +182,7 @@ def parse_space(family: str, raw: Mapping[str, Any]) -> tuple[Space, list[tuple[
         if name not in params_type.model_fields:
             problems.append(((str(name),), _unknown(str(name), params_type.model_fields)))
         elif not isinstance(value, Mapping):
-            fixed[name] = value
+            fixed[name] = as_meant(value)
         else:
             try:
                 searched[name] = _SEARCHED.validate_python(dict(value))
@@ -195,9 +216,12 @@ def _wrong_in(
 def _wrong_values(
     family: str, searched: Mapping[str, IntegerRange | FloatRange | Categorical], fixed: Mapping[str, Any]
 ) -> list[tuple[tuple[str, ...], str]]:
-    """Tries every bound and choice on the family's checks, each beside the first value of all the others."""
+    """Tries every bound and choice on the family's checks, each beside one value of all the others."""
     params_type = FAMILIES[family]
     first = {**fixed, **{name: each.samples()[-1] for name, each in searched.items()}}
+    if params_type.layer_count in searched:  # with no layers nothing that is per layer would be checked
+        counts = searched[params_type.layer_count].samples()
+        first[params_type.layer_count] = max(counts, key=lambda count: 0 if isinstance(count, str) else count)
     problems: dict[tuple[tuple[str, ...], str], None] = {}
     trials = [(None, first)] + [(name, first | {name: v}) for name, each in searched.items() for v in each.samples()]
     for tried, values in trials:
@@ -228,9 +252,18 @@ def readable(error: ValidationError) -> list[tuple[tuple[str, ...], str]]:
             case "value_error":
                 pass
             case _:
-                message = f"{message[0].lower()}{message[1:]}, but is {each['input']!r}"
+                message = f"{message[0].lower()}{message[1:]}, but is {shown(each['input'])}"
         findings.append((path, message))
     return list(dict.fromkeys(findings))
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: on one line, and not pages of it."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not write an integer of more than 4,300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _unknown(name: str, known: Mapping[str, Any]) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import hashlib
+import time
 from collections import deque
+from collections.abc import Callable
 
 from digitsweep.comparison import best_of
 from digitsweep.experiment import Experiment
 from digitsweep.params import Params
-from digitsweep.results import EpochMetrics, Trial, TrialRecord, TrialResult, TrialState
+from digitsweep.results import Epoch, Trial, TrialRecord, TrialResult, TrialState
 from digitsweep.search import Search
 
 INTERRUPTED = "the sweep was interrupted"
@@ -23,19 +26,32 @@ def trial_seed(seed: int, family: str, number: int) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
+class Verdict(enum.Enum):
+    """What is to be done about an epoch."""
+
+    GO_ON = enum.auto()
+    STOP = enum.auto()
+    TOO_LATE = enum.auto()
+    """The trial was told to stop before: the epoch does not count."""
+
+
 class Study:
     """Says which trial is next, and whether one should stop. Baselines come first, are whole and cost no budget."""
 
-    def __init__(self, experiment: Experiment, family: str, side: int) -> None:
+    def __init__(
+        self, experiment: Experiment, family: str, side: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.family = family
         self.records: list[TrialRecord] = []
         self._budget = experiment.budget
         self._metric = experiment.objective.metric
         self._seed = experiment.seed
         self._search = Search(experiment, family, lambda params: params.smallest_image() <= side)
-        self._running: dict[int, float] = {}
-        """Seconds that were reported by the searched trials that run, by number."""
-        self._stopping: dict[int, str] = {}
+        self._clock = clock
+        self._running: dict[int, tuple[Trial, float]] = {}
+        """The searched trials that run, by number, and when they started."""
+        self._pruned_at: dict[int, Epoch] = {}
+        self._overdrawn: set[int] = set()
         self._used = 0.0
         self._started = 0
         self._exhausted = False
@@ -62,7 +78,7 @@ class Study:
             return None
         trial = self._trial(params, self._budget.epochs, None)
         self._started += 1
-        self._running[trial.number] = 0.0
+        self._running[trial.number] = (trial, self._clock())
         return trial
 
     def share(self) -> float:
@@ -72,26 +88,57 @@ class Study:
         trials = (self._started - 0.5 * len(self._running)) / self._budget.trials
         return min(1.0, max(trials, self._seconds() / self._budget.seconds))
 
-    def epoch(self, trial: Trial, metrics: EpochMetrics) -> bool:
-        """Notes an epoch; True if the trial should stop now."""
+    def seconds_left(self) -> float:
+        """Training seconds that are still to come, as far as can be known: from the mean of the trials that ended."""
+        left = self._budget.trials - self._started + 0.5 * len(self._running)
+        ended = [each.result.train_seconds for each in self.records if each.trial.baseline is None]
+        each = sum(ended) / len(ended) if ended else self._budget.seconds / max(self._budget.trials, 1)
+        baselines = [each.result.train_seconds for each in self.records if each.trial.baseline is not None]
+        unknown = sum(baselines) / len(baselines) * len(self._baselines) if baselines else 0.0
+        allowed = self._budget.seconds - self._seconds()
+        return unknown + (0.0 if self._exhausted else max(0.0, min(allowed, left * each)))
+
+    def epoch(self, trial: Trial, epoch: Epoch) -> Verdict:
+        """Notes an epoch; what is to be done about it.
+
+        What a worker trains on after the study has pruned its trial does not count, so that how fast it hears of that has no
+        say in the results."""
         if trial.baseline is not None:
-            return False
-        self._running[trial.number] += metrics.epoch_seconds
+            return Verdict.GO_ON
+        if trial.number in self._pruned_at:
+            return Verdict.TOO_LATE
+        metrics = epoch.metrics
         prune = self._search.report(trial.number, metrics.epoch, getattr(metrics, self._metric))
-        if metrics.epoch == trial.epochs or trial.number in self._stopping:
-            return False
-        if prune:
-            self._stopping[trial.number] = PRUNED
-        elif self._seconds() >= self._budget.seconds:
-            self._stopping[trial.number] = SPENT
-        return trial.number in self._stopping
+        if not prune or metrics.epoch == trial.epochs or trial.number in self._overdrawn:
+            return Verdict.GO_ON
+        self._pruned_at[trial.number] = epoch
+        return Verdict.STOP
+
+    def overdrawn(self) -> list[Trial]:
+        """The trials that should stop now, because the family's seconds are spent; each is named once."""
+        if self._seconds() < self._budget.seconds:
+            return []
+        known = self._overdrawn | self._pruned_at.keys()
+        found = [trial for trial, _ in self._running.values() if trial.number not in known]
+        self._overdrawn |= {trial.number for trial in found}
+        return found
 
     def ended(self, trial: Trial, result: TrialResult) -> TrialRecord:
-        """Notes how a trial ended. One that the worker stopped without the study's word was interrupted: FAIL."""
-        if result.state is TrialState.PRUNED:
-            reason = self._stopping.get(trial.number)
-            state = TrialState.PRUNED if reason else TrialState.FAIL
-            result = dataclasses.replace(result, state=state, reason=reason or INTERRUPTED)
+        """Notes how a trial ended. One that stopped without the study's word was interrupted: FAIL."""
+        pruned_at = self._pruned_at.get(trial.number) if trial.baseline is None else None
+        if pruned_at is not None and result.state is not TrialState.FAIL:
+            result = dataclasses.replace(
+                result,
+                state=TrialState.PRUNED,
+                epochs=result.epochs[: pruned_at.metrics.epoch],
+                predictions=pruned_at.predictions,
+                weights=None,
+                reason=PRUNED,
+            )
+        elif result.state is TrialState.PRUNED:
+            spent = trial.number in self._overdrawn
+            state = TrialState.PRUNED if spent else TrialState.FAIL
+            result = dataclasses.replace(result, state=state, reason=SPENT if spent else INTERRUPTED)
         if trial.baseline is None:
             self._used += result.train_seconds
             self._running.pop(trial.number, None)
@@ -113,7 +160,8 @@ class Study:
         ]
 
     def _seconds(self) -> float:
-        return self._used + sum(self._running.values())
+        now = self._clock()
+        return self._used + sum(now - started for _, started in self._running.values())
 
     def _trial(self, params: Params, epochs: int, baseline: str | None) -> Trial:
         number = self._number

@@ -17,7 +17,7 @@ def print_summary(comparison: Comparison, console: Console) -> None:
         title=f"{comparison.experiment} on {data['name']}: {escape(comparison.question)}",
         title_justify="left",
         title_style="bold",
-        pad_edge=False,
+        pad_edge=True,
     )
     table.add_column("", no_wrap=True)
     table.add_column("network")
@@ -37,7 +37,7 @@ def print_plan(experiment: Experiment, workers: int, console: Console) -> None:
     console.print(f"{experiment.name}: {experiment.question}", markup=False, highlight=False)
     for family, each in experiment.families.items():
         if each.space.searched or each.space.fixed:
-            table = Table(title=f"{family}: space", title_justify="left", title_style="bold", pad_edge=False)
+            table = Table(title=f"{family}: space", title_justify="left", title_style="bold", pad_edge=True)
             table.add_column("hyperparameter")
             table.add_column("searched" if each.space.searched else "fixed")
             for name, what in each.space.describe():
@@ -80,7 +80,6 @@ def sentences(comparison: Comparison) -> list[str]:
             f"{comparison.budget['seconds']:g} allowed; {each.baselines} baselines, {each.baseline_seconds:.0f} s."
         )
     lines += [f"Registered {each.model}, alias challenger." for each in comparison.best() if each.model]
-    lines += list(comparison.warnings)
     if comparison.state != "COMPLETE":
         lines.append("The sweep was interrupted: this compares what was finished by then.")
     return lines

@@ -25,8 +25,9 @@ from digitsweep.experiment import Experiment, load_experiment
 from digitsweep.options import Options
 from digitsweep.progress import Display
 from digitsweep.provenance import Commit, current_commit
+from digitsweep.quiet import import_tensorflow_quietly
 from digitsweep.results import Trial, TrialResult, TrialState
-from digitsweep.study import INTERRUPTED, Study
+from digitsweep.study import INTERRUPTED, Study, Verdict
 from digitsweep.tracking import MlflowTracker, Tracker
 from digitsweep.workers import EpochEnded, Event, TrialEnded, Workers
 from digitsweep.workers.local import LocalWorkers
@@ -83,7 +84,7 @@ def sweep(
         with interruption.listening():
             commit = current_commit()
             tracker = make_tracker(experiment, dataset, commit, {"experiment": path, **dataclasses.asdict(options)})
-            coordinator = _Coordinator(studies, workers, tracker, display, interruption)
+            coordinator = _Coordinator(studies, workers, tracker, display, interruption, options.workers)
             state = "FAILED"
             try:
                 display.started(experiment, dataset, options.workers)
@@ -148,10 +149,12 @@ class _Coordinator:
         tracker: Tracker,
         display: Display,
         interruption: Interruption,
+        worker_count: int,
     ) -> None:
         self._studies, self._workers = studies, workers
         self._tracker, self._display = tracker, display
         self._interruption = interruption
+        self._worker_count = worker_count
         self._running: dict[str, Trial] = {}
 
     def search(self) -> None:
@@ -167,7 +170,11 @@ class _Coordinator:
                 return  # `close` tells the truth about what is left
             for event in self._workers.events(POLL_SECONDS):
                 self._hear(event)
-            self._display.progressed(sum(each.share() for each in self._studies.values()) / len(self._studies))
+            for study in self._studies.values():
+                for trial in study.overdrawn():
+                    self._workers.stop(trial)
+            left = sum(each.seconds_left() for each in self._studies.values())
+            self._display.progressed(left / self._worker_count)
 
     def close(self) -> None:
         """Ends the workers; a trial that still runs has failed, and its record says so."""
@@ -200,11 +207,14 @@ class _Coordinator:
     def _hear(self, event: Event) -> None:
         study = self._studies[event.trial.family]
         match event:
-            case EpochEnded(trial, metrics):
-                if study.epoch(trial, metrics):
+            case EpochEnded(trial, epoch):
+                verdict = study.epoch(trial, epoch)
+                if verdict is Verdict.TOO_LATE:
+                    return
+                if verdict is Verdict.STOP:
                     self._workers.stop(trial)
-                self._tracker.epoch_ended(trial, metrics)
-                self._display.epoch_ended(trial, metrics)
+                self._tracker.epoch_ended(trial, epoch.metrics)
+                self._display.epoch_ended(trial, epoch.metrics)
             case TrialEnded(trial, result):
                 del self._running[trial.name]
                 record = study.ended(trial, result)
@@ -223,7 +233,8 @@ def _judged(
     state: str,
     begun: float,
 ) -> Comparison:
-    from digitsweep.judging import judge  # TensorFlow, now that the workers are gone
+    import_tensorflow_quietly()  # now that the workers are gone
+    from digitsweep.judging import judge
 
     records = {family: study.records for family, study in studies.items()}
     if not any(each.result.state is TrialState.COMPLETE for family in records.values() for each in family):

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import queue
+import re
 import tempfile
 import threading
 import time
@@ -97,7 +98,7 @@ class MlflowTracker:
         try:
             self._experiment_id, self.run_id = self._sweep_run(experiment, dataset, commit, options)
         except MlflowException as error:
-            raise DigitsweepError(f"the tracking server {shown_uri()} refused: {_first_line(error)}") from error
+            raise DigitsweepError(f"the tracking server {shown_uri()} refused: {first_line(error)}") from error
         self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue()
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._write, name="digitsweep-tracking", daemon=True)
@@ -295,7 +296,7 @@ class MlflowTracker:
     def _check(self) -> None:
         if self._failure is not None:
             raise DigitsweepError(
-                f"the tracking server {shown_uri()} took no more records: {_first_line(self._failure)}"
+                f"the tracking server {shown_uri()} took no more records: {first_line(self._failure)}"
             ) from self._failure
 
     def _write(self) -> None:
@@ -339,7 +340,7 @@ def load_comparison(run_id: str) -> dict[str, Any]:
             values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
         except (MlflowException, OSError, json.JSONDecodeError) as error:
             raise DigitsweepError(
-                f"no comparison in run {run_id} at {shown_uri()}: {_first_line(error)}; "
+                f"no comparison in run {run_id} at {shown_uri()}: {first_line(error)}; "
                 "name a sweep's run, or leave it out for the newest"
             ) from None
     return values
@@ -354,11 +355,7 @@ def adopt_run(tags: Mapping[str, str]) -> None:
 
 def shown_uri() -> str:
     """The tracking URI without a password in it."""
-    from urllib.parse import urlsplit, urlunsplit
-
-    parts = urlsplit(get_tracking_uri())
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=host)) if parts.netloc != host else get_tracking_uri()
+    return without_secrets(get_tracking_uri())
 
 
 def quiet_mlflow() -> None:
@@ -429,5 +426,11 @@ def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def first_line(error: Exception) -> str:
+    """An error's first line, without the passwords of the addresses in it."""
+    return without_secrets((str(error).splitlines() or [type(error).__name__])[0])
+
+
+def without_secrets(text: str) -> str:
+    """The text, its addresses without user and password."""
+    return re.sub(r"(://)[^/@\s'\"]+@", r"\1", text)

@@ -21,10 +21,11 @@ from digitsweep.data import Split, TrainingData
 from digitsweep.models import build, logits_of
 from digitsweep.optimizers import Optimizer
 from digitsweep.params import Params
-from digitsweep.results import EpochMetrics, TrialResult, TrialState
+from digitsweep.results import Epoch, EpochMetrics, TrialResult, TrialState
 from digitsweep.schedules import epoch_rates
 
 EVALUATION_BATCH = 500
+FIRST_SEGMENT = 8
 SEGMENT_SECONDS = 0.5
 """The compiled loop comes back to Python about this often, to hear whether it should stop."""
 
@@ -48,7 +49,7 @@ def train(
     seed: int,
     epochs: int,
     stopped: Callable[[], bool] = lambda: False,
-) -> Generator[EpochMetrics, None, TrialResult]:
+) -> Generator[Epoch, None, TrialResult]:
     """Trains a configuration from scratch: yields after each epoch, returns how it ended.
 
     The same parameters, data, seed and machine give the same numbers. `stopped` is asked about twice a second; once it
@@ -96,7 +97,7 @@ def train(
             epoch_seconds=time.perf_counter() - epoch_begun,
         )
         history.append(metrics)
-        yield metrics
+        yield Epoch(metrics, predictions)
     return result(TrialState.COMPLETE)
 
 
@@ -111,7 +112,7 @@ class _Loop:
         self._batch = batch
         # Whole batches only: every step then has one static shape. What is left over differs from epoch to epoch.
         self.steps = count // batch
-        self._segment = min(self.steps, 8)
+        self._segment = min(self.steps, FIRST_SEGMENT)
         network = logits_of(model)  # losses from logits are exact where those from a softmax are clipped
         variables = model.trainable_variables
         optimizer = Optimizer(params, variables)
@@ -202,9 +203,5 @@ def trained_model(params: Params, side: int, classes: int, weights: Sequence[NDA
 
 def probabilities(model: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """What a model says of images, uint8 (n, side, side, 1): float32 (n, classes)."""
-    asked = tf.function(lambda batch: model(batch, training=False), autograph=False, reduce_retracing=True)
-    parts = [
-        asked(tf.constant(images[start : start + EVALUATION_BATCH])).numpy()
-        for start in range(0, len(images), EVALUATION_BATCH)
-    ]
-    return np.concatenate(parts)
+    found: NDArray[np.float32] = model.predict(images, batch_size=EVALUATION_BATCH, verbose=0)
+    return found

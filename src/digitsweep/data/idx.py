@@ -43,6 +43,8 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
         raise InputError(f"{path}: the gzip stream is damaged; get the file again") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except MemoryError:
+        raise InputError(f"{path}: its header promises {size:,} bytes of values, more than fit into memory") from None
     if len(values) != size:
         what = "is truncated" if len(values) < size else "goes on after its last value"
         raise InputError(f"{path}: {what}: its header promises {size:,} bytes of values; get the file again")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ def read_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDAr
         with np.load(path, allow_pickle=False) as arrays:
             missing = [key for key in KEYS if key not in arrays]
             if missing:
-                has = ", ".join(sorted(arrays)) or "nothing"
+                has = " ".join(", ".join(sorted(arrays)).split()) or "nothing"
                 raise InputError(f"{path}: must hold {', '.join(KEYS)}, but {missing[0]} is missing; it holds {has}")
             train_images, train_labels, test_images, test_labels = (np.asarray(arrays[key]) for key in KEYS)
     except FileNotFoundError:
@@ -36,8 +35,10 @@ def read_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDAr
     except ValueError as error:
         reason = "holds pickled objects, which are not read" if "pickle" in str(error) else f"is damaged: {error}"
         raise InputError(f"{path}: {' '.join(reason.split())}") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, SyntaxError, NotImplementedError, MemoryError):
-        raise InputError(f"{path}: is no npz file, or a damaged one; get it again") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except InputError:
+        raise
+    except Exception:  # on damaged bytes zipfile, its decompressors and numpy's header parser raise a dozen types
+        raise InputError(f"{path}: is no npz file, or a damaged one; get it again") from None
     return train_images, train_labels, test_images, test_labels

@@ -64,6 +64,13 @@ def read_folder(path: Path) -> tuple[Split, Split]:
     """Training and test images of a folder or an npz file, checked.
 
     Raises InputError with one line that names the file."""
+    try:
+        return _read_folder(path)
+    except OSError as error:
+        raise InputError(f"{path.absolute()}: cannot be read: {error.strerror or error}") from None
+
+
+def _read_folder(path: Path) -> tuple[Split, Split]:
     if not path.exists():
         raise InputError(f"{path.absolute()}: no such folder or file of images")
     if path.is_file():

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from digitsweep.results import EpochMetrics, Trial, TrialResult
+from digitsweep.results import Epoch, Trial, TrialResult
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class EpochEnded:
     """A trial has finished an epoch and, unless it is told to stop, is in its next one."""
 
     trial: Trial
-    metrics: EpochMetrics
+    epoch: Epoch
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from digitsweep.data import TrainingData
-from digitsweep.results import Trial, TrialResult, TrialState
+from digitsweep.results import Epoch, Trial, TrialResult, TrialState
 from digitsweep.workers import EpochEnded, Event, TrialEnded
 from digitsweep.workers.process import STOP, Start, serve
 
@@ -27,7 +28,7 @@ class _Worker:
     process: SpawnProcess
     pipe: Connection
     trial: Trial | None = None
-    epochs: tuple[EpochEnded, ...] = ()
+    epochs: tuple[Epoch, ...] = ()
 
 
 class LocalWorkers:
@@ -35,11 +36,14 @@ class LocalWorkers:
 
     def __init__(self, data: TrainingData, count: int) -> None:
         self._context = multiprocessing.get_context("spawn")
-        self._folder = Path(tempfile.mkdtemp(prefix="digitsweep-"))
+        # Starting it unblocks SIGINT, which `_environment_of_a_worker` blocks: it must have been started before.
+        resource_tracker.ensure_running()
+        self.folder = Path(tempfile.mkdtemp(prefix="digitsweep-"))
+        """Where the shared images lie."""
         self._classes = data.classes
         self._workers: list[_Worker] = []
         try:
-            data.save(self._folder)
+            data.save(self.folder)
             self._workers = [self._spawn() for _ in range(count)]
         except BaseException:
             self.close()
@@ -76,6 +80,10 @@ class LocalWorkers:
                 found.append(self._died(worker))
         return found
 
+    def pids(self) -> list[int]:
+        """The process ids of the workers there are."""
+        return [worker.process.pid for worker in self._workers if worker.process.pid is not None]
+
     def close(self) -> None:
         for worker in self._workers:
             worker.process.terminate()
@@ -86,7 +94,7 @@ class LocalWorkers:
                 worker.process.join()
             worker.pipe.close()
         self._workers.clear()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _received(self, worker: _Worker, message: object) -> Event:
         trial = worker.trial
@@ -94,9 +102,9 @@ class LocalWorkers:
         if isinstance(message, TrialResult):
             worker.trial = None
             return TrialEnded(trial, message)
-        event = EpochEnded(trial, message)  # type: ignore[arg-type]
-        worker.epochs = (*worker.epochs, event)
-        return event
+        assert isinstance(message, Epoch)
+        worker.epochs = (*worker.epochs, message)
+        return EpochEnded(trial, message)
 
     def _died(self, worker: _Worker) -> TrialEnded:
         """The trial of a dead worker has failed; another worker takes the dead one's place."""
@@ -112,6 +120,7 @@ class LocalWorkers:
             TrialResult(
                 TrialState.FAIL,
                 epochs,
+                worker.epochs[-1].predictions if worker.epochs else None,
                 train_seconds=sum(each.epoch_seconds for each in epochs),
                 reason=f"its worker died ({how}) after epoch {len(epochs)}",
             ),
@@ -120,7 +129,7 @@ class LocalWorkers:
     def _spawn(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=serve, args=(theirs, self._folder, self._classes), name="digitsweep-worker", daemon=True
+            target=serve, args=(theirs, self.folder, self._classes), name="digitsweep-worker", daemon=True
         )
         with _environment_of_a_worker():
             process.start()

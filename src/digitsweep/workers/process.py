@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
+from collections.abc import Generator
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from digitsweep.params import Params
-from digitsweep.results import TrialResult, TrialState
+from digitsweep.quiet import import_tensorflow_quietly
+from digitsweep.results import Epoch, TrialResult, TrialState
 
 STOP = "stop"
 
@@ -28,38 +30,37 @@ class Start:
 def serve(pipe: Connection, folder: Path, classes: int) -> None:
     """Trains what it is sent until the pipe closes. Knows neither Optuna nor MLflow."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    _silence_import_noise()
+    import_tensorflow_quietly()
     from digitsweep.data import TrainingData
     from digitsweep.training import train
 
     data = TrainingData.load(folder, classes)
-    while True:
-        try:
-            task = pipe.recv()
-        except EOFError:
-            return
-        if task == STOP:  # for a trial that had ended by then
-            continue
-        pipe.send(_trained(pipe, task, data, train))
-
-
-def _trained(pipe: Connection, task: Start, data, train) -> TrialResult:  # type: ignore[no-untyped-def]
-    told: list[str] = []
-
-    def stopped() -> bool:
-        while not told and pipe.poll():
-            told.append(pipe.recv())
-        return bool(told)
-
     try:
-        epochs = train(task.params, data, seed=task.seed, epochs=task.epochs, stopped=stopped)
+        while True:
+            task = pipe.recv()
+            if task != STOP:  # which was for a trial that had ended by then
+                epochs = train(
+                    task.params, data, seed=task.seed, epochs=task.epochs, stopped=partial(_told_to_stop, pipe)
+                )
+                pipe.send(_trained(pipe, epochs))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the coordinator has gone
+
+
+def _told_to_stop(pipe: Connection) -> bool:
+    """Nothing but STOP is sent to a worker that trains."""
+    return pipe.poll() and pipe.recv() == STOP
+
+
+def _trained(pipe: Connection, epochs: Generator[Epoch, None, TrialResult]) -> TrialResult:
+    try:
         while True:
             pipe.send(next(epochs))
     except StopIteration as end:
         result: TrialResult = end.value
         return result
-    except (EOFError, BrokenPipeError):
-        raise SystemExit(0) from None
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        raise
     except Exception as error:  # whatever a configuration does wrong is that trial's failure, not the worker's
         return TrialResult(TrialState.FAIL, reason=f"{type(error).__name__}: {_one_line(error)}")
 
@@ -73,16 +74,3 @@ def _die_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def _silence_import_noise() -> None:
-    """TensorFlow's C++ writes of missing GPUs to standard error while it is imported, whatever its log level."""
-    saved = os.dup(2)
-    with open(os.devnull, "wb") as nothing:
-        os.dup2(nothing.fileno(), 2)
-    try:
-        import tensorflow  # noqa: F401
-    finally:
-        sys.stderr.flush()
-        os.dup2(saved, 2)
-        os.close(saved)

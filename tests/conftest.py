@@ -1,0 +1,50 @@
+"""What all tests share: no variable of the machine reaches them, and each has an MLflow store of its own where it asks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from running import EXPERIMENTS, Sweep, run_digitsweep
+
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+_LEAKING = (
+    "DIGITSWEEP_DATA",
+    "DIGITSWEEP_CACHE",
+    "MLFLOW_RUN_ID",
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_REGISTRY_URI",
+    "MLFLOW_EXPERIMENT_ID",
+    "MLFLOW_EXPERIMENT_NAME",
+)
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in _LEAKING:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that is the current one, with MLflow's default store in it: SQLite and a folder of artifacts."""
+    import mlflow
+
+    monkeypatch.chdir(tmp_path)
+    mlflow.set_tracking_uri(None)
+    yield tmp_path
+    mlflow.set_tracking_uri(None)
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """A finished sweep of smoke.yaml, run as a person runs it: two real workers, a real SQLite store."""
+    folder = tmp_path_factory.mktemp("smoke")
+    uri = f"sqlite:///{folder}/mlflow.db"
+    finished = run_digitsweep("sweep", str(EXPERIMENTS / "smoke.yaml"), "--workers", "2", cwd=folder)
+    assert finished.returncode == 0, finished.stderr
+    return Sweep(folder, uri, finished.stdout)

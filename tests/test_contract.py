@@ -1,0 +1,124 @@
+"""What MLflow holds after a sweep: the contract in docs/architecture.md, read back from a real store."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+from running import Sweep
+
+METRICS_BY_EPOCH = {"train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate", "epoch_seconds"}
+METRICS_AT_END = {"val_macro_f1", "weights", "train_seconds"}
+FILES = {
+    "classification_report.json",
+    "classification_report.txt",
+    "confusion_matrix.json",
+    "confusion_matrix.png",
+    "learning_curves.png",
+}
+STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
+
+
+def test_the_sweep_run(smoke: Sweep) -> None:
+    """The sweep is one finished run with its digest, its data, its commit, its files and the best of each family."""
+    run = smoke.parent()
+    assert run.info.status == "FINISHED"
+    tags = run.data.tags
+    assert tags["digitsweep.state"] == "COMPLETE"
+    assert tags["digitsweep.data"] == "digits"
+    for name in ("digitsweep.digest", "digitsweep.data.digest", "digitsweep.data.digest.test", "digitsweep.commit"):
+        assert tags[name]
+    assert {"ann_val_accuracy", "ann_test_accuracy", "cnn_val_accuracy", "cnn_test_accuracy"} <= set(run.data.metrics)
+    assert "experiment.yaml" in smoke.artifacts(run)
+    assert {
+        "comparison/comparison.json",
+        "comparison/comparison.csv",
+        "comparison/training_curves.png",
+        "comparison/confusion_matrices.png",
+    } == smoke.artifacts(run, "comparison")
+    assert run.inputs.dataset_inputs[0].dataset.name == "digits"
+
+
+def test_nothing_is_left_running(smoke: Sweep) -> None:
+    """After a sweep no run is RUNNING, and each trial is a child of the one sweep run."""
+    trials = smoke.runs("trial")
+    assert len(trials) == 2 * 3 + 2
+    assert {run.info.status for run in trials} <= {"FINISHED", "KILLED"}
+    assert {run.data.tags["mlflow.parentRunId"] for run in trials} == {smoke.parent().info.run_id}
+
+
+def test_status_tells_the_state(smoke: Sweep) -> None:
+    """COMPLETE is FINISHED, PRUNED is KILLED, FAIL is FAILED; baselines are never pruned."""
+    for run in smoke.runs("trial"):
+        assert run.info.status == STATUS[run.data.tags["trial.state"]]
+        assert "baseline" not in run.data.tags or run.data.tags["trial.state"] == "COMPLETE"
+
+
+def test_metrics_by_epoch(smoke: Sweep) -> None:
+    """Every trial, a pruned one too, has each metric at each of its epochs, counted from 1."""
+    for run in smoke.runs("trial"):
+        epochs = len(json.loads(run.data.tags["digitsweep.trial"])["values"])
+        assert 1 <= epochs <= 3
+        assert epochs == 3 or run.data.tags["trial.state"] == "PRUNED"
+        for name in METRICS_BY_EPOCH:
+            history = smoke.client.get_metric_history(run.info.run_id, name)
+            assert sorted(each.step for each in history) == list(range(1, epochs + 1)), name
+        assert METRICS_AT_END <= set(run.data.metrics)
+
+
+def test_files_of_every_trial(smoke: Sweep) -> None:
+    """Every trial, a pruned one too, has its report and its matrix, and both tell the accuracy of its last epoch."""
+    for run in smoke.runs("trial"):
+        assert smoke.artifacts(run) >= FILES
+        matrix = np.array(json.loads(smoke.artifact(run, "confusion_matrix.json")))
+        assert matrix.sum() == 360
+        accuracy = float(np.trace(matrix) / matrix.sum())
+        last = max(smoke.client.get_metric_history(run.info.run_id, "val_accuracy"), key=lambda each: each.step)
+        assert accuracy == last.value
+        report = json.loads(smoke.artifact(run, "classification_report.json"))
+        assert report["accuracy"] == accuracy
+        assert report["macro avg"]["f1-score"] == run.data.metrics["val_macro_f1"]
+        assert smoke.artifact(run, "confusion_matrix.png").startswith(b"\x89PNG")
+
+
+def test_params_are_flat_and_typed_alike(smoke: Sweep) -> None:
+    """A hyperparameter is one flat key, an integer everywhere or a number with a point everywhere, or a word."""
+    kinds: dict[str, set[type]] = {}
+    for run in smoke.runs("trial"):
+        for name, text in run.data.params.items():
+            kinds.setdefault(name, set()).add(type(_read(text)))
+    assert all(len(kind) == 1 for kind in kinds.values()), kinds
+    assert kinds["units_1"] == {int}
+    assert kinds["learning_rate"] == {float}
+    assert "family" not in kinds
+
+
+def test_no_configuration_is_trained_twice(smoke: Sweep) -> None:
+    """No two trials of a family have the same hyperparameters."""
+    seen = [(run.data.tags["family"], tuple(sorted(run.data.params.items()))) for run in smoke.runs("trial")]
+    assert len(set(seen)) == len(seen)
+
+
+def test_the_comparison_says_what_the_runs_say(smoke: Sweep) -> None:
+    """comparison.json names each family's best complete trial by validation, and opened the test set once."""
+    comparison = json.loads(smoke.artifact(smoke.parent(), "comparison/comparison.json"))
+    for best in (each for each in comparison["entries"] if each["role"] == "best"):
+        complete = [
+            run.data.metrics["val_accuracy"]
+            for run in smoke.runs("trial")
+            if run.data.tags["family"] == best["family"] and run.data.tags["trial.state"] == "COMPLETE"
+        ]
+        assert best["validation"]["accuracy"] == max(complete)
+        assert best["test"]["images"] == 359
+        assert best["test"]["low"] < best["test"]["accuracy"] < best["test"]["high"]
+    differing = comparison["disagreement"]
+    assert differing["ann_wrong"] == differing["cnn_right_of_ann_wrong"] + differing["both_wrong"]
+
+
+def _read(text: str) -> object:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,185 @@
+"""Wrong experiment files: everything that is wrong is said, a line each, with the file and the key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support import PROPERTY, SMALL_EXPERIMENT, outcome
+
+from digitsweep.errors import InputError
+from digitsweep.experiment import load_experiment
+
+
+def wrong(path: Path, content: str | bytes) -> list[str]:
+    """The lines that are said of a file; each begins with its path."""
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(InputError) as error:
+        load_experiment(path)
+    lines = str(error.value).splitlines()
+    assert all(line.startswith(f"{path}:") for line in lines), lines
+    return lines
+
+
+UNITS = "{type: int, low: 16, high: 64, log: true, per: hidden_layers}"
+RATE = "{type: float, low: 1.0e-3, high: 1.0e-1, log: true}"
+DENSE = "{params: {hidden_layers: 2, units: 64}, epochs: 2}"
+SPACE = "families.ann.space"
+
+EDITS = [  # what is replaced, by what, and the beginning of what is said after the line number
+    ("seed: 0", "sede: 0", "sede: is not known here"),
+    ("seed: 0", "seed: 0\npath: x", "path: is not known here"),
+    ("seed: 0", "seed: -1", "seed: input should be greater than or equal to 0, but is -1"),
+    ("seed: 0", f"seed: {2**31}", "seed: input should be less than"),
+    ("seed: 0", "seed: 0x" + "f" * 5000, "seed: input should be less than"),
+    ("seed: 0", "seed: true", "seed: takes no true or false, but has true"),
+    ("seed: 0", "seed: first", "seed: input should be a valid integer"),
+    ("seed: 0", "seed:", "seed: input should be a valid integer"),
+    ("seed: 0", "seed: 0\nseed: 1", "seed: is given twice"),
+    ("seed: 0", '"se\\ned": 0', "se ed: is not known here"),
+    ("seed: 0", "? [a, b]\n: 0", "?: a key is text"),
+    ("name: small", "name: Small sweep", "name: string should match pattern"),
+    ("question: Does it load?", 'question: ""', "question: string should have at least 1 character"),
+    ("validation: 0.25", "validation: 0", "data.validation: is a whole number of images, or a share"),
+    ("validation: 0.25", "validation: 1.5", "data.validation: is a whole number of images, or a share"),
+    ("validation: 0.25", "validation: .nan", "data.validation: is a whole number of images, or a share"),
+    ("validation: 0.25", "validation: true", "data.validation: takes no true or false"),
+    ("source: digits, ", "", "data.source: must be given"),
+    ("trials: 2", "trials: -1", "budget.trials: input should be greater than or equal to 0, but is -1"),
+    ("trials: 2", "trials: false", "budget.trials: takes no true or false"),
+    ("trials: 2", "trials: 2.5", "budget.trials: input should be a valid integer"),
+    ("epochs: 3", "epochs: 0", "budget.epochs: input should be greater than or equal to 1"),
+    ("seconds: 20", "seconds: .nan", "budget.seconds: input should be a finite number, but is nan"),
+    ("seconds: 20", "seconds: -.inf", "budget.seconds: input should be"),
+    ("metric: val_accuracy", "metric: accuracy", "objective.metric: input should be 'val_accuracy' or 'val_loss'"),
+    ("direction: maximize", "direction: minimize", "objective: `direction` of val_accuracy is maximize"),
+    ("seed: 0", "sampler: {type: grid}", "sampler.type: input should be 'tpe' or 'random', but is 'grid'"),
+    ("seed: 0", "pruner: {reduction_factor: 1}", "pruner.reduction_factor: input should be greater than or equal to 2"),
+    ("  ann:\n", "  rnn:\n", "families.rnn: a family is ann or cnn, but this is rnn"),
+    (DENSE, "{hidden_layers: 0}", "families.ann.baselines.dense: must be a mapping with `params`"),
+    (DENSE, "{params: {hidden_layers: 2, units: [1, 2, 3]}}", "families.ann.baselines.dense.params: `units` takes one"),
+    (DENSE, "{params: {hidden_layers: 2}}", "families.ann.baselines.dense.params.units: must be given"),
+    (DENSE, "{params: {hidden_layers: 0}, epochs: 0}", "families.ann.baselines.dense.epochs: input should be greater"),
+    (DENSE, "{params: {hidden_layers: 0}, published_accuracy: 98}", "families.ann.baselines.dense.published_accu"),
+    (DENSE, "{params: {hidden_layers: 1, units: [true]}}", "families.ann.baselines.dense.params.units: takes no true"),
+    (f"      units: {UNITS}\n", "", f"{SPACE}: `units` must be given"),
+    ("      learning_rate:", "      learning_rte:", f"{SPACE}.learning_rte: is not a hyperparameter; did you mean le"),
+    ("      batch_size: 32", "      lr: 0.1", f"{SPACE}.lr: is not a hyperparameter; known are activation"),
+    ("      batch_size: 32", "      batch_size: true", f"{SPACE}.batch_size: takes no true or false"),
+    ("low: 16, high: 64", "low: 64, high: 16", f"{SPACE}.units: `low` must be below `high`, but low=64, high=16"),
+    ("low: 1.0e-3", "low: 0", f"{SPACE}.learning_rate: `low` must be above 0 with `log: true`"),
+    ("low: 1.0e-3", "low: soon", f"{SPACE}.learning_rate.low: input should be a valid number"),
+    (RATE, "{type: real, low: 1, high: 2}", f"{SPACE}.learning_rate: `type` is int, float or categorical, but is real"),
+    (RATE, "{type: [int], low: 1, high: 2}", f"{SPACE}.learning_rate: `type` is int, float or categorical"),
+    (RATE, "{low: 0.1, high: 0.2}", f"{SPACE}.learning_rate: `type` must be given"),
+    (RATE, "1000", f"{SPACE}.learning_rate: input should be less than or equal to 10, but is 1000"),
+    ("per: hidden_layers", "per: blocks", f"{SPACE}.units: `per` of an ann parameter is hidden_layers, but is blocks"),
+    ("[constant, cosine]", "[constant, cosnie]", f"{SPACE}.schedule: input should be 'constant', 'step'"),
+    ("[constant, cosine]", "[]", f"{SPACE}.schedule.choices: list should have at least 1 item"),
+    ("[constant, cosine]", "[constant, constant]", f"{SPACE}.schedule: `choices` must differ from each other"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "said"), EDITS, ids=[f"{new[:30].strip()!r}"[1:-1] for _, new, _ in EDITS])
+def test_one_mistake_is_one_kind_of_line(tmp_path: Path, old: str, new: str, said: str) -> None:
+    """A single mistake is said under the path of its key and with its line number; a right value is not blamed."""
+    path = tmp_path / "wrong.yaml"
+    assert old in SMALL_EXPERIMENT
+    for line in wrong(path, SMALL_EXPERIMENT.replace(old, new, 1)):
+        _, number, rest = line.removeprefix(str(path)).split(":", 2)
+        assert 1 <= int(number) <= len(path.read_text().splitlines())
+        assert rest.strip().startswith(said), line
+
+
+HEAD = SMALL_EXPERIMENT[: SMALL_EXPERIMENT.index("families")]
+FILES: dict[str, tuple[str | bytes, str]] = {
+    "nothing": ("", "an experiment is a mapping"),
+    "only a comment": ("# nothing\n", "an experiment is a mapping"),
+    "a list": ("- name: small\n", "an experiment is a mapping"),
+    "a text": ("small", "an experiment is a mapping"),
+    "not UTF-8": (SMALL_EXPERIMENT.encode("utf-16"), "UTF-8"),
+    "a zero byte": ("name: sm\0ll\n", "not valid YAML"),
+    "a tab": ("name:\n\tsmall\n", "not valid YAML"),
+    "an open bracket": ("name: [small\n", "not valid YAML"),
+    "two documents": (f"{SMALL_EXPERIMENT}---\n{SMALL_EXPERIMENT}", "not valid YAML"),
+    "an unknown alias": ("name: *small\n", "not valid YAML"),
+    "a Python object": ("name: !!python/object/apply:os.getcwd []\n", "not valid YAML"),
+    "no bool": ("name: !!bool maybe\n", "not valid YAML"),
+    "no time": ("name: !!timestamp soon\n", "not valid YAML"),
+    "no integer": ('name: !!int ""\n', "not valid YAML"),
+    "no date": ("name: 2026-99-99\n", "not valid YAML"),
+    "a number without end": (f"seed: {'9' * 5000}\n", "not valid YAML"),
+    "a recursive list": ("name: &again [*again]\n", "at most 10,000 values, 20 deep"),
+    "a recursive merge": ("name: &again {<<: *again}\n", "at most 10,000 values, 20 deep"),
+    "too deep": ("name: " + "[" * 25 + "]" * 25, "at most 10,000 values, 20 deep"),
+    "far too deep": ("[" * 100_000, "not valid YAML"),
+    "many aliases": ("a: &a [0, 0, 0, 0, 0, 0, 0, 0, 0, 0]\n" + "".join(
+        f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+    ), "at most 10,000 values, 20 deep"),
+    "many aliases in a key": ("? [&a [0, 0, 0, 0, 0, 0, 0, 0, 0, 0]" + "".join(
+        f", &{new} [{', '.join([f'*{old}'] * 10)}]" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+    ) + "]\n: 0\n", "a key is text"),
+    "too large": (SMALL_EXPERIMENT + "#" * 1_000_000, "at most 1,000,000 bytes"),
+    "families is a list": (f"{HEAD}families: [ann]\n", "families: input should be a valid dictionary"),
+    "no families": (f"{HEAD}families: {{}}\n", "families: dictionary should have at least 1 item"),
+    "an empty family": (f"{HEAD}families: {{ann: }}\n", "families.ann: must be a mapping"),
+    "no mapping of baselines": (f"{HEAD}families: {{ann: {{baselines: [], space: {{hidden_layers: 0, units: 1}}}}}}\n",
+                                "families.ann.baselines: must be a mapping"),
+    "a fallback elsewhere": (SMALL_EXPERIMENT.replace("0.25", "0.25, fallback: ../x.yaml"), "data.fallback: a rel"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "said"), FILES.values(), ids=FILES.keys())
+def test_a_wrong_file_is_one_line(tmp_path: Path, content: str | bytes, said: str) -> None:
+    """A file that cannot be an experiment is refused in one line."""
+    lines = wrong(tmp_path / "wrong.yaml", content)
+    assert len(lines) == 1
+    assert said in lines[0]
+
+
+@pytest.mark.parametrize("name", ["missing.yaml", "", "n" * 300])
+def test_no_file(tmp_path: Path, name: str) -> None:
+    """A missing file, a folder, and a name that no file system takes are refused in one line."""
+    with pytest.raises(InputError) as error:
+        load_experiment(tmp_path / name)
+    assert str(error.value).startswith(f"{tmp_path / name}: cannot be read")
+
+
+def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
+    """Mistakes in several parts of a file are all reported, each with the number of its own line."""
+    text = SMALL_EXPERIMENT
+    edits = [("seed: 0", "seed: -1"), ("trials:", "trails:"), ("units: 64", "units: [1]"), ("low: 16", "low: 65")]
+    for old, new in [*edits, ("  ann:", "  cnn: {spaces: {}}\n  ann:")]:
+        text = text.replace(old, new, 1)
+    path = tmp_path / "wrong.yaml"
+    said = sorted(line.removeprefix(f"{path}:").split(": ")[:2] for line in wrong(path, text))
+    assert said == [
+        ["12", "families.ann.baselines.dense.params"],
+        ["15", "families.ann.space.units"],
+        ["3", "seed"],
+        ["5", "budget.trails"],
+        ["5", "budget.trials"],
+        ["8", "families.cnn.space"],
+        ["8", "families.cnn.spaces"],
+    ]
+
+
+@PROPERTY
+@given(
+    at=st.integers(0, len(SMALL_EXPERIMENT)),
+    put=st.text(max_size=4) | st.sampled_from("{}[]&*!|>%@`?:-,#'\""),
+    cut=st.integers(0, 9),
+)
+def test_any_edit_loads_or_is_explained(tmp_path_factory: pytest.TempPathFactory, at: int, put: str, cut: int) -> None:
+    """Whatever is typed into a right file, it loads or every line of what is said begins with its path."""
+    path = tmp_path_factory.getbasetemp() / "edited.yaml"
+    path.write_bytes((SMALL_EXPERIMENT[:at] + put + SMALL_EXPERIMENT[at + cut :]).encode(errors="replace"))
+    loaded = outcome(lambda: load_experiment(path))
+    if isinstance(loaded, str):
+        assert loaded
+        assert all(line.startswith(f"{path}:") for line in loaded.splitlines())
+    else:
+        assert loaded.text
+        assert loaded.families

@@ -1,0 +1,123 @@
+"""The walls of docs/architecture.md: who may import whom, and which module may import which library."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "src" / "digitsweep"
+
+# From the top down: a module may import only from the lines below its own (and from its own folder).
+LAYERS = [
+    {"__main__"},
+    {"cli"},
+    {"sweep"},
+    {"judging", "progress", "summary"},
+    {"workers"},
+    {"study", "options"},
+    {"registry"},
+    {"tracking"},
+    {"search"},
+    {"plots"},
+    {"comparison"},
+    {"training"},
+    {"models", "optimizers", "augmentation", "schedules"},
+    {"evaluation", "data", "provenance", "quiet"},
+    {"experiment"},
+    {"space"},
+    {"results"},
+    {"params"},
+    {"errors"},
+]
+
+# Library: the only modules that may import it.
+OWNERS = {
+    "mlflow": {"tracking", "registry"},
+    "optuna": {"search", "space"},
+    "tensorflow": {"training", "models", "optimizers", "augmentation", "quiet"},
+    "keras": {"training", "models", "optimizers", "augmentation", "registry"},
+    "matplotlib": {"plots"},
+    "sklearn": {"evaluation", "data"},
+    "scipy": {"comparison"},
+    "pandas": {"comparison"},
+    "click": {"cli"},
+    "rich": {"cli", "progress", "summary"},
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            yield from ([f"digitsweep.{each.name}" for each in node.names] if node.module == "digitsweep" else [])
+            yield node.module or ""
+
+
+def module(name: str) -> str:
+    """`digitsweep.data.idx` is of the module `data`."""
+    return name.split(".")[1] if "." in name else "__init__"
+
+
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" or path.parent != PACKAGE)
+
+
+def own_module(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_from_below(path: Path) -> None:
+    """A module imports only from the layers below its own."""
+    rank = {name: index for index, layer in enumerate(LAYERS) for name in layer}
+    own = own_module(path)
+    assert own in rank, f"{own} has no layer: give it one here and in docs/architecture.md"
+    for name in imports(path):
+        if name.split(".")[0] == "digitsweep" and module(name) not in (own, "__init__", "__version__"):
+            assert rank[module(name)] > rank[own], f"{own} may not import {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_library_has_its_owners(path: Path) -> None:
+    """MLflow, Optuna, TensorFlow and the others are imported only where the architecture says."""
+    for name in imports(path):
+        library = name.split(".")[0]
+        assert own_module(path) in OWNERS.get(library, {own_module(path)}), f"{path.name} may not import {library}"
+
+
+def test_every_layer_is_inhabited() -> None:
+    """Every module that the layers name is there."""
+    assert {name for layer in LAYERS for name in layer} == {own_module(path) for path in FILES}
+
+
+def loaded_after(code: str) -> set[str]:
+    """The libraries that a fresh interpreter has loaded after some code."""
+    script = f"import sys\n{code}\nprint(' '.join(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in found.stdout.splitlines()[-1].split()}
+
+
+def test_help_is_light() -> None:
+    """`digitsweep --help` imports none of the heavy libraries, nor pydantic, pandas or rich."""
+    code = "from digitsweep.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass"
+    heavy = {"tensorflow", "keras", "mlflow", "optuna", "matplotlib", "sklearn", "pandas", "pydantic", "rich", "numpy"}
+    assert loaded_after(code).isdisjoint(heavy)
+
+
+def test_the_coordinator_does_without_tensorflow() -> None:
+    """The coordinator does not import TensorFlow before the search is over."""
+    assert loaded_after("import digitsweep.sweep").isdisjoint({"tensorflow", "keras"})
+
+
+def test_a_worker_does_without_the_coordinators_libraries() -> None:
+    """A worker imports neither MLflow nor Optuna, and no matplotlib but the part that Keras itself imports."""
+    worker = loaded_after("import digitsweep.workers.process, digitsweep.training")
+    assert worker.isdisjoint({"mlflow", "optuna"})
+    assert "matplotlib" not in worker - loaded_after("import keras")

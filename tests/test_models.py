@@ -1,0 +1,99 @@
+"""The networks: shapes, layers, and what may be inside."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from digitsweep.models import build
+from digitsweep.params import AnnParams, CnnParams, Params, parse_params
+
+ann = st.builds(
+    lambda units, activation, normalization, dropout: parse_params(
+        "ann",
+        {"hidden_layers": len(units), "units": units, "activation": activation, "normalization": normalization,
+         "dropout": dropout},
+    ),
+    st.lists(st.integers(1, 20), max_size=4),
+    st.sampled_from(["relu", "gelu", "tanh", "leaky_relu"]),
+    st.sampled_from(["none", "batch", "layer"]),
+    st.sampled_from([0.0, 0.3]),
+)  # fmt: skip
+
+
+@st.composite
+def cnn(draw: st.DrawFn) -> Params:
+    blocks = draw(st.integers(1, 3))
+
+    def each(values: list[object]) -> list[object]:
+        return draw(st.lists(st.sampled_from(values), min_size=blocks, max_size=blocks))
+
+    return parse_params(
+        "cnn",
+        {
+            "blocks": blocks,
+            "filters": each([1, 4, 6]),
+            "kernel_size": each([1, 3, 5]),
+            "convolutions": each([1, 2]),
+            "pooling": each(["max", "average", "stride"]),
+            "normalization": each(["none", "batch", "layer"]),
+            "dropout": each([0.0, 0.2]),
+            "padding": draw(st.sampled_from(["same", "valid"])),
+            "dense_units": draw(st.sampled_from([0, 8])),
+        },
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(params=st.one_of(ann, cnn()), extra=st.integers(0, 5), classes=st.integers(2, 12))
+def test_any_configuration_builds(params: Params, extra: int, classes: int) -> None:
+    """From its smallest image on, every configuration maps raw images to probabilities of as many classes."""
+    side = params.smallest_image() + extra
+    model = build(params, side, classes)
+    images = np.random.default_rng(0).integers(0, 256, (2, side, side, 1)).astype(np.uint8)
+    found = np.asarray(model(images, training=False))
+    assert found.shape == (2, classes)
+    np.testing.assert_allclose(found.sum(axis=1), 1.0, atol=1e-5)
+
+
+@settings(max_examples=15, deadline=None)
+@given(params=cnn())
+def test_the_smallest_image_is_the_smallest(params: CnnParams) -> None:
+    """One pixel less than the smallest image, and the network cannot be built."""
+    side = params.smallest_image()
+    if side > 1:
+        with pytest.raises(ValueError, match="negative|dimension"):
+            build(params, side - 1, 10)
+
+
+def test_an_ann_without_hidden_layers_is_a_softmax() -> None:
+    """784 inputs and 10 classes make 7,850 weights."""
+    assert build(parse_params("ann", {"hidden_layers": 0}), 28, 10).count_params() == 784 * 10 + 10
+
+
+def test_published_networks_have_their_weights() -> None:
+    """The networks of the published projects have as many weights as pencil and paper give."""
+    dense = parse_params("ann", {"hidden_layers": 2, "units": [128, 32]})
+    assert build(dense, 28, 10).count_params() == 785 * 128 + 129 * 32 + 33 * 10
+    conv = parse_params("cnn", {"blocks": 1, "filters": 32, "dense_units": 100})
+    assert build(conv, 28, 10).count_params() == 10 * 32 + (13 * 13 * 32 + 1) * 100 + 101 * 10
+
+
+def test_only_stock_layers() -> None:
+    """Every layer is one of Keras' own, so that a saved model loads anywhere."""
+    params = parse_params("cnn", {"blocks": 2, "filters": 4, "normalization": "layer", "dropout": 0.1, "dense_units": 5})
+    for layer in build(params, 28, 10).layers:
+        assert type(layer).__module__.startswith("keras.")
+        assert not isinstance(layer, keras.layers.Lambda)
+
+
+def test_the_image_is_scaled_inside() -> None:
+    """The first layer after the input divides by 255, the last is the softmax."""
+    model = build(AnnParams(hidden_layers=0, units=()), 28, 10)  # type: ignore[call-arg]
+    assert model.layers[1].name == "scale"
+    assert model.layers[1].scale == pytest.approx(1 / 255)
+    assert isinstance(model.layers[-1], keras.layers.Softmax)
+    assert model.input.dtype == "uint8"

@@ -1,0 +1,190 @@
+"""Hyperparameters: what is accepted, when two configurations are the same, and what a network needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from support import PROPERTY
+
+from digitsweep.params import FAMILIES, MOST_LAYERS, CnnParams, parse_params
+from digitsweep.space import readable
+
+
+def problems(family: str, **values: Any) -> dict[str, str]:
+    """What is said of wrong hyperparameters, by the path of the parameter."""
+    with pytest.raises(ValidationError) as error:
+        parse_params(family, values)
+    return {".".join(path): message for path, message in readable(error.value)}
+
+
+@PROPERTY
+@given(layers=st.integers(0, MOST_LAYERS), units=st.integers(1, 1000), dropout=st.floats(0, 1, exclude_max=True))
+def test_one_value_stands_for_all_layers(layers: int, units: int, dropout: float) -> None:
+    """A single value is the same as a list with it for each layer."""
+    single = parse_params("ann", {"hidden_layers": layers, "units": units, "dropout": dropout})
+    listed = parse_params("ann", {"hidden_layers": layers, "units": [units] * layers, "dropout": [dropout] * layers})
+    assert single == listed
+    assert single.key() == listed.key()
+
+
+@pytest.mark.parametrize("layers", [2, 2.0, "2"])
+def test_a_count_may_be_written_otherwise(layers: Any) -> None:
+    """A number of layers that came as 2.0 or as text is the number that it means."""
+    assert parse_params("ann", {"hidden_layers": layers, "units": 8}).flat()["units_2"] == 8
+
+
+def test_lists_must_fit_the_count() -> None:
+    """Three widths for two layers are refused, with both numbers."""
+    said = problems("ann", hidden_layers=2, units=[1, 2, 3])
+    assert said == {"": "`units` takes one value for all layers or one for each, but hidden_layers=2 and units has 3"}
+    assert "blocks=2 and kernel_size has 1" in problems("cnn", blocks=2, filters=8, kernel_size=[3])[""]
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"units": 8}, ["hidden_layers"]),
+        ({"hidden_layers": 1}, ["units"]),
+        ({"hidden_layers": MOST_LAYERS + 1, "units": 8}, ["hidden_layers"]),
+        ({"hidden_layers": "many", "units": 8}, ["hidden_layers"]),
+        ({"hidden_layers": 1.5, "units": 8}, ["hidden_layers"]),
+        ({"hidden_layers": True, "units": 8}, ["hidden_layers"]),
+        ({"hidden_layers": 1, "units": 0}, ["units.0"]),
+        ({"hidden_layers": 1, "units": [True]}, ["units"]),
+        ({"hidden_layers": 1, "units": 8, "dropout": 1.0}, ["dropout.0"]),
+        ({"hidden_layers": 1, "units": 8, "dropout": float("nan")}, ["dropout.0"]),
+        ({"hidden_layers": 1, "units": 8, "learning_rate": float("nan")}, ["learning_rate"]),
+        ({"hidden_layers": 1, "units": 8, "learning_rate": 0}, ["learning_rate"]),
+        ({"hidden_layers": 1, "units": 8, "activation": "rleu", "lr": 1}, ["activation.0", "lr"]),
+        ({"hidden_layers": 1, "units": 8, "optimizer": None}, ["optimizer"]),
+    ],
+)
+def test_wrong_values_are_named(values: dict[str, Any], named: list[str]) -> None:
+    """What is wrong is named, and nothing else is."""
+    assert sorted(problems("ann", **values)) == named
+
+
+def test_flat_names_a_layer_by_its_number() -> None:
+    """A layered parameter is `units_1`, `units_2`, ...; the others keep their names; all are scalars."""
+    flat = parse_params("ann", {"hidden_layers": 2, "units": [128, 32]}).flat()
+    assert flat == {
+        "hidden_layers": 2,
+        "units_1": 128,
+        "units_2": 32,
+        "activation_1": "relu",
+        "activation_2": "relu",
+        "normalization_1": "none",
+        "normalization_2": "none",
+        "dropout_1": 0.0,
+        "dropout_2": 0.0,
+        "optimizer": "adam",
+        "learning_rate": 0.001,
+        "schedule": "constant",
+        "label_smoothing": 0.0,
+        "batch_size": 32,
+        "augmentation": "none",
+    }
+
+
+ANN = {"hidden_layers": 1, "units": 8}
+CNN = {"blocks": 1, "filters": 8}
+
+
+@pytest.mark.parametrize(
+    ("family", "decider", "conditional"),
+    [
+        ("ann", {"optimizer": "adam"}, {"momentum": 0.5}),
+        ("ann", {"optimizer": "adamw"}, {"momentum": 0.5}),
+        ("cnn", {"optimizer": "adam"}, {"weight_decay": 0.5}),
+        ("ann", {"schedule": "cosine"}, {"warmup": 0.5}),
+        ("cnn", {"dense_units": 0}, {"dense_dropout": 0.5}),
+    ],
+)
+def test_what_has_no_meaning_does_not_tell_apart(
+    family: str, decider: dict[str, Any], conditional: dict[str, Any]
+) -> None:
+    """A parameter without a meaning beside the others is neither listed nor part of the key."""
+    needed = ANN if family == "ann" else CNN
+    without, beside = (parse_params(family, {**needed, **decider, **more}) for more in ({}, conditional))
+    assert without.key() == beside.key()
+    assert not set(conditional) & set(beside.flat())
+
+
+@pytest.mark.parametrize(
+    ("family", "values", "other"),
+    [
+        ("ann", {"optimizer": "sgd"}, {"momentum": 0.5}),
+        ("ann", {"optimizer": "adamw"}, {"weight_decay": 0.5}),
+        ("ann", {"schedule": "one_cycle"}, {"warmup": 0.5}),
+        ("cnn", {"dense_units": 10}, {"dense_dropout": 0.5}),
+        ("cnn", {}, {"padding": "same"}),
+        ("ann", {}, {"batch_size": 64}),
+    ],
+)
+def test_what_has_a_meaning_tells_apart(family: str, values: dict[str, Any], other: dict[str, Any]) -> None:
+    """Two configurations that differ in a parameter with a meaning have different keys."""
+    needed = ANN if family == "ann" else CNN
+    keys = {parse_params(family, {**needed, **values, **more}).key() for more in ({}, other)}
+    assert len(keys) == 2
+
+
+def output_side(params: CnnParams, side: int) -> int:
+    """The side of the last block's map, by walking forward as the layers do with valid padding."""
+    for convolutions, kernel, pooling in zip(params.convolutions, params.kernel_size, params.pooling, strict=True):
+        for index in range(convolutions):
+            stride = 2 if pooling == "stride" and index == convolutions - 1 else 1
+            side = (side - kernel) // stride + 1 if side >= kernel else 0
+        side = side if pooling == "stride" else side // 2
+    return side
+
+
+PER_BLOCK = st.tuples(st.integers(1, 2), st.integers(1, 11), st.sampled_from(["max", "average", "stride"]))
+
+
+@PROPERTY
+@given(blocks=st.lists(PER_BLOCK, min_size=1, max_size=3))
+def test_smallest_image_is_the_smallest(blocks: list[tuple[int, int, str]]) -> None:
+    """With valid padding the smallest image leaves one pixel of the last map, and one pixel less leaves none."""
+    convolutions, kernels, poolings = (list(each) for each in zip(*blocks, strict=True))
+    values = {"filters": 4, "convolutions": convolutions, "kernel_size": kernels, "pooling": poolings}
+    params = CnnParams.model_validate({"blocks": len(blocks), **values})
+    smallest = params.smallest_image()
+    assert output_side(params, smallest) == 1
+    assert output_side(params, smallest - 1) == 0
+
+
+def test_smallest_image_in_figures() -> None:
+    """A 3x3 convolution and a pooling need 4 pixels, with a stride 3; with `same` padding, or none, one is enough."""
+    assert parse_params("cnn", CNN).smallest_image() == 4
+    assert parse_params("cnn", {**CNN, "pooling": "stride"}).smallest_image() == 3
+    assert parse_params("cnn", {**CNN, "padding": "same"}).smallest_image() == 1
+    assert parse_params("ann", ANN).smallest_image() == 1
+
+
+@pytest.mark.parametrize(
+    ("family", "values", "text"),
+    [
+        ("ann", {"hidden_layers": 0}, "softmax"),
+        ("ann", {"hidden_layers": 2, "units": [512, 256]}, "dense 512-256"),
+        ("cnn", {"blocks": 1, "filters": 32}, "conv 32 k3"),
+        ("cnn", {"blocks": 2, "filters": [32, 64], "convolutions": [1, 2], "kernel_size": [5, 3], "dense_units": 100},
+         "conv 32-64x2 k3/5, dense 100"),
+    ],
+)  # fmt: skip
+def test_describe(family: str, values: dict[str, Any], text: str) -> None:
+    """A configuration is described in a few characters."""
+    assert parse_params(family, values).describe() == text
+
+
+def test_params_are_values() -> None:
+    """A configuration cannot be changed, and two with the same values are equal in either family."""
+    for family, needed in (("ann", ANN), ("cnn", CNN)):
+        params = parse_params(family, needed)
+        assert params == parse_params(family, needed)
+        assert isinstance(params, FAMILIES[family])
+        with pytest.raises(ValidationError, match="frozen"):
+            params.batch_size = 1

@@ -1,0 +1,95 @@
+"""A sweep that talks to a real `mlflow server` over HTTP leaves what one on SQLite leaves."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from running import EXPERIMENTS, Sweep, run_digitsweep
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an MLflow server with one worker and a store of its own."""
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "files")]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (folder / "log").open("w") as log, subprocess.Popen(
+        command, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True
+    ) as process:
+        uri = f"http://127.0.0.1:{port}"
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"{uri}/health", timeout=1).close()
+                break
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.2)
+        else:
+            raise AssertionError((folder / "log").read_text())
+        yield uri
+        os.killpg(process.pid, 15)
+
+
+def shape(sweep: Sweep) -> Counter[tuple[object, ...]]:
+    """What a sweep's runs are, without ids and times; trials of one worker are the same everywhere."""
+    found: Counter[tuple[object, ...]] = Counter()
+    for run in sweep.runs("trial"):
+        params, tags = run.data.params, run.data.tags
+        figures = {name: value for name, value in run.data.metrics.items() if "seconds" not in name}
+        found[
+            tags["family"], tags["trial.number"], tags["trial.state"], tags["seed"], run.info.status,
+            tuple(sorted(params.items())), tuple(sorted(figures.items())), tuple(sorted(sweep.artifacts(run))),
+        ] += 1  # fmt: skip
+    return found
+
+
+def test_http_and_sqlite_hold_the_same(server: str, tmp_path: Path) -> None:
+    """The same sweep with one worker leaves the same runs, parameters, figures and files over HTTP as over SQLite.
+
+    It also shows that with one worker a sweep repeats itself, to the last digit."""
+    sweeps = []
+    for name, uri in (("http", server), ("sqlite", f"sqlite:///{tmp_path}/mlflow.db")):
+        folder = tmp_path / name
+        folder.mkdir()
+        finished = run_digitsweep(
+            *("sweep", str(EXPERIMENTS / "smoke.yaml"), "--workers", "1"), cwd=folder, MLFLOW_TRACKING_URI=uri
+        )
+        assert finished.returncode == 0, finished.stderr
+        assert not list(folder.iterdir()) or name == "sqlite", "nothing is written beside the server"
+        sweeps.append(Sweep(folder, uri, finished.stdout))
+    over_http, on_sqlite = sweeps
+    assert shape(over_http) == shape(on_sqlite)
+    parents = [each.parent() for each in sweeps]
+    assert parents[0].info.status == parents[1].info.status == "FINISHED"
+    assert parents[0].data.metrics == parents[1].data.metrics
+    assert over_http.artifacts(parents[0], "comparison") == on_sqlite.artifacts(parents[1], "comparison")
+    for family in ("ann", "cnn"):
+        version = over_http.client.get_model_version_by_alias(f"digits-{family}", "challenger")
+        assert version.status == "READY"
+
+
+def test_a_server_that_is_away_is_one_line(tmp_path: Path) -> None:
+    """Where nothing listens, the sweep ends at once with one line that names the server."""
+    finished = run_digitsweep(
+        *("sweep", str(EXPERIMENTS / "smoke.yaml")),
+        cwd=tmp_path,
+        MLFLOW_TRACKING_URI="http://user:secret@127.0.0.1:9",
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES="0",
+    )
+    assert finished.returncode == 1
+    (line,) = finished.stderr.splitlines()
+    assert "127.0.0.1:9" in line
+    assert "secret" not in finished.stderr + finished.stdout

@@ -1,0 +1,173 @@
+"""Data sets from folders and files: what is taken, what it is called, and what is said of a wrong one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support import IDX_FILES, idx_bytes, made_split, only_line, write_idx_folder, write_npz
+
+from digitsweep.data.sources import VARIABLE, load_dataset, read_folder, whereabouts
+from digitsweep.data.splits import Split
+from digitsweep.errors import InputError
+
+TRAIN, TEST = made_split(30, seed=1), made_split(9, seed=2)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A right folder, which a test makes wrong."""
+    return write_idx_folder(tmp_path / "some-digits", TRAIN, TEST)
+
+
+def assert_same(read: tuple[Split, Split]) -> None:
+    """That these are TRAIN and TEST."""
+    for split, expected in zip(read, (TRAIN, TEST), strict=True):
+        np.testing.assert_array_equal(split.images, expected.images, strict=True)
+        np.testing.assert_array_equal(split.labels, expected.labels, strict=True)
+
+
+def refused(path: Path, *parts: object) -> str:
+    """What is said of a folder or file."""
+    with pytest.raises(InputError) as error:
+        load_dataset(path, validation=6, seed=0)
+    return only_line(error, path, *parts)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_folder_of_idx_files(tmp_path: Path, zipped: bool) -> None:
+    """A folder with the four IDX files, compressed or not, gives their images, (n, side, side, 1), and labels."""
+    assert_same(read_folder(write_idx_folder(tmp_path, TRAIN, TEST, zipped=zipped)))
+
+
+def test_an_npz_file_and_a_folder_with_one(tmp_path: Path) -> None:
+    """An npz file is taken by its own name and by that of its folder."""
+    path = write_npz(tmp_path / "images.npz", TRAIN, TEST)
+    assert_same(read_folder(path))
+    assert_same(read_folder(tmp_path))
+
+
+def test_mnist_npz_goes_before_others(tmp_path: Path) -> None:
+    """Where a folder has several npz files, `mnist.npz` is meant."""
+    write_npz(tmp_path / "a.npz", TEST, TRAIN)
+    write_npz(tmp_path / "mnist.npz", TRAIN, TEST)
+    assert_same(read_folder(tmp_path))
+
+
+def test_other_spellings(folder: Path) -> None:
+    """The files may be called train_images and so on as well."""
+    for old, new in zip(IDX_FILES, ("train_images", "train_labels", "Test_Images", "test_labels"), strict=True):
+        (folder / old).rename(folder / new)
+    assert_same(read_folder(folder))
+
+
+def test_names_that_only_begin_right(folder: Path) -> None:
+    """A copy that somebody set aside is not taken for the file."""
+    for name in IDX_FILES:
+        (folder / name).rename(folder / f"{name}.old")
+    refused(folder, "has neither")
+
+
+@pytest.mark.parametrize(
+    ("called", "name"), [("some-digits", "some-digits"), ("Handwritten (2)", "handwritten-2"), ("___", "data")]
+)
+def test_a_data_set_is_called_as_its_folder(tmp_path: Path, called: str, name: str) -> None:
+    """The folder's name, in small letters, is the data set's."""
+    data = load_dataset(write_idx_folder(tmp_path / called, TRAIN, TEST), validation=6, seed=0)
+    assert data.name == name
+    assert data.source == str((tmp_path / called).resolve())
+    assert (len(data.training.train), len(data.training.validation), len(data.test)) == (24, 6, 9)
+    assert data.training.classes == 3
+    assert data.training.side == 4
+
+
+@pytest.mark.parametrize("called", ["mnist", "MNIST", "digits"])
+def test_other_bytes_never_pass_for_mnist(tmp_path: Path, called: str) -> None:
+    """A folder called as a known data set gets its own digest into the name, so that results do not mix."""
+    data = load_dataset(write_idx_folder(tmp_path / called, TRAIN, TEST), validation=6, seed=0)
+    assert data.name == f"{called.lower()}-{TEST.digest()[:8]}"
+
+
+@pytest.mark.parametrize("missing", IDX_FILES)
+def test_a_missing_file_is_named(folder: Path, missing: str) -> None:
+    """Where one of the four files is missing, it is named."""
+    (folder / missing).unlink()
+    refused(folder, folder / missing)
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    """An empty folder is refused, with what is expected in it."""
+    refused(tmp_path, *IDX_FILES, "has neither")
+
+
+def test_two_npz_files_are_refused(tmp_path: Path) -> None:
+    """Where it is not clear which of two npz files is meant, neither is taken."""
+    for name in ("a.npz", "b.npz"):
+        write_npz(tmp_path / name, TRAIN, TEST)
+    refused(tmp_path, "2 npz files")
+
+
+@pytest.mark.parametrize("name", ["nothing", "n" * 300])
+def test_a_missing_folder_is_refused(tmp_path: Path, name: str) -> None:
+    """A folder that is not there, or whose name no file system takes, is named."""
+    refused(tmp_path / name)
+
+
+IMAGES, LABELS = TRAIN.images[..., 0], TRAIN.labels.astype(np.int64)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"x_train": IMAGES[:, :3]}, "must be square"),
+        ({"x_train": np.repeat(TRAIN.images, 3, axis=3)}, "must be square and greyscale"),
+        ({"x_train": IMAGES / 255.0}, "must be uint8, 0 to 255, but are float64"),
+        ({"x_train": IMAGES[:0], "y_train": LABELS[:0]}, "training images"),
+        ({"y_train": LABELS[:-1]}, "there are 30 and 29"),
+        ({"y_train": LABELS + 254}, "go from 254 to 256"),
+        ({"y_train": LABELS - 1}, "go from -1 to 1"),
+        ({"y_train": LABELS.astype(np.float32)}, "must be integers"),
+        ({"y_train": np.eye(3, dtype=np.uint8)[LABELS]}, "must be integers, (n,)"),
+        ({"y_train": LABELS * 2}, "label 1 has 0"),
+        ({"y_train": np.where(np.arange(30) == 0, 3, LABELS)}, "label 3 has 1"),
+        ({"y_test": TEST.labels + 1}, "there is a 3"),
+        ({"x_test": TEST.images[:, 1:, 1:]}, "4 and 3 pixels"),
+    ],
+)
+def test_wrong_arrays_are_refused(tmp_path: Path, wrong: dict[str, Any], said: str) -> None:
+    """Images that are not square, grey and uint8, and labels that do not fit them, are refused in one line."""
+    right = {"x_train": IMAGES, "y_train": LABELS, "x_test": TEST.images, "y_test": TEST.labels}
+    np.savez(tmp_path / "wrong.npz", **{**right, **wrong})
+    refused(tmp_path / "wrong.npz", said)
+
+
+def test_a_wrong_idx_file_is_named(folder: Path) -> None:
+    """Of a folder's four files, the one that is damaged is named."""
+    (folder / IDX_FILES[2]).write_bytes(idx_bytes(TEST.images[..., 0])[:-1])
+    refused(folder, folder / IDX_FILES[2], "truncated")
+
+
+def test_the_bundled_digits() -> None:
+    """`digits` is 1,797 images of 8x8: 1,078 to train, 360 to validate and 359 to test by, whatever the seed."""
+    first, second = (load_dataset("digits", validation=0.25, seed=seed) for seed in (0, 1))
+    assert first.name == "digits"
+    assert (len(first.training.train), len(first.training.validation), len(first.test)) == (1078, 360, 359)
+    assert first.training.train.images.shape == (1078, 8, 8, 1)
+    assert first.training.train.images.max() == 255
+    assert first.test.digest == second.test.digest
+    assert first.digests()["validation"] != second.digests()["validation"]
+
+
+def test_the_variable_says_where_mnist_lies(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`mnist` is read from the folder in DIGITSWEEP_DATA, and what is wrong there is said, not worked around."""
+    monkeypatch.setenv(VARIABLE, str(folder))
+    assert load_dataset("mnist", validation=6, seed=0).source == str(folder.resolve())
+    assert any("some-digits: 30 training, 9 test images" in line for line in whereabouts())
+    shutil.rmtree(folder)
+    with pytest.raises(InputError) as error:
+        load_dataset("mnist", validation=6, seed=0)
+    only_line(error, folder)
+    assert any("no such folder" in line for line in whereabouts())

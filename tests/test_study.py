@@ -1,0 +1,158 @@
+"""A family's study: baselines first, each configuration once, never more than the budget. No worker is needed for that."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from running import EXPERIMENTS
+
+from digitsweep.experiment import Experiment, load_experiment
+from digitsweep.results import Epoch, EpochMetrics, Trial, TrialResult, TrialState
+from digitsweep.study import INTERRUPTED, PRUNED, SPENT, Study, Verdict, trial_seed
+
+
+@pytest.fixture
+def experiment() -> Experiment:
+    return load_experiment(EXPERIMENTS / "smoke.yaml")
+
+
+def metrics(number: int, accuracy: float, seconds: float = 0.1) -> EpochMetrics:
+    return EpochMetrics(number, 0.5, 0.8, 0.4, accuracy, 0.001, seconds)
+
+
+def epoch(number: int, accuracy: float) -> Epoch:
+    return Epoch(metrics(number, accuracy), np.full(4, number, np.uint8))
+
+
+def finished(trial: Trial, accuracy: float, seconds: float = 0.3) -> TrialResult:
+    epochs = tuple(metrics(each + 1, accuracy, seconds / trial.epochs) for each in range(trial.epochs))
+    weights = (np.zeros(3, np.float32),)
+    return TrialResult(TrialState.COMPLETE, epochs, None, weights, 3, seconds)
+
+
+def run_to_the_end(study: Study, accuracies: dict[int, float] | None = None, seconds: float = 0.3) -> list[Trial]:
+    """Trains nothing: every trial ends at once, complete."""
+    trials = []
+    while (trial := study.next_trial()) is not None:
+        trials.append(trial)
+        for each in range(trial.epochs):
+            study.epoch(trial, epoch(each + 1, 0.5))
+        study.ended(trial, finished(trial, (accuracies or {}).get(trial.number, 0.5), seconds))
+    return trials
+
+
+def test_baselines_come_first_and_cost_no_budget(experiment: Experiment) -> None:
+    """Baselines are first, have their names, and the search has all of its trials besides."""
+    trials = run_to_the_end(Study(experiment, "ann", 8))
+    assert [each.baseline for each in trials] == ["softmax", None, None, None]
+    assert [each.number for each in trials] == [0, 1, 2, 3]
+
+
+def test_no_configuration_twice(experiment: Experiment) -> None:
+    """A space with few configurations is searched once through, and then the study is at its end."""
+    small = experiment.changed(trials=100)
+    study = Study(small, "ann", 8)
+    keys = [each.params.key() for each in run_to_the_end(study, seconds=0.001)]
+    assert len(set(keys)) == len(keys)
+    assert len(keys) == 101
+
+
+def test_an_exhausted_space_ends_the_study(tmp_path: object, experiment: Experiment) -> None:
+    """Where nothing is left to draw the study ends, although its budget is not spent."""
+    text = (EXPERIMENTS / "smoke.yaml").read_text()
+    begin, end = text.index("    space:"), text.index("  cnn:")
+    space = "    space: {hidden_layers: 1, units: {type: categorical, choices: [8, 16, 32]}}\n"
+    path = tmp_path / "few.yaml"  # type: ignore[operator]
+    path.write_text(text[:begin] + space + text[end:])
+    study = Study(load_experiment(path).changed(trials=50), "ann", 8)
+    assert len(run_to_the_end(study)) == 1 + 3
+    assert study.share() == 1.0
+
+
+def test_seconds_are_never_more_than_allowed(experiment: Experiment) -> None:
+    """No trial starts once a family's seconds are spent, and those that run are told to stop, once."""
+    now = [0.0]
+    study = Study(experiment.changed(seconds=1.0), "cnn", 8, lambda: now[0])
+    baseline = study.next_trial()
+    assert baseline is not None
+    study.ended(baseline, finished(baseline, 0.9, seconds=100.0))
+    first = study.next_trial()
+    assert first is not None
+    assert study.epoch(first, epoch(1, 0.9)) is Verdict.GO_ON
+    assert study.overdrawn() == []
+    now[0] = 1.5
+    assert study.overdrawn() == [first]
+    assert study.overdrawn() == []
+    assert study.next_trial() is None
+    record = study.ended(first, TrialResult(TrialState.PRUNED, (metrics(1, 0.9),), train_seconds=1.5))
+    assert (record.result.state, record.result.reason) == (TrialState.PRUNED, SPENT)
+
+
+def test_a_trial_that_is_behind_is_pruned(experiment: Experiment) -> None:
+    """Successive halving stops the worse of two, and its record says why."""
+    study = Study(experiment, "ann", 8)
+    baseline = study.next_trial()
+    good, bad = study.next_trial(), study.next_trial()
+    assert baseline is not None and good is not None and bad is not None  # noqa: PT018
+    assert study.epoch(good, epoch(1, 0.9)) is Verdict.GO_ON
+    assert study.epoch(bad, epoch(1, 0.1)) is Verdict.STOP
+    record = study.ended(bad, TrialResult(TrialState.PRUNED, (metrics(1, 0.1),)))
+    assert (record.result.state, record.result.reason) == (TrialState.PRUNED, PRUNED)
+
+
+def test_what_comes_after_a_stop_does_not_count(experiment: Experiment) -> None:
+    """A worker that hears of its stop late, or when it is through, leaves the same record as one that hears at once."""
+    study = Study(experiment, "ann", 8)
+    baseline = study.next_trial()
+    good, bad = study.next_trial(), study.next_trial()
+    assert baseline is not None and good is not None and bad is not None  # noqa: PT018
+    study.epoch(good, epoch(1, 0.9))
+    assert study.epoch(bad, epoch(1, 0.1)) is Verdict.STOP
+    assert study.epoch(bad, epoch(2, 0.99)) is Verdict.TOO_LATE
+    record = study.ended(bad, finished(bad, 0.99))
+    assert record.result.state is TrialState.PRUNED
+    assert [each.epoch for each in record.result.epochs] == [1]
+    assert record.result.predictions is not None
+    assert record.result.predictions.tolist() == [1, 1, 1, 1]
+    assert record.result.weights is None
+
+
+def test_a_baseline_is_never_pruned(experiment: Experiment) -> None:
+    """A baseline goes on, however bad it is."""
+    study = Study(experiment, "ann", 8)
+    baseline = study.next_trial()
+    assert baseline is not None
+    assert study.epoch(baseline, epoch(1, 0.0)) is Verdict.GO_ON
+
+
+def test_stopped_without_the_studys_word_is_interrupted(experiment: Experiment) -> None:
+    """A trial that was stopped for another reason than the study's has failed: it was interrupted."""
+    study = Study(experiment, "ann", 8)
+    trial = study.next_trial()
+    assert trial is not None
+    record = study.ended(trial, TrialResult(TrialState.PRUNED, (metrics(1, 0.5),), reason="stopped"))
+    assert (record.result.state, record.result.reason) == (TrialState.FAIL, INTERRUPTED)
+
+
+def test_weights_are_kept_of_the_best_only(experiment: Experiment) -> None:
+    """The learned numbers of the best trial and of the baselines stay, the others' are let go."""
+    study = Study(experiment, "ann", 8)
+    run_to_the_end(study, {1: 0.7, 2: 0.9, 3: 0.8})
+    kept = [each.trial.number for each in study.records if each.result.weights is not None]
+    assert kept == [0, 2]
+
+
+def test_seeds_differ_and_repeat() -> None:
+    """A trial's seed depends on the sweep's seed, the family and the number, and on nothing else."""
+    seeds = {trial_seed(seed, family, number) for seed in (0, 1) for family in ("ann", "cnn") for number in range(50)}
+    assert len(seeds) == 200
+    assert trial_seed(0, "ann", 3) == trial_seed(0, "ann", 3)
+    assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_the_same_seed_draws_the_same_configurations(experiment: Experiment) -> None:
+    """With one worker a study is a function of the experiment."""
+    first, second = (run_to_the_end(Study(experiment, "cnn", 8)) for _ in range(2))
+    assert first == second
+    other = run_to_the_end(Study(experiment.changed(seed=1), "cnn", 8))
+    assert [each.params for each in other[1:]] != [each.params for each in first[1:]]

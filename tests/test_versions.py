@@ -1,0 +1,57 @@
+"""One set of versions, written down three times because three tools want it."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parent.parent
+
+
+def pinned(lines: list[str]) -> dict[str, str]:
+    """Name: version, of the requirements that are pinned with `==`."""
+    found = (re.match(r"([A-Za-z0-9_.-]+)==([^\s;\\]+)", line) for line in lines)
+    return {match[1].lower(): match[2] for match in found if match}
+
+
+def project() -> dict[str, str]:
+    dependencies: list[str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert len(pinned(dependencies)) == len(dependencies), "every dependency is pinned with =="
+    return pinned(dependencies)
+
+
+def test_conda_has_the_projects_versions() -> None:
+    """conda.yaml lists exactly the dependencies of pyproject.toml, at the same versions."""
+    listed = yaml.safe_load((ROOT / "conda.yaml").read_text())["dependencies"]
+    (pip,) = (each["pip"] for each in listed if isinstance(each, dict))
+    assert pinned(pip) == project()
+    assert len(pip) == len(project())
+
+
+def test_the_lock_has_the_projects_versions() -> None:
+    """requirements.txt holds every dependency of pyproject.toml at the same version, and a hash for each line."""
+    text = (ROOT / "requirements.txt").read_text()
+    lock = pinned(text.splitlines())
+    assert project().items() <= lock.items()
+    for requirement in re.split(r"\n(?=\S)", text.strip()):
+        assert "--hash=sha256:" in requirement or requirement.startswith("#"), requirement.splitlines()[0]
+
+
+def test_the_installed_versions_are_the_locked_ones() -> None:
+    """What these tests run with is what the lock says."""
+    from importlib.metadata import version
+
+    assert {name: version(name) for name in project()} == project()
+
+
+def test_the_package_and_the_changelog_agree() -> None:
+    """The version of the package is that of pyproject.toml, and the changelog's newest."""
+    from digitsweep import __version__
+
+    assert __version__ == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == __version__

@@ -1,0 +1,137 @@
+"""Real worker processes: results come back, a stop is heard, a death is seen."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from digitsweep.data import TrainingData
+from digitsweep.data.sources import load_dataset
+from digitsweep.params import parse_params
+from digitsweep.results import Trial, TrialState
+from digitsweep.workers import EpochEnded, Event, TrialEnded
+from digitsweep.workers.local import LocalWorkers
+
+PARAMS = parse_params("ann", {"hidden_layers": 1, "units": 16})
+
+
+@pytest.fixture(scope="module")
+def data() -> TrainingData:
+    return load_dataset("digits", validation=0.25, seed=0).training
+
+
+@pytest.fixture
+def workers(data: TrainingData) -> Iterator[LocalWorkers]:
+    made = LocalWorkers(data, 1)
+    yield made
+    made.close()
+
+
+def trial(number: int, epochs: int) -> Trial:
+    return Trial(number, PARAMS, seed=number, epochs=epochs)
+
+
+def events_until_end(workers: LocalWorkers, seconds: float = 60.0) -> list[Event]:
+    """Everything up to the first trial's end."""
+    found: list[Event] = []
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found += workers.events(0.5)
+        if any(isinstance(each, TrialEnded) for each in found):
+            return found
+    raise AssertionError(f"no trial ended within {seconds} s: {found}")
+
+
+def test_a_result_is_that_of_training_here(workers: LocalWorkers, data: TrainingData) -> None:
+    """A worker's epochs and result are those of the same training in this process: a function of params and seed."""
+    from digitsweep.training import train
+
+    workers.start(trial(3, epochs=2))
+    assert workers.free() == 0
+    *epochs, end = events_until_end(workers)
+    assert isinstance(end, TrialEnded)
+    assert workers.free() == 1
+    assert [each.epoch.metrics for each in epochs if isinstance(each, EpochEnded)] == list(end.result.epochs)
+    here = train(PARAMS, data, seed=3, epochs=2)
+    assert [round(each.metrics.val_loss, 4) for each in here] == [round(each.val_loss, 4) for each in end.result.epochs]
+
+
+def test_a_stop_is_heard_and_the_worker_goes_on(workers: LocalWorkers) -> None:
+    """A trial that is told to stop ends as PRUNED long before its last epoch, and its worker takes the next one."""
+    long = trial(0, epochs=10_000)
+    workers.start(long)
+    while not workers.events(1.0):
+        pass
+    workers.stop(long)
+    end = events_until_end(workers)[-1]
+    assert isinstance(end, TrialEnded)
+    assert end.result.state is TrialState.PRUNED
+    workers.stop(long)  # too late: it must not reach the next trial
+    workers.start(trial(1, epochs=2))
+    end = events_until_end(workers)[-1]
+    assert isinstance(end, TrialEnded)
+    assert end.result.state is TrialState.COMPLETE
+
+
+def test_a_killed_worker_is_seen_and_replaced(workers: LocalWorkers) -> None:
+    """A worker that is killed ends its trial as FAIL with the signal in the reason; another one takes its place."""
+    workers.start(trial(0, epochs=10_000))
+    while not workers.events(1.0):
+        pass
+    os.kill(workers.pids()[0], signal.SIGKILL)
+    end = events_until_end(workers)[-1]
+    assert isinstance(end, TrialEnded)
+    assert end.result.state is TrialState.FAIL
+    assert "SIGKILL" in end.result.reason
+    assert end.result.epochs
+    workers.start(trial(1, epochs=1))
+    end = events_until_end(workers)[-1]
+    assert isinstance(end, TrialEnded)
+    assert end.result.state is TrialState.COMPLETE
+
+
+def test_nothing_is_left_after_close(data: TrainingData) -> None:
+    """Closing ends every process, at work or not, and removes the shared images."""
+    workers = LocalWorkers(data, 2)
+    workers.start(trial(0, epochs=10_000))
+    pids, folder = workers.pids(), workers.folder
+    assert folder.is_dir()
+    workers.close()
+    assert not folder.exists()
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_workers_die_with_their_coordinator(tmp_path: object) -> None:
+    """When the coordinator is killed its workers end too, within moments."""
+    import subprocess
+    import sys
+
+    script = (
+        "import time\n"
+        "from digitsweep.data.sources import load_dataset\n"
+        "from digitsweep.workers.local import LocalWorkers\n"
+        "if __name__ == '__main__':\n"
+        "    workers = LocalWorkers(load_dataset('digits', validation=0.25, seed=0).training, 1)\n"
+        "    print(workers.pids()[0], flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    path = tmp_path / "coordinator.py"  # type: ignore[operator]
+    path.write_text(script)
+    with subprocess.Popen([sys.executable, str(path)], stdout=subprocess.PIPE, text=True) as coordinator:
+        assert coordinator.stdout is not None
+        worker = int(coordinator.stdout.readline())
+        coordinator.kill()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.2)
+    raise AssertionError("the worker outlived its coordinator")
