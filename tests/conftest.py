@@ -35,9 +35,9 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     import mlflow
 
     monkeypatch.chdir(tmp_path)
-    mlflow.set_tracking_uri(None)
+    mlflow.set_tracking_uri("")
     yield tmp_path
-    mlflow.set_tracking_uri(None)
+    mlflow.set_tracking_uri("")
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,7 @@ ROOT = Path(__file__).parent.parent
 EXPERIMENTS = ROOT / "experiments"
 
 
-def run_digitsweep(
-    *arguments: str, cwd: Path, seconds: float = 180, **environment: str
-) -> subprocess.CompletedProcess[str]:
+def run_digitsweep(*arguments: str, cwd: Path, seconds: float = 180, **environment: str) -> subprocess.CompletedProcess[str]:
     """`digitsweep ARGUMENTS` in a folder, with some variables more."""
     return subprocess.run(
         [sys.executable, "-m", "digitsweep", *arguments],

@@ -75,7 +75,10 @@ WRONG: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "unknown pruner": (lambda f: ["sweep", changed(f, "successive_halving", "patience")], "pruner.type"),
     "a key given twice": (lambda f: ["sweep", changed(f, "seed: 0", "seed: 0\nseed: 1")], "given twice"),
     "no YAML": (lambda f: ["sweep", changed(f, "name: smoke", "name: [smoke")], "not valid YAML"),
-    "validation that takes all": (lambda f: ["sweep", changed(f, "validation: 0.25", "validation: 1438")], "validation"),
+    "validation that takes all": (
+        lambda f: ["sweep", changed(f, "validation: 0.25", "validation: 1438")],
+        "validation",
+    ),
     "no such data": (lambda f: ["sweep", SMOKE, "--data", str(f / "none")], "no such folder"),
     "an empty folder of data": (lambda f: ["sweep", SMOKE, "--data", str(f)], "a folder of images holds"),
     "wrong magic": (
@@ -83,15 +86,30 @@ WRONG: dict[str, tuple[Callable[[Path], list[str]], str]] = {
         "train-images-idx3-ubyte: an IDX file of images begins with",
     ),
     "truncated": (
-        lambda f: ["sweep", SMOKE, "--data", images(f, "t10k-labels-idx1-ubyte", struct.pack(">2I", 0x801, 40) + bytes(9))],
+        lambda f: [
+            "sweep",
+            SMOKE,
+            "--data",
+            images(f, "t10k-labels-idx1-ubyte", struct.pack(">2I", 0x801, 40) + bytes(9)),
+        ],
         "t10k-labels-idx1-ubyte: is truncated",
     ),
     "truncated gzip": (
-        lambda f: ["sweep", SMOKE, "--data", images(f, "train-labels-idx1-ubyte", gzip.compress(struct.pack(">2I", 0x801, 40) + bytes(40))[:-9])],
+        lambda f: [
+            "sweep",
+            SMOKE,
+            "--data",
+            images(f, "train-labels-idx1-ubyte", gzip.compress(struct.pack(">2I", 0x801, 40) + bytes(40))[:-9]),
+        ],
         "train-labels-idx1-ubyte: the gzip stream is truncated",
     ),
     "as many labels as images": (
-        lambda f: ["sweep", SMOKE, "--data", images(f, "t10k-labels-idx1-ubyte", struct.pack(">2I", 0x801, 3) + bytes(3))],
+        lambda f: [
+            "sweep",
+            SMOKE,
+            "--data",
+            images(f, "t10k-labels-idx1-ubyte", struct.pack(">2I", 0x801, 3) + bytes(3)),
+        ],
         "each test image needs a label",
     ),
     "a label out of range": (

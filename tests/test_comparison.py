@@ -24,7 +24,12 @@ from digitsweep.summary import sentences
 
 
 def record(
-    number: int, accuracy: float, *, weights: int = 10, state: TrialState = TrialState.COMPLETE, baseline: str | None = None
+    number: int,
+    accuracy: float,
+    *,
+    weights: int = 10,
+    state: TrialState = TrialState.COMPLETE,
+    baseline: str | None = None,
 ) -> TrialRecord:
     trial = Trial(number, parse_params("ann", {"hidden_layers": 0, "batch_size": number + 1}), number, 1, baseline)
     epochs = (EpochMetrics(1, 0.1, 0.9, 1.0 - accuracy, accuracy, 0.001, 2.0),)

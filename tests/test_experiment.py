@@ -97,9 +97,7 @@ def test_validation_is_a_count_or_a_share(tmp_path: Path, written: str, meant: i
 
 def test_a_number_that_yaml_reads_as_text_is_a_number(tmp_path: Path) -> None:
     """`1e-4` is text to YAML 1.1, and is taken as the number that it means, wherever it stands."""
-    written = small(
-        tmp_path, ("1.0e-3", "1e-3"), ("seconds: 20", "seconds: 2e1"), ("units: 64", "units: 64, dropout: 1e-4")
-    )
+    written = small(tmp_path, ("1.0e-3", "1e-3"), ("seconds: 20", "seconds: 2e1"), ("units: 64", "units: 64, dropout: 1e-4"))
     meant = small(tmp_path, ("units: 64", "units: 64, dropout: 0.0001"))
     learning_rate = written.families["ann"].space.searched["learning_rate"]
     assert isinstance(learning_rate, FloatRange)

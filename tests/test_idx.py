@@ -113,9 +113,7 @@ def test_promising_four_gigabytes_is_refused(path: Path, zipped: bool) -> None:
 def test_damaged_gzip_is_refused(path: Path) -> None:
     """A flipped bit in a gzip file is refused, or it stands where it changes no value (a time, a filling bit)."""
     whole = gzip.compress(idx_bytes(IMAGES), mtime=0)
-    flipped = [
-        whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :] for at in range(len(whole)) for bit in range(8)
-    ]
+    flipped = [whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :] for at in range(len(whole)) for bit in range(8)]
     assert sum(right_or_refused(path, content) for content in flipped) > len(flipped) / 2
 
 
@@ -140,9 +138,7 @@ BEGINNINGS = st.sampled_from(
 
 @PROPERTY
 @given(start=BEGINNINGS, rest=st.binary(max_size=60), zipped=st.booleans(), dimensions=st.sampled_from([1, 3]))
-def test_any_bytes_give_an_array_or_one_line(
-    path: Path, start: bytes, rest: bytes, zipped: bool, dimensions: int
-) -> None:
+def test_any_bytes_give_an_array_or_one_line(path: Path, start: bytes, rest: bytes, zipped: bool, dimensions: int) -> None:
     """Whatever a file holds, it is an array of all its values or one line that names the file."""
     path.write_bytes(gzip.compress(start + rest) if zipped else start + rest)
     values = outcome(lambda: read_idx(path, dimensions))

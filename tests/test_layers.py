@@ -20,8 +20,8 @@ LAYERS = [
     {"judging", "progress", "summary"},
     {"workers"},
     {"study", "options"},
-    {"registry"},
-    {"tracking"},
+    {"tracking", "registry"},
+    {"store"},
     {"search"},
     {"plots"},
     {"comparison"},
@@ -37,7 +37,7 @@ LAYERS = [
 
 # Library: the only modules that may import it.
 OWNERS = {
-    "mlflow": {"tracking", "registry"},
+    "mlflow": {"tracking", "registry", "store"},
     "optuna": {"search", "space"},
     "tensorflow": {"training", "models", "optimizers", "augmentation", "quiet"},
     "keras": {"training", "models", "optimizers", "augmentation", "registry"},

@@ -24,9 +24,7 @@ def mlflow_run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
     }
     command = [sys.executable, "-m", "mlflow", "run", str(ROOT), "--env-manager=local", *arguments]
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=180, check=False
-    )
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=180, check=False)
 
 
 def test_the_run_that_mlflow_opens_is_the_sweep(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_the_smallest_image_is_the_smallest(params: CnnParams) -> None:
     """One pixel less than the smallest image, and the network cannot be built."""
     side = params.smallest_image()
     if side > 1:
-        with pytest.raises(ValueError, match="negative|dimension"):
+        with pytest.raises(ValueError, match=r"negative|dimension"):
             build(params, side - 1, 10)
 
 

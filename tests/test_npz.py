@@ -182,9 +182,7 @@ def test_too_large_is_refused(path: Path) -> None:
 
 
 @PROPERTY
-@given(
-    start=st.sampled_from([b"", b"PK\x03\x04", b"PK\x05\x06" + bytes(16), b"\x93NUMPY"]), rest=st.binary(max_size=80)
-)
+@given(start=st.sampled_from([b"", b"PK\x03\x04", b"PK\x05\x06" + bytes(16), b"\x93NUMPY"]), rest=st.binary(max_size=80))
 def test_any_bytes_give_one_line(path: Path, start: bytes, rest: bytes) -> None:
     """Bytes that no zip program wrote are refused with one line that names the file."""
     refused(path, start + rest)

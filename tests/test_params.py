@@ -104,9 +104,7 @@ CNN = {"blocks": 1, "filters": 8}
         ("cnn", {"dense_units": 0}, {"dense_dropout": 0.5}),
     ],
 )
-def test_what_has_no_meaning_does_not_tell_apart(
-    family: str, decider: dict[str, Any], conditional: dict[str, Any]
-) -> None:
+def test_what_has_no_meaning_does_not_tell_apart(family: str, decider: dict[str, Any], conditional: dict[str, Any]) -> None:
     """A parameter without a meaning beside the others is neither listed nor part of the key."""
     needed = ANN if family == "ann" else CNN
     without, beside = (parse_params(family, {**needed, **decider, **more}) for more in ({}, conditional))

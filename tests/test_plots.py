@@ -29,8 +29,8 @@ def test_learning_curves(count: int) -> None:
     figure = plots.learning_curves(epochs(count), "ann-000: dense 512-256-128")
     assert inside(figure)
     loss, accuracy = figure.axes
-    assert [list(line.get_ydata()) for line in loss.lines][1] == [each.val_loss for each in epochs(count)]
-    assert [list(line.get_ydata()) for line in accuracy.lines][0] == [each.train_accuracy for each in epochs(count)]
+    assert np.asarray(loss.lines[1].get_ydata()).tolist() == [each.val_loss for each in epochs(count)]
+    assert np.asarray(accuracy.lines[0].get_ydata()).tolist() == [each.train_accuracy for each in epochs(count)]
 
 
 @pytest.mark.parametrize("classes", [2, 10, 47])
@@ -50,7 +50,7 @@ def test_training_curves() -> None:
     assert inside(figure)
     (axes,) = figure.axes
     assert [line.get_label() for line in axes.lines] == list(curves)
-    np.testing.assert_allclose(axes.lines[0].get_ydata(), [1 - each.val_accuracy for each in epochs(5)])
+    assert np.asarray(axes.lines[0].get_ydata()).tolist() == [1.0 - each.val_accuracy for each in epochs(5)]
 
 
 def test_confusion_matrices_stand_side_by_side() -> None:

@@ -26,9 +26,7 @@ def params(schedule: str, learning_rate: float = 1.0, warmup: float = 0.5) -> An
 
 def all_rates(of: AnnParams, epochs: int, steps: int, val_losses: Sequence[float] = ()) -> NDArray[np.float32]:
     """The rate of every step of a training; an epoch sees the losses of those before it."""
-    return np.concatenate(
-        [epoch_rates(of, epoch, epochs, steps, val_losses[: epoch - 1]) for epoch in range(1, epochs + 1)]
-    )
+    return np.concatenate([epoch_rates(of, epoch, epochs, steps, val_losses[: epoch - 1]) for epoch in range(1, epochs + 1)])
 
 
 @PROPERTY

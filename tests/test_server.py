@@ -25,11 +25,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "files")]
+    command += [
+        "--backend-store-uri",
+        f"sqlite:///{folder}/mlflow.db",
+        "--artifacts-destination",
+        str(folder / "files"),
+    ]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (folder / "log").open("w") as log, subprocess.Popen(
-        command, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True
-    ) as process:
+    with (
+        (folder / "log").open("w") as log,
+        subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True) as process,
+    ):
         uri = f"http://127.0.0.1:{port}"
         for _ in range(300):
             try:

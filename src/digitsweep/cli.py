@@ -24,10 +24,10 @@ INTERRUPTED = 130
 _T = TypeVar("_T")
 
 
-class Auto(click.ParamType):
+class Auto(click.ParamType[Any]):
     """A value of another type, or `auto`, which is None: so that `mlflow run` can name every parameter's default."""
 
-    def __init__(self, inner: click.ParamType) -> None:
+    def __init__(self, inner: click.ParamType[Any]) -> None:
         self.inner = inner
         self.name = f"{inner.name}|auto"
 
@@ -131,8 +131,8 @@ def sweep(experiment: str, **options: Any) -> None:
 def compare(run: str) -> None:
     """Print the comparison of a sweep's RUN again: a run id, or `last`."""
     from digitsweep.comparison import comparison_from
+    from digitsweep.store import adopt_run, last_sweep, load_comparison
     from digitsweep.summary import print_summary
-    from digitsweep.tracking import adopt_run, last_sweep, load_comparison
 
     run_id = last_sweep() if run == "last" else run
     comparison = comparison_from(load_comparison(run_id))
@@ -187,7 +187,7 @@ def _console() -> Console:
 
 
 def _print_ui(console: Console) -> None:
-    from digitsweep.tracking import shown_uri
+    from digitsweep.store import shown_uri
 
     uri = shown_uri()
     how = f"open {uri}" if uri.startswith("http") else f"mlflow ui --backend-store-uri '{uri}'"

@@ -169,9 +169,7 @@ def comparison_from(values: Mapping[str, Any]) -> Comparison:
             **values,
             "spent": {family: Spent(**each) for family, each in values["spent"].items()},
             "entries": [entry(each) for each in values["entries"]],
-            "disagreement": Disagreement(
-                **{each.name: differing[each.name] for each in dataclasses.fields(Disagreement)}
-            )
+            "disagreement": Disagreement(**{each.name: differing[each.name] for each in dataclasses.fields(Disagreement)})
             if differing
             else None,
         }
@@ -201,9 +199,7 @@ def spent(records: Sequence[TrialRecord]) -> Spent:
     )
 
 
-def disagreement(
-    labels: NDArray[np.uint8], ann: NDArray[np.uint8], cnn: NDArray[np.uint8]
-) -> Disagreement:
+def disagreement(labels: NDArray[np.uint8], ann: NDArray[np.uint8], cnn: NDArray[np.uint8]) -> Disagreement:
     """Counts the errors of two predictions of the same images, all (n,)."""
     ann_wrong, cnn_wrong = ann != labels, cnn != labels
     return Disagreement(len(labels), int(ann_wrong.sum()), int(cnn_wrong.sum()), int((ann_wrong & cnn_wrong).sum()))

@@ -162,17 +162,14 @@ class Experiment(_Part):
                 "searched": {key: each.model_dump(mode="json") for key, each in family.space.searched.items()},
                 "fixed": dict(family.space.fixed),
                 "baselines": {
-                    key: [each.typed().flat(), each.epochs or self.budget.epochs]
-                    for key, each in family.baselines.items()
+                    key: [each.typed().flat(), each.epochs or self.budget.epochs] for key, each in family.baselines.items()
                 },
             }
             for name, family in self.families.items()
         }
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
-    def changed(
-        self, *, trials: int | None = None, seconds: float | None = None, seed: int | None = None
-    ) -> Experiment:
+    def changed(self, *, trials: int | None = None, seconds: float | None = None, seed: int | None = None) -> Experiment:
         """The same experiment with another budget or seed, where one is given."""
         if trials:
             for family, each in self.families.items():
@@ -190,9 +187,7 @@ class Experiment(_Part):
         folder = (self.path.parent if self.path else Path()).resolve()
         found = (folder / path).resolve()
         if not Path(path).is_absolute() and not found.is_relative_to(folder):
-            raise InputError(
-                f"{self.path}: {key}: a relative path must stay in {folder}, but is {path}; write it absolute"
-            )
+            raise InputError(f"{self.path}: {key}: a relative path must stay in {folder}, but is {path}; write it absolute")
         return found
 
 
@@ -227,9 +222,7 @@ def load_experiment(path: Path) -> Experiment:
         for name, family in raw_families.items():
             families[name] = _parse_family(str(name), family, searched, problems)
         raw = {**raw, "families": {key: each for key, each in families.items() if each is not None}}
-    for given in ("path", "text"):
-        if given in raw:
-            problems.append(((given,), "is not known here"))
+    problems += [((given,), "is not known here") for given in ("path", "text") if given in raw]
     try:
         experiment = Experiment.model_validate({**raw, "path": path, "text": text})
     except ValidationError as error:

@@ -109,9 +109,7 @@ def judge(
     return comparison, {name: plots.png(figure) for name, figure in pictures.items()}
 
 
-def _register(
-    experiment: Experiment, dataset: Dataset, best: TrialRecord, tracker: Tracker, commit: Commit
-) -> Registered:
+def _register(experiment: Experiment, dataset: Dataset, best: TrialRecord, tracker: Tracker, commit: Commit) -> Registered:
     trial, result = best.trial, best.result
     assert result.weights is not None
     return register(
@@ -156,7 +154,8 @@ def _predict(finished: _Finished, dataset: Dataset, images: NDArray[np.uint8]) -
         assert record.result.weights is not None
         training = dataset.training
         model = trained_model(record.trial.params, training.side, training.classes, record.result.weights)
-    return probabilities(model, images).argmax(axis=1).astype(np.uint8)
+    predictions: NDArray[np.uint8] = probabilities(model, images).argmax(axis=1).astype(np.uint8)
+    return predictions
 
 
 def _entry(experiment: Experiment, dataset: Dataset, finished: _Finished, test: Share) -> Entry:

@@ -47,9 +47,7 @@ class Optimizer:
             return
         self._step.assign_add(1.0)
         beta_1_power, beta_2_power = tf.pow(BETA_1, self._step), tf.pow(BETA_2, self._step)
-        for variable, first, second, gradient in zip(
-            self._variables, self._first, self._second, gradients, strict=True
-        ):
+        for variable, first, second, gradient in zip(self._variables, self._first, self._second, gradients, strict=True):
             tf.raw_ops.ResourceApplyAdam(
                 var=variable.handle,
                 m=first.handle,

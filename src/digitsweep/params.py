@@ -129,7 +129,12 @@ class AnnParams(_Params):
 
     family: ClassVar[str] = "ann"
     layer_count: ClassVar[str] = "hidden_layers"
-    layered: ClassVar[Mapping[str, Any]] = {"units": None, "activation": "relu", "normalization": "none", "dropout": 0.0}
+    layered: ClassVar[Mapping[str, Any]] = {
+        "units": None,
+        "activation": "relu",
+        "normalization": "none",
+        "dropout": 0.0,
+    }
 
     hidden_layers: Annotated[int, Field(ge=0, le=MOST_LAYERS)]
     units: tuple[Width, ...]

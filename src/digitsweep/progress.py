@@ -152,9 +152,9 @@ class LiveTable:
         row.metrics = record.result.epochs[-1] if record.result.epochs else None
         self._counts[row.state] = self._counts.get(row.state, 0) + 1
         best = self._best.get(record.trial.family)
-        if row.metrics and row.state is TrialState.COMPLETE:
-            if best is None or best.metrics is None or row.metrics.val_accuracy > best.metrics.val_accuracy:
-                self._best[record.trial.family] = row
+        accuracy = row.metrics.val_accuracy if row.metrics and row.state is TrialState.COMPLETE else 0.0
+        if accuracy and (best is None or best.metrics is None or accuracy > best.metrics.val_accuracy):
+            self._best[record.trial.family] = row
 
     def progressed(self, seconds_left: float) -> None:
         self._left = seconds_left

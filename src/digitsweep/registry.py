@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from digitsweep.errors import DigitsweepError
 from digitsweep.params import Params
-from digitsweep.tracking import first_line
+from digitsweep.store import first_line
 
 if TYPE_CHECKING:
     import keras

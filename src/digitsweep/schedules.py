@@ -19,9 +19,7 @@ PLATEAU_PATIENCE = 2
 PLATEAU_THRESHOLD = 1e-3
 
 
-def epoch_rates(
-    params: Params, epoch: int, epochs: int, steps: int, val_losses: Sequence[float]
-) -> NDArray[np.float32]:
+def epoch_rates(params: Params, epoch: int, epochs: int, steps: int, val_losses: Sequence[float]) -> NDArray[np.float32]:
     """The learning rate of each step of an epoch (from 1), float32 (steps,).
 
     constant; step: a tenth after a half and after three quarters of training (He et al. 2016); exponential: down to a

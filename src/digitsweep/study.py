@@ -38,9 +38,7 @@ class Verdict(enum.Enum):
 class Study:
     """Says which trial is next, and whether one should stop. Baselines come first, are whole and cost no budget."""
 
-    def __init__(
-        self, experiment: Experiment, family: str, side: int, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, experiment: Experiment, family: str, side: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.family = family
         self.records: list[TrialRecord] = []
         self._budget = experiment.budget

@@ -77,7 +77,7 @@ def sweep(
     DigitsweepError where no trial finished or the tracking server fails."""
     begun = time.monotonic()
     experiment, dataset = prepare(path, options, display)
-    studies = {family: Study(experiment, family, dataset.training.side) for family in experiment.families}
+    studies: dict[str, Study] = {family: Study(experiment, family, dataset.training.side) for family in experiment.families}
     interruption = Interruption()
     workers = make_workers(dataset, options.workers)  # they import TensorFlow while MLflow gets ready here
     try:

@@ -6,10 +6,8 @@ Records are written by one thread, in order and in batches: workers and the coor
 from __future__ import annotations
 
 import json
-import logging
 import os
 import queue
-import re
 import tempfile
 import threading
 import time
@@ -20,9 +18,8 @@ from typing import Any, Protocol
 import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import Dataset as MlflowDataset
-from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import DatasetInput, InputTag, Metric, Param
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import get_tracking_uri
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME, MLFLOW_USER
 
 from digitsweep import plots
@@ -33,6 +30,7 @@ from digitsweep.evaluation import evaluate
 from digitsweep.experiment import Experiment
 from digitsweep.provenance import Commit
 from digitsweep.results import EpochMetrics, Trial, TrialRecord, TrialState
+from digitsweep.store import first_line, quiet_mlflow, run_tags, shown_uri
 
 EXPERIMENT_NAME = "digitsweep"
 STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
@@ -125,8 +123,7 @@ class MlflowTracker:
 
     def ended(self, state: str) -> None:
         status = {"COMPLETE": "FINISHED", "INTERRUPTED": "KILLED"}.get(state, "FAILED")
-        self._queue.put(lambda: self._client.set_tag(self.run_id, "digitsweep.state", state))
-        self._queue.put(lambda: self._client.set_terminated(self.run_id, status))
+        self._queue.put(lambda: self._terminate(state, status))
         self._queue.put(None)
         self._thread.join()
         self._check()
@@ -150,7 +147,7 @@ class MlflowTracker:
         adopted = os.environ.get("MLFLOW_RUN_ID")
         if adopted:
             run = self._client.get_run(adopted)
-            self._client.log_batch(adopted, tags=_tags({**tags, MLFLOW_RUN_NAME: f"sweep {experiment.name}"}))
+            self._client.log_batch(adopted, tags=run_tags({**tags, MLFLOW_RUN_NAME: f"sweep {experiment.name}"}))
         else:
             run = self._client.create_run(
                 self._experiment(),
@@ -196,9 +193,7 @@ class MlflowTracker:
         self._client.log_batch(run.info.run_id, params=_params({**trial.params.flat(), "epochs": trial.epochs}))
 
     def _collect(self, trial: Trial, metrics: EpochMetrics, now: int) -> None:
-        self._waiting[trial.name] += [
-            Metric(key, value, now, metrics.epoch) for key, value in metrics.metrics().items()
-        ]
+        self._waiting[trial.name] += [Metric(key, value, now, metrics.epoch) for key, value in metrics.metrics().items()]
         if time.monotonic() - self._flushed[trial.name] > FLUSH_SECONDS:
             self._flush(trial)
 
@@ -236,7 +231,7 @@ class MlflowTracker:
             "digitsweep.trial": self._compact(record),
             **({"trial.reason": result.reason} if result.reason else {}),
         }
-        self._client.log_batch(run_id, metrics=metrics, tags=_tags(tags))
+        self._client.log_batch(run_id, metrics=metrics, tags=run_tags(tags))
         self._log_files(run_id, files)
         self._client.set_terminated(run_id, STATUS[result.state], end_time=now)
 
@@ -257,8 +252,7 @@ class MlflowTracker:
         }
         text = json.dumps(values, separators=(",", ":"))
         if len(text) > MOST_TAG:  # hundreds of epochs: the metrics hold the values too
-            values["values"] = values["values"][-1:]
-            text = json.dumps(values, separators=(",", ":"))
+            text = json.dumps({**values, "values": None}, separators=(",", ":"))
         return text
 
     def _write_comparison(self, comparison: Comparison, files: Mapping[str, bytes]) -> None:
@@ -269,11 +263,15 @@ class MlflowTracker:
                 figures["test_accuracy"] = each.test.accuracy
             metrics += [Metric(f"{each.family}_{name}", value, _now(), 0) for name, value in figures.items()]
         self._client.log_batch(
-            self.run_id, metrics=metrics, tags=_tags({"mlflow.note.content": _description(comparison)})
+            self.run_id, metrics=metrics, tags=run_tags({"mlflow.note.content": _description(comparison)})
         )
         table = comparison.table().to_csv(index=False).encode()
         everything = {"comparison.json": _json(comparison.values()), "comparison.csv": table, **files}
         self._log_files(self.run_id, {f"comparison/{name}": content for name, content in everything.items()})
+
+    def _terminate(self, state: str, status: str) -> None:
+        self._client.set_tag(self.run_id, "digitsweep.state", state)
+        self._client.set_terminated(self.run_id, status)
 
     def _log_files(self, run_id: str, files: Mapping[str, bytes]) -> None:
         if not files:
@@ -312,58 +310,6 @@ class MlflowTracker:
                 self._queue.task_done()
 
 
-def last_sweep() -> str:
-    """The id of the newest sweep's run.
-
-    Raises DigitsweepError where there is none."""
-    quiet_mlflow()
-    client = MlflowClient()
-    experiments = [each.experiment_id for each in client.search_experiments()]
-    found = client.search_runs(
-        experiments, "tags.`digitsweep.kind` = 'sweep'", max_results=1, order_by=["attributes.start_time DESC"]
-    )
-    if not found:
-        raise DigitsweepError(f"no sweep has been recorded at {shown_uri()}; start one with `digitsweep sweep`")
-    return str(found[0].info.run_id)
-
-
-def load_comparison(run_id: str) -> dict[str, Any]:
-    """What `comparison.json` of a sweep's run holds.
-
-    Raises DigitsweepError where there is no such run, or no comparison in it."""
-    quiet_mlflow()
-    client = MlflowClient()
-    with tempfile.TemporaryDirectory(prefix="digitsweep-") as folder:
-        try:
-            client.get_run(run_id)
-            path = client.download_artifacts(run_id, "comparison/comparison.json", folder)
-            values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (MlflowException, OSError, json.JSONDecodeError) as error:
-            raise DigitsweepError(
-                f"no comparison in run {run_id} at {shown_uri()}: {first_line(error)}; "
-                "name a sweep's run, or leave it out for the newest"
-            ) from None
-    return values
-
-
-def adopt_run(tags: Mapping[str, str]) -> None:
-    """Sets tags on the run that `mlflow run` opened, where it did."""
-    run_id = os.environ.get("MLFLOW_RUN_ID")
-    if run_id:
-        MlflowClient().log_batch(run_id, tags=_tags(tags))
-
-
-def shown_uri() -> str:
-    """The tracking URI without a password in it."""
-    return without_secrets(get_tracking_uri())
-
-
-def quiet_mlflow() -> None:
-    """MLflow and alembic tell of each step on standard error; only warnings are for a person."""
-    for name in ("mlflow", "alembic", "sqlalchemy"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-
-
 def _description(comparison: Comparison) -> str:
     lines = [f"**{comparison.question}**", ""]
     lines += [f"Data {comparison.data['name']}, {comparison.state.lower()}.", ""]
@@ -395,10 +341,6 @@ def _dataset_input(dataset: Dataset) -> DatasetInput:
     )
 
 
-def _tags(values: Mapping[str, str]) -> list[RunTag]:
-    return [RunTag(key, value) for key, value in values.items()]
-
-
 def _params(values: Mapping[str, Any]) -> list[Param]:
     return [Param(key, str(value)) for key, value in values.items()]
 
@@ -424,13 +366,3 @@ def _user() -> str:
 
 def _now() -> int:
     return time.time_ns() // 1_000_000
-
-
-def first_line(error: Exception) -> str:
-    """An error's first line, without the passwords of the addresses in it."""
-    return without_secrets((str(error).splitlines() or [type(error).__name__])[0])
-
-
-def without_secrets(text: str) -> str:
-    """The text, its addresses without user and password."""
-    return re.sub(r"(://)[^/@\s'\"]+@", r"\1", text)

@@ -29,6 +29,7 @@ SHA256 = {
 }
 """Of the decompressed bytes: mirrors compress anew."""
 
+
 def is_mnist(train: Split, test: Split) -> bool:
     """Whether these are MNIST's own bytes, whatever file they came in."""
     if len(train) != 60_000 or len(test) != 10_000 or train.images.shape[1] != 28:

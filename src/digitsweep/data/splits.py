@@ -116,9 +116,7 @@ class Dataset:
         return hashlib.sha256("".join(self.digests().values()).encode()).hexdigest()
 
 
-def make_dataset(
-    name: str, source: str, train: Split, test: Split, *, validation: int | float, seed: int
-) -> Dataset:
+def make_dataset(name: str, source: str, train: Split, test: Split, *, validation: int | float, seed: int) -> Dataset:
     """Splits the training images into train and validation, stratified, by seed, and seals the test set.
 
     Raises InputError where a class has too few images, or the validation would take all."""
@@ -141,9 +139,7 @@ def make_dataset(
             f"{len(train) - classes} of {source}'s {len(train):,} training images, but is {validation}"
         )
     kept, apart = stratified(train.labels, wanted, seed)
-    return Dataset(
-        name, source, TrainingData(train.take(kept), train.take(apart), classes), SealedSplit(test)
-    )
+    return Dataset(name, source, TrainingData(train.take(kept), train.take(apart), classes), SealedSplit(test))
 
 
 def stratified(labels: Labels, apart: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

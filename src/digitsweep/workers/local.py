@@ -8,7 +8,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -55,18 +55,14 @@ class LocalWorkers:
     def start(self, trial: Trial) -> None:
         worker = next(each for each in self._workers if each.trial is None)
         worker.trial, worker.epochs = trial, ()
-        try:
+        with suppress(OSError):  # it has died: the end of its pipe tells so in `events`
             worker.pipe.send(Start(trial.params, trial.seed, trial.epochs))
-        except OSError:
-            pass  # it has died: the end of its pipe tells so in `events`
 
     def stop(self, trial: Trial) -> None:
         for worker in self._workers:
             if worker.trial == trial:
-                try:
+                with suppress(OSError):  # as above
                     worker.pipe.send(STOP)
-                except OSError:
-                    pass  # as above
 
     def events(self, timeout: float) -> Sequence[Event]:
         busy = {worker.pipe: worker for worker in self._workers if worker.trial is not None}

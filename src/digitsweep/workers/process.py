@@ -39,9 +39,7 @@ def serve(pipe: Connection, folder: Path, classes: int) -> None:
         while True:
             task = pipe.recv()
             if task != STOP:  # which was for a trial that had ended by then
-                epochs = train(
-                    task.params, data, seed=task.seed, epochs=task.epochs, stopped=partial(_told_to_stop, pipe)
-                )
+                epochs = train(task.params, data, seed=task.seed, epochs=task.epochs, stopped=partial(_told_to_stop, pipe))
                 pipe.send(_trained(pipe, epochs))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the coordinator has gone

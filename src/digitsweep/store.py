@@ -1,0 +1,85 @@
+"""The store that MLflow resolves: where it is, and what earlier sweeps left there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import get_tracking_uri
+
+from digitsweep.errors import DigitsweepError
+
+
+def last_sweep() -> str:
+    """The id of the newest sweep's run.
+
+    Raises DigitsweepError where there is none."""
+    quiet_mlflow()
+    client = MlflowClient()
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    found = client.search_runs(
+        experiments, "tags.`digitsweep.kind` = 'sweep'", max_results=1, order_by=["attributes.start_time DESC"]
+    )
+    if not found:
+        raise DigitsweepError(f"no sweep has been recorded at {shown_uri()}; start one with `digitsweep sweep`")
+    return str(found[0].info.run_id)
+
+
+def load_comparison(run_id: str) -> dict[str, Any]:
+    """What `comparison.json` of a sweep's run holds.
+
+    Raises DigitsweepError where there is no such run, or no comparison in it."""
+    quiet_mlflow()
+    client = MlflowClient()
+    with tempfile.TemporaryDirectory(prefix="digitsweep-") as folder:
+        try:
+            client.get_run(run_id)
+            path = client.download_artifacts(run_id, "comparison/comparison.json", folder)
+            values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (MlflowException, OSError, json.JSONDecodeError) as error:
+            raise DigitsweepError(
+                f"no comparison in run {run_id} at {shown_uri()}: {first_line(error)}; "
+                "name a sweep's run, or leave it out for the newest"
+            ) from None
+    return values
+
+
+def adopt_run(tags: Mapping[str, str]) -> None:
+    """Sets tags on the run that `mlflow run` opened, where it did."""
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    if run_id:
+        MlflowClient().log_batch(run_id, tags=run_tags(tags))
+
+
+def shown_uri() -> str:
+    """The tracking URI without a password in it."""
+    return without_secrets(get_tracking_uri())
+
+
+def quiet_mlflow() -> None:
+    """MLflow and alembic tell of each step on standard error; only warnings are for a person."""
+    for name in ("mlflow", "alembic", "sqlalchemy"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def run_tags(values: Mapping[str, str]) -> list[RunTag]:
+    return [RunTag(key, value) for key, value in values.items()]
+
+
+def first_line(error: Exception) -> str:
+    """An error's first line, without the passwords of the addresses in it."""
+    return without_secrets((str(error).splitlines() or [type(error).__name__])[0])
+
+
+def without_secrets(text: str) -> str:
+    """The text, its addresses without user and password."""
+    return re.sub(r"(://)[^/@\s'\"]+@", r"\1", text)
