@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from support import SMALL_EXPERIMENT, only_line
 
+from digitsweep.distributions import FloatRange
 from digitsweep.errors import InputError
 from digitsweep.experiment import Experiment, find_experiment, load_experiment
 from digitsweep.params import AnnParams
-from digitsweep.space import FloatRange
 
 FOLDER = Path(__file__).parent.parent / "experiments"
 
@@ -152,6 +152,7 @@ OTHER = [
 @pytest.mark.parametrize(("old", "new"), OTHER, ids=[new for _, new in OTHER])
 def test_what_changes_the_digest(tmp_path: Path, old: str, new: str) -> None:
     """All that decides what a sweep does changes the digest."""
+    (tmp_path / "other.yaml").write_text("")
     assert small(tmp_path, (old, new)).digest() != small(tmp_path).digest()
 
 

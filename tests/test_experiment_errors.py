@@ -116,10 +116,10 @@ FILES: dict[str, tuple[str | bytes, str]] = {
     "too deep": ("name: " + "[" * 25 + "]" * 25, "at most 10,000 values, 20 deep"),
     "far too deep": ("[" * 100_000, "not valid YAML"),
     "many aliases": ("a: &a [0, 0, 0, 0, 0, 0, 0, 0, 0, 0]\n" + "".join(
-        f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+        f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in zip("abcd", "bcde", strict=True)
     ), "at most 10,000 values, 20 deep"),
     "many aliases in a key": ("? [&a [0, 0, 0, 0, 0, 0, 0, 0, 0, 0]" + "".join(
-        f", &{new} [{', '.join([f'*{old}'] * 10)}]" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+        f", &{new} [{', '.join([f'*{old}'] * 10)}]" for old, new in zip("abcd", "bcde", strict=True)
     ) + "]\n: 0\n", "a key is text"),
     "too large": (SMALL_EXPERIMENT + "#" * 1_000_000, "at most 1,000,000 bytes"),
     "families is a list": (f"{HEAD}families: [ann]\n", "families: input should be a valid dictionary"),
@@ -160,7 +160,6 @@ def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
         ["15", "families.ann.space.units"],
         ["3", "seed"],
         ["5", "budget.trails"],
-        ["5", "budget.trials"],
         ["8", "families.cnn.space"],
         ["8", "families.cnn.spaces"],
     ]

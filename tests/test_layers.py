@@ -30,6 +30,7 @@ LAYERS = [
     {"evaluation", "data", "provenance", "quiet"},
     {"experiment"},
     {"space"},
+    {"distributions", "explain", "yaml_file"},
     {"results"},
     {"params"},
     {"errors"},
@@ -38,7 +39,7 @@ LAYERS = [
 # Library: the only modules that may import it.
 OWNERS = {
     "mlflow": {"tracking", "registry", "store"},
-    "optuna": {"search", "space"},
+    "optuna": {"search", "space", "distributions"},
     "tensorflow": {"training", "models", "optimizers", "augmentation", "quiet"},
     "keras": {"training", "models", "optimizers", "augmentation", "registry"},
     "matplotlib": {"plots"},

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from support import PROPERTY
 
+from digitsweep.explain import readable
 from digitsweep.params import FAMILIES, MOST_LAYERS, CnnParams, parse_params
-from digitsweep.space import readable
 
 
 def problems(family: str, **values: Any) -> dict[str, str]:

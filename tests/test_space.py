@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import PROPERTY
 
-from digitsweep.params import FAMILIES, parse_params
+from digitsweep.params import FAMILIES, AnnParams, parse_params
 from digitsweep.space import Space, parse_space
 
 Raw = dict[str, Any]
@@ -167,3 +167,35 @@ def test_a_space_describes_itself() -> None:
         ("optimizer", "one of sgd, adam"),
         ("batch_size", "32"),
     ]
+
+
+def test_a_list_has_a_range_for_each_layer() -> None:
+    """Where layers differ, a list gives each its own range or value, and a shallower network uses the first of them."""
+    raw = {
+        "hidden_layers": {"type": "int", "low": 0, "high": 3},
+        "units": [{"type": "int", "low": 100, "high": 200}, 64, {"type": "categorical", "choices": [8, 16]}],
+    }
+    space, problems = parse_space("ann", raw)
+    assert problems == []
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(40):
+        params = parse_params("ann", space.suggest(study.ask()))
+        assert isinstance(params, AnnParams)
+        ranges = (range(100, 201), {64}, {8, 16})
+        assert all(units in allowed for units, allowed in zip(params.units, ranges, strict=False))
+        assert len(params.units) == params.hidden_layers
+
+
+@pytest.mark.parametrize(
+    ("units", "said"),
+    [
+        ([{"type": "int", "low": 1, "high": 2}, 64], "an entry for each of at most 3 hidden_layers, but has 2"),
+        ([{"type": "int", "low": 2, "high": 1}, 64, 64], "`low` must be below `high`"),
+        ([{"type": "int", "low": 1, "high": 2}, 0, 64], "greater than or equal to 1"),
+        ([{"type": "int", "low": 1, "high": 2, "per": "hidden_layers"}, 1, 1], "an entry for each layer already"),
+    ],
+)
+def test_a_wrong_list_is_told(units: list[object], said: str) -> None:
+    """A list that does not fit the layers, or holds a wrong range or value, is told."""
+    _, problems = parse_space("ann", {"hidden_layers": {"type": "int", "low": 0, "high": 3}, "units": units})
+    assert [message for path, message in problems if path[0] == "units" and said in message], problems

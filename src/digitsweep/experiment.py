@@ -13,21 +13,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from digitsweep.distributions import as_meant
 from digitsweep.errors import InputError
+from digitsweep.explain import readable, shown
 from digitsweep.params import FAMILIES, Params, parse_params, refuse_truth
-from digitsweep.space import Space, as_meant, parse_space, readable, shown
+from digitsweep.space import Space, parse_space
+from digitsweep.yaml_file import KeyPath, line_of, read_yaml
 
 FOLDER = Path("experiments")
 """Where a bare name (`mnist`) is looked for."""
-
-MOST_BYTES = 1_000_000
-MOST_NODES = 10_000
-MOST_DEPTH = 20
-
-_Path = tuple[str, ...]
 
 
 class _Part(BaseModel):
@@ -159,8 +155,7 @@ class Experiment(_Part):
         values = self.model_dump(mode="json", exclude={"families", "path", "text", "question"})
         values["families"] = {
             name: {
-                "searched": {key: each.model_dump(mode="json") for key, each in family.space.searched.items()},
-                "fixed": dict(family.space.fixed),
+                **family.space.values(),
                 "baselines": {
                     key: [each.typed().flat(), each.epochs or self.budget.epochs] for key, each in family.baselines.items()
                 },
@@ -196,10 +191,13 @@ def find_experiment(name: str) -> Path:
 
     Raises InputError that lists the experiments there are."""
     path = Path(name)
-    if path.is_file():
-        return path
-    if path.is_dir():
-        raise InputError(f"{name}: an experiment is a YAML file, but this is a folder; name a file in it")
+    try:
+        if path.is_file():
+            return path
+        if path.is_dir():
+            raise InputError(f"{name}: an experiment is a YAML file, but this is a folder; name a file in it")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{shown(name)}: no such experiment file: {error.args[-1]}") from None
     named = FOLDER / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
     if path.name == name and named.is_file():
         return named
@@ -212,8 +210,8 @@ def load_experiment(path: Path) -> Experiment:
     """Reads and checks an experiment file.
 
     Raises InputError with a line for each thing that is wrong, `file:line: key: rule, but values`."""
-    raw, text, lines = _read_yaml(path)
-    problems: list[tuple[_Path, str]] = []
+    raw, text, lines = read_yaml(path)
+    problems: list[tuple[KeyPath, str]] = []
     families: dict[str, Any] = {}
     raw_families = raw.get("families")
     if isinstance(raw_families, Mapping):
@@ -231,14 +229,16 @@ def load_experiment(path: Path) -> Experiment:
             not isinstance(raw_families, Mapping) or not raw_families
         ]  # fmt: skip
     if problems:
-        raise InputError("\n".join(_line(path, lines, where, message) for where, message in dict.fromkeys(problems)))
-    experiment.beside(experiment.data.fallback or "", "data.fallback")
+        raise InputError("\n".join(line_of(path, lines, where, message) for where, message in dict.fromkeys(problems)))
+    if experiment.data.fallback is not None and not experiment.beside(experiment.data.fallback, "data.fallback").is_file():
+        where: KeyPath = ("data", "fallback")
+        raise InputError(line_of(path, lines, where, f"must be an experiment file, but {experiment.data.fallback} is none"))
     return experiment
 
 
-def _parse_family(name: str, raw: Any, searched: bool, problems: list[tuple[_Path, str]]) -> Family | None:
+def _parse_family(name: str, raw: Any, searched: bool, problems: list[tuple[KeyPath, str]]) -> Family | None:
     """A family, or None with what is wrong in it added to `problems`."""
-    here: _Path = ("families", name)
+    here: KeyPath = ("families", name)
     before = len(problems)
     if name not in FAMILIES:
         problems.append((here, f"a family is {' or '.join(FAMILIES)}, but this is {name}"))
@@ -249,7 +249,7 @@ def _parse_family(name: str, raw: Any, searched: bool, problems: list[tuple[_Pat
         raw_space, raw_baselines = raw.get("space"), raw.get("baselines")
         if raw_baselines is None:
             raw_baselines = {}
-        wrong: list[tuple[_Path, str]] = []
+        wrong: list[tuple[KeyPath, str]] = []
         if raw_space is None and not searched:
             space = Space(name, {}, {})
         elif isinstance(raw_space, Mapping):
@@ -270,7 +270,7 @@ def _parse_family(name: str, raw: Any, searched: bool, problems: list[tuple[_Pat
     return None
 
 
-def _parse_baseline(family: str, raw: Any, here: _Path, problems: list[tuple[_Path, str]]) -> Baseline | None:
+def _parse_baseline(family: str, raw: Any, here: KeyPath, problems: list[tuple[KeyPath, str]]) -> Baseline | None:
     if not isinstance(raw, Mapping) or not isinstance(raw.get("params"), Mapping):
         problems.append((here, "must be a mapping with `params`, the hyperparameters"))
         return None
@@ -284,64 +284,3 @@ def _parse_baseline(family: str, raw: Any, here: _Path, problems: list[tuple[_Pa
     except ValidationError as error:
         problems += [((*here, *where), message) for where, message in readable(error)]
         return None
-
-
-def _line(path: Path, lines: Mapping[_Path, int], where: _Path, message: str) -> str:
-    known = where
-    while known and known not in lines:
-        known = known[:-1]
-    at = f"{path}:{lines[known]}" if known in lines else f"{path}"
-    said = f"{'.'.join(where)}: {message}" if where else message
-    return f"{at}: {' '.join(said.split())}"  # a key or a value may hold a line break
-
-
-def _read_yaml(path: Path) -> tuple[dict[str, Any], str, dict[_Path, int]]:
-    """A file's mapping, its text, and the line of every key (from 1)."""
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise InputError(f"{path}: an experiment file has at most {MOST_BYTES:,} bytes; this one has more")
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: an experiment file is UTF-8 text, but this is not") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    lines: dict[_Path, int] = {}
-    try:
-        loader = yaml.SafeLoader(text)
-        node = loader.get_single_node()
-        _walk(path, node, (), lines, [0])
-        raw = loader.construct_document(node) if node is not None else None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        at = f"{path}:{mark.line + 1}" if mark else f"{path}"
-        raise InputError(f"{at}: not valid YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
-    except (LookupError, AttributeError):  # `!!bool maybe`, `!!timestamp soon`
-        raise InputError(f"{path}: not valid YAML: a value is not of the type that is written before it") from None
-    if not isinstance(raw, dict):
-        raise InputError(f"{path}: an experiment is a mapping that begins with `name:`, but this file has none")
-    return {str(key): value for key, value in raw.items()}, text, lines
-
-
-def _walk(path: Path, node: Any, where: _Path, lines: dict[_Path, int], seen: list[int]) -> None:
-    """Notes every key's line; refuses a key given twice, and a file that unfolds to more than a person would write."""
-    seen[0] += 1
-    if seen[0] > MOST_NODES or len(where) > MOST_DEPTH:
-        raise InputError(f"{path}: an experiment has at most {MOST_NODES:,} values, {MOST_DEPTH} deep; this has more")
-    if isinstance(node, yaml.MappingNode):
-        here: set[str] = set()
-        for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                at = f"{path}:{key.start_mark.line + 1}: {'.'.join((*where, '?'))}"
-                raise InputError(f"{at}: a key is text, but this is a list or a mapping")
-            name = str(key.value)
-            if name in here and name != "<<":
-                raise InputError(f"{path}:{key.start_mark.line + 1}: {'.'.join((*where, name))}: is given twice")
-            here.add(name)
-            lines[(*where, name)] = key.start_mark.line + 1
-            _walk(path, value, (*where, name), lines, seen)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            lines[(*where, str(index))] = value.start_mark.line + 1
-            _walk(path, value, (*where, str(index)), lines, seen)

@@ -1,0 +1,62 @@
+"""What is wrong in something that a person wrote, in words: the rule, then the value."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+STRANGE = "is not known here"
+MISSING = "must be given"
+
+
+def readable(error: ValidationError) -> list[tuple[tuple[str, ...], str]]:
+    """Pydantic's findings as (path, message); a message states the rule, then the value."""
+    findings: list[tuple[tuple[str, ...], str]] = []
+    for each in error.errors(include_url=False):
+        path = tuple(str(part) for part in each["loc"] if part not in ("int", "float", "categorical"))
+        message = each["msg"].removeprefix("Value error, ")
+        match each["type"]:
+            case "extra_forbidden":
+                message = STRANGE
+            case "missing":
+                message = MISSING
+            case "union_tag_invalid":
+                message = f"`type` is int, float or categorical, but is {each['ctx']['tag']}"
+            case "union_tag_not_found":
+                message = "`type` must be given: int, float or categorical"
+            case "value_error":
+                pass
+            case _:
+                message = f"{message[0].lower()}{message[1:]}, but is {shown(each['input'])}"
+        findings.append((path, message))
+    return _misspelt(list(dict.fromkeys(findings)))
+
+
+def _misspelt(findings: list[tuple[tuple[str, ...], str]]) -> list[tuple[tuple[str, ...], str]]:
+    """A key that is missing and a strange one that looks like it are one finding."""
+    missing = {path for path, message in findings if message == MISSING}
+    for index, (path, message) in enumerate(findings):
+        beside = {each[-1]: each for each in missing if path and each[:-1] == path[:-1]}
+        close = difflib.get_close_matches(path[-1], beside, n=1) if message == STRANGE and path else []
+        if close:
+            findings[index] = (path, f"{STRANGE}; did you mean {close[0]}?")
+            missing.discard(beside[close[0]])
+    return [(path, message) for path, message in findings if message != MISSING or path in missing]
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: on one line, and not pages of it."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not write an integer of more than 4,300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def unknown(name: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else "known are " + ", ".join(sorted(known))
+    return f"is not a hyperparameter; {hint}"

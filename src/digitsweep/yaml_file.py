@@ -1,0 +1,79 @@
+"""A YAML file that a person wrote: read safely and with limits, the line of every key kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from digitsweep.errors import InputError
+
+MOST_BYTES = 1_000_000
+MOST_NODES = 10_000
+MOST_DEPTH = 20
+
+KeyPath = tuple[str, ...]
+
+
+def line_of(path: Path, lines: Mapping[KeyPath, int], where: KeyPath, message: str) -> str:
+    """A finding as a person reads it: `file:line: key: message`."""
+    known = where
+    while known and known not in lines:
+        known = known[:-1]
+    at = f"{path}:{lines[known]}" if known in lines else f"{path}"
+    said = f"{'.'.join(where)}: {message}" if where else message
+    return f"{at}: {' '.join(said.split())}"  # a key or a value may hold a line break
+
+
+def read_yaml(path: Path) -> tuple[dict[str, Any], str, dict[KeyPath, int]]:
+    """A file's mapping, its text, and the line of every key (from 1)."""
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise InputError(f"{path}: an experiment file has at most {MOST_BYTES:,} bytes; this one has more")
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: an experiment file is UTF-8 text, but this is not") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    lines: dict[KeyPath, int] = {}
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        _walk(path, node, (), lines, [0])
+        raw = loader.construct_document(node) if node is not None else None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        at = f"{path}:{mark.line + 1}" if mark else f"{path}"
+        raise InputError(f"{at}: not valid YAML: {error.problem or error.context}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
+    except (LookupError, AttributeError):  # `!!bool maybe`, `!!timestamp soon`
+        raise InputError(f"{path}: not valid YAML: a value is not of the type that is written before it") from None
+    if not isinstance(raw, dict):
+        raise InputError(f"{path}: an experiment is a mapping that begins with `name:`, but this file has none")
+    return {str(key): value for key, value in raw.items()}, text, lines
+
+
+def _walk(path: Path, node: Any, where: KeyPath, lines: dict[KeyPath, int], seen: list[int]) -> None:
+    """Notes every key's line; refuses a key given twice, and a file that unfolds to more than a person would write."""
+    seen[0] += 1
+    if seen[0] > MOST_NODES or len(where) > MOST_DEPTH:
+        raise InputError(f"{path}: an experiment has at most {MOST_NODES:,} values, {MOST_DEPTH} deep; this has more")
+    if isinstance(node, yaml.MappingNode):
+        here: set[str] = set()
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                at = f"{path}:{key.start_mark.line + 1}: {'.'.join((*where, '?'))}"
+                raise InputError(f"{at}: a key is text, but this is a list or a mapping")
+            name = str(key.value)
+            if name in here and name != "<<":
+                raise InputError(f"{path}:{key.start_mark.line + 1}: {'.'.join((*where, name))}: is given twice")
+            here.add(name)
+            lines[(*where, name)] = key.start_mark.line + 1
+            _walk(path, value, (*where, name), lines, seen)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            lines[(*where, str(index))] = value.start_mark.line + 1
+            _walk(path, value, (*where, str(index)), lines, seen)
