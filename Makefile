@@ -74,3 +74,9 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(INSTALL) --no-build-isolation -e '.[dev]'
 	@touch $@
+
+BENCHMARKS := throughput overhead utilisation startup memory scale quality
+
+.PHONY: $(addprefix bench-,$(BENCHMARKS))
+$(addprefix bench-,$(BENCHMARKS)): bench-%: $(VENV)/.installed
+	@cd benchmarks && PYTHONHASHSEED=0 ../$(BIN)/python $*.py

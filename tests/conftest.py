@@ -35,9 +35,9 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     import mlflow
 
     monkeypatch.chdir(tmp_path)
-    mlflow.set_tracking_uri("")
+    mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # back to the default
     yield tmp_path
-    mlflow.set_tracking_uri("")
+    mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # back to the default
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import pytest
 
 from digitsweep.data import TrainingData
 from digitsweep.data.sources import load_dataset
+from digitsweep.errors import DigitsweepError
 from digitsweep.params import parse_params
 from digitsweep.results import Trial, TrialState
 from digitsweep.workers import EpochEnded, Event, TrialEnded
@@ -27,8 +28,17 @@ def data() -> TrainingData:
 @pytest.fixture
 def workers(data: TrainingData) -> Iterator[LocalWorkers]:
     made = LocalWorkers(data, 1)
+    wait_until_ready(made)
     yield made
     made.close()
+
+
+def wait_until_ready(workers: LocalWorkers) -> None:
+    """Workers import TensorFlow first."""
+    deadline = time.monotonic() + 60
+    while not workers.free():
+        assert time.monotonic() < deadline
+        workers.events(0.5)
 
 
 def trial(number: int, epochs: int) -> Trial:
@@ -88,15 +98,34 @@ def test_a_killed_worker_is_seen_and_replaced(workers: LocalWorkers) -> None:
     assert end.result.state is TrialState.FAIL
     assert "SIGKILL" in end.result.reason
     assert end.result.epochs
+    wait_until_ready(workers)
     workers.start(trial(1, epochs=1))
     end = events_until_end(workers)[-1]
     assert isinstance(end, TrialEnded)
     assert end.result.state is TrialState.COMPLETE
 
 
+def test_workers_that_cannot_start_end_the_sweep(data: TrainingData) -> None:
+    """Where every worker dies before it is ready, the coordinator gives up with one line."""
+    workers = LocalWorkers(data, 1)
+
+    def kill_every_one() -> None:
+        for _ in range(10):
+            for pid in workers.pids():
+                os.kill(pid, signal.SIGKILL)
+            workers.events(5.0)
+
+    try:
+        with pytest.raises(DigitsweepError, match="workers cannot start"):
+            kill_every_one()
+    finally:
+        workers.close()
+
+
 def test_nothing_is_left_after_close(data: TrainingData) -> None:
     """Closing ends every process, at work or not, and removes the shared images."""
     workers = LocalWorkers(data, 2)
+    wait_until_ready(workers)
     workers.start(trial(0, epochs=10_000))
     pids, folder = workers.pids(), workers.folder
     assert folder.is_dir()

@@ -84,7 +84,7 @@ def sweep(
         with interruption.listening():
             commit = current_commit()
             tracker = make_tracker(experiment, dataset, commit, {"experiment": path, **dataclasses.asdict(options)})
-            coordinator = _Coordinator(studies, workers, tracker, display, interruption, options.workers)
+            coordinator = Coordinator(studies, workers, tracker, display, interruption, options.workers)
             state = "FAILED"
             try:
                 display.started(experiment, dataset, options.workers)
@@ -139,7 +139,7 @@ def load_for(experiment: Experiment, data: Path | None) -> Dataset:
     return load_dataset(source, validation=experiment.data.validation, seed=experiment.seed)
 
 
-class _Coordinator:
+class Coordinator:
     """Keeps the workers busy, and tells study, tracker and display of every event."""
 
     def __init__(
@@ -156,11 +156,14 @@ class _Coordinator:
         self._interruption = interruption
         self._worker_count = worker_count
         self._running: dict[str, Trial] = {}
+        self._finished = False
+        """Whether the studies have no more trials to start."""
 
     def search(self) -> None:
         """Until the budgets are spent; or until somebody interrupts, and the running trials have stopped."""
         deadline: float | None = None
-        while self._fill() or self._running:
+        while self._running or not (self._finished or self._interruption.asked):
+            self._fill()
             if self._interruption.asked and deadline is None:
                 deadline = time.monotonic() + STOP_SECONDS
                 self._display.note(STOPPING)
@@ -182,19 +185,17 @@ class _Coordinator:
         for trial in list(self._running.values()):
             self._hear(TrialEnded(trial, TrialResult(TrialState.FAIL, reason=INTERRUPTED)))
 
-    def _fill(self) -> bool:
-        """Hands trials to free workers; False if nothing was started."""
-        started = False
+    def _fill(self) -> None:
+        """Hands trials to free workers."""
         while not self._interruption.asked and self._workers.free():
             trial = self._next_trial()
             if trial is None:
-                break
+                self._finished = True  # what a study has not now, it will not have later
+                return
             self._workers.start(trial)
             self._running[trial.name] = trial
             self._tracker.trial_started(trial)
             self._display.trial_started(trial)
-            started = True
-        return started
 
     def _next_trial(self) -> Trial | None:
         """Of the study with the most baselines left; then of the one that has used the least of its budget."""

@@ -32,7 +32,7 @@ class Workers(Protocol):
     """Some processes that train, wherever they are."""
 
     def free(self) -> int:
-        """How many trials could start at once."""
+        """How many trials could start now: none while workers still get ready."""
 
     def start(self, trial: Trial) -> None:
         """Hands a trial to a free worker."""

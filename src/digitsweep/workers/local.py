@@ -16,9 +16,10 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from digitsweep.data import TrainingData
+from digitsweep.errors import DigitsweepError
 from digitsweep.results import Epoch, Trial, TrialResult, TrialState
 from digitsweep.workers import EpochEnded, Event, TrialEnded
-from digitsweep.workers.process import STOP, Start, serve
+from digitsweep.workers.process import READY, STOP, Start, serve
 
 END_SECONDS = 5.0
 
@@ -27,6 +28,8 @@ END_SECONDS = 5.0
 class _Worker:
     process: SpawnProcess
     pipe: Connection
+    ready: bool = False
+    """Whether it has imported TensorFlow and waits for a trial, or has one."""
     trial: Trial | None = None
     epochs: tuple[Epoch, ...] = ()
 
@@ -42,6 +45,8 @@ class LocalWorkers:
         """Where the shared images lie."""
         self._classes = data.classes
         self._workers: list[_Worker] = []
+        self._stillborn = 0
+        """Workers in a row that died before they were ready."""
         try:
             data.save(self.folder)
             self._workers = [self._spawn() for _ in range(count)]
@@ -50,10 +55,10 @@ class LocalWorkers:
             raise
 
     def free(self) -> int:
-        return sum(worker.trial is None for worker in self._workers)
+        return sum(worker.ready and worker.trial is None for worker in self._workers)
 
     def start(self, trial: Trial) -> None:
-        worker = next(each for each in self._workers if each.trial is None)
+        worker = next(each for each in self._workers if each.ready and each.trial is None)
         worker.trial, worker.epochs = trial, ()
         with suppress(OSError):  # it has died: the end of its pipe tells so in `events`
             worker.pipe.send(Start(trial.params, trial.seed, trial.epochs))
@@ -65,15 +70,15 @@ class LocalWorkers:
                     worker.pipe.send(STOP)
 
     def events(self, timeout: float) -> Sequence[Event]:
-        busy = {worker.pipe: worker for worker in self._workers if worker.trial is not None}
+        heard = {worker.pipe: worker for worker in self._workers}
         found: list[Event] = []
-        for pipe in wait(list(busy), timeout) if busy else ():
-            worker = busy[pipe]  # type: ignore[index]
+        for pipe in wait(list(heard), timeout):
+            worker = heard[pipe]  # type: ignore[index]
             try:
-                while worker.trial is not None and worker.pipe.poll():
-                    found.append(self._received(worker, worker.pipe.recv()))
+                while worker.pipe.poll():
+                    found += self._received(worker, worker.pipe.recv())
             except (EOFError, OSError):
-                found.append(self._died(worker))
+                found += self._died(worker)
         return found
 
     def pids(self) -> list[int]:
@@ -92,35 +97,41 @@ class LocalWorkers:
         self._workers.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _received(self, worker: _Worker, message: object) -> Event:
+    def _received(self, worker: _Worker, message: object) -> list[Event]:
+        if message == READY:
+            worker.ready = True
+            self._stillborn = 0
+            return []
         trial = worker.trial
         assert trial is not None
         if isinstance(message, TrialResult):
             worker.trial = None
-            return TrialEnded(trial, message)
+            return [TrialEnded(trial, message)]
         assert isinstance(message, Epoch)
         worker.epochs = (*worker.epochs, message)
-        return EpochEnded(trial, message)
+        return [EpochEnded(trial, message)]
 
-    def _died(self, worker: _Worker) -> TrialEnded:
+    def _died(self, worker: _Worker) -> list[Event]:
         """The trial of a dead worker has failed; another worker takes the dead one's place."""
-        trial, epochs = worker.trial, tuple(each.metrics for each in worker.epochs)
-        assert trial is not None
         worker.process.join(END_SECONDS)
         code = worker.process.exitcode
         how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
         worker.pipe.close()
+        self._stillborn += not worker.ready
+        if self._stillborn > len(self._workers):
+            raise DigitsweepError(f"workers cannot start: the last one ended with {how}; what it said stands above")
         self._workers[self._workers.index(worker)] = self._spawn()
-        return TrialEnded(
-            trial,
-            TrialResult(
-                TrialState.FAIL,
-                epochs,
-                worker.epochs[-1].predictions if worker.epochs else None,
-                train_seconds=sum(each.epoch_seconds for each in epochs),
-                reason=f"its worker died ({how}) after epoch {len(epochs)}",
-            ),
+        if worker.trial is None:
+            return []
+        epochs = tuple(each.metrics for each in worker.epochs)
+        result = TrialResult(
+            TrialState.FAIL,
+            epochs,
+            worker.epochs[-1].predictions if worker.epochs else None,
+            train_seconds=sum(each.epoch_seconds for each in epochs),
+            reason=f"its worker died ({how}) after epoch {len(epochs)}",
         )
+        return [TrialEnded(worker.trial, result)]
 
     def _spawn(self) -> _Worker:
         ours, theirs = self._context.Pipe()

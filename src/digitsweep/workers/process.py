@@ -15,6 +15,7 @@ from digitsweep.params import Params
 from digitsweep.quiet import import_tensorflow_quietly
 from digitsweep.results import Epoch, TrialResult, TrialState
 
+READY = "ready"
 STOP = "stop"
 
 
@@ -36,6 +37,7 @@ def serve(pipe: Connection, folder: Path, classes: int) -> None:
 
     data = TrainingData.load(folder, classes)
     try:
+        pipe.send(READY)
         while True:
             task = pipe.recv()
             if task != STOP:  # which was for a trial that had ended by then

@@ -1,0 +1,96 @@
+"""Resident memory of the coordinator and of each worker over 300 small trials."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from pathlib import Path
+
+import yaml
+from common import folder, report
+
+from digitsweep.data import Dataset
+from digitsweep.options import Options
+from digitsweep.progress import NoDisplay
+from digitsweep.results import TrialRecord
+from digitsweep.sweep import sweep
+from digitsweep.workers.local import LocalWorkers
+
+TRIALS = 150
+"""Of each family."""
+WARM = 30
+EXPERIMENT = {
+    "name": "memory",
+    "question": "Does memory grow with the number of trials?",
+    "data": {"source": "digits", "validation": 0.25},
+    "budget": {"trials": TRIALS, "epochs": 2, "seconds": 100_000},
+    "pruner": {"type": "none"},
+    "register_models": False,
+    "families": {
+        "ann": {
+            "space": {
+                "hidden_layers": {"type": "int", "low": 1, "high": 3},
+                "units": {"type": "int", "low": 16, "high": 512, "per": "hidden_layers"},
+                "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
+            }
+        },
+        "cnn": {
+            "space": {
+                "blocks": {"type": "int", "low": 1, "high": 2},
+                "filters": {"type": "int", "low": 8, "high": 64, "per": "blocks"},
+                "padding": "same",
+                "normalization": {"type": "categorical", "choices": ["none", "batch"]},
+                "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
+            }
+        },
+    },
+}
+
+
+def resident(pid: int) -> float:
+    """Mebibytes of a process that are in memory."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise LookupError(f"process {pid} has no VmRSS")
+
+
+class Watch(NoDisplay):
+    """Looks at the processes each time that a trial ends."""
+
+    def __init__(self) -> None:
+        self.workers: LocalWorkers | None = None
+        self.coordinator_sizes: list[float] = []
+        self.worker_sizes: list[float] = []
+
+    def make_workers(self, dataset: Dataset, count: int) -> LocalWorkers:
+        self.workers = LocalWorkers(dataset.training, count)
+        return self.workers
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        assert self.workers is not None
+        self.coordinator_sizes.append(resident(os.getpid()))
+        self.worker_sizes.append(max(resident(pid) for pid in self.workers.pids()))
+
+
+def main() -> None:
+    watch = Watch()
+    with folder() as place:
+        os.chdir(place)
+        (place / "memory.yaml").write_text(yaml.safe_dump(EXPERIMENT))
+        sweep(place / "memory.yaml", Options(workers=2), watch, make_workers=watch.make_workers)
+        os.chdir("/")
+    rows, growths = [], {}
+    for name, sizes in (("coordinator", watch.coordinator_sizes), ("largest worker", watch.worker_sizes)):
+        after_warm, end = statistics.median(sizes[WARM : 2 * WARM]), statistics.median(sizes[-WARM:])
+        growths[name] = end / after_warm - 1
+        rows.append(
+            [name, f"{sizes[0]:.0f}", f"{after_warm:.0f}", f"{end:.0f}", f"{max(sizes):.0f}", f"{growths[name]:+.1%}"]
+        )
+    header = ["MiB resident", "first trial", f"trials {WARM} to {2 * WARM}", f"last {WARM}", "most", "growth"]
+    growth = ", ".join(f"{name} {value:+.1%}" for name, value in growths.items())
+    report("memory", f"memory: over {2 * TRIALS} trials, after the first {WARM}: {growth}", header, rows)
+
+
+if __name__ == "__main__":
+    main()

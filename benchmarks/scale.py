@@ -1,0 +1,127 @@
+"""A thousand simulated workers: events a second through the coordinator; the time to ask at 10,000 trials. No TensorFlow."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import optuna
+from common import report
+
+from digitsweep.experiment import Experiment, load_experiment
+from digitsweep.params import parse_params
+from digitsweep.progress import NoDisplay
+from digitsweep.results import Epoch, EpochMetrics, Trial, TrialResult, TrialState
+from digitsweep.search import Search
+from digitsweep.study import Study
+from digitsweep.sweep import Coordinator, Interruption
+from digitsweep.tracking import NoTracker
+from digitsweep.workers import EpochEnded, Event, TrialEnded
+
+WORKERS = 1_000
+TRIALS = 1_000
+"""Of each family."""
+ASK_AT = (100, 1_000, 10_000)
+ASKS = 10
+MNIST = Path(__file__).parent.parent / "experiments" / "mnist.yaml"
+PREDICTIONS = np.zeros(10_000, np.uint8)
+
+
+class SimulatedWorkers:
+    """Every running trial finishes an epoch each time that anybody listens; how well it does depends on its seed."""
+
+    def __init__(self) -> None:
+        self.running: dict[str, tuple[Trial, list[EpochMetrics]]] = {}
+        self.stopped: set[str] = set()
+        self.count = 0
+
+    def free(self) -> int:
+        return WORKERS - len(self.running)
+
+    def start(self, trial: Trial) -> None:
+        self.running[trial.name] = (trial, [])
+
+    def stop(self, trial: Trial) -> None:
+        self.stopped.add(trial.name)
+
+    def events(self, timeout: float) -> Sequence[Event]:
+        found: list[Event] = []
+        for name, (trial, epochs) in list(self.running.items()):
+            if name in self.stopped or len(epochs) == trial.epochs:
+                state = TrialState.PRUNED if name in self.stopped else TrialState.COMPLETE
+                del self.running[name]
+                found.append(TrialEnded(trial, TrialResult(state, tuple(epochs), PREDICTIONS, train_seconds=0.001)))
+            else:
+                accuracy = 1.0 - (0.01 + trial.seed % 1000 / 5000) / (len(epochs) + 1)
+                epochs.append(EpochMetrics(len(epochs) + 1, 0.1, 0.9, 0.1, accuracy, 0.001, 0.0001))
+                found.append(EpochEnded(trial, Epoch(epochs[-1], PREDICTIONS)))
+        self.count += len(found)
+        return found
+
+    def close(self) -> None:
+        self.running.clear()
+
+
+def events_a_second(experiment: Experiment) -> tuple[int, float, float]:
+    """Events, seconds that the coordinator took for them, and seconds of these that asking took."""
+    asking = [0.0]
+
+    class TimedStudy(Study):
+        def next_trial(self) -> Trial | None:
+            begun = time.perf_counter()
+            try:
+                return super().next_trial()
+            finally:
+                asking[0] += time.perf_counter() - begun
+
+    studies: dict[str, Study] = {family: TimedStudy(experiment, family, 28) for family in experiment.families}
+    workers = SimulatedWorkers()
+    coordinator = Coordinator(studies, workers, NoTracker(), NoDisplay(), Interruption(), WORKERS)
+    begun = time.perf_counter()
+    coordinator.search()
+    return workers.count, time.perf_counter() - begun, asking[0]
+
+
+def ask_seconds(experiment: Experiment, trials: int) -> list[float]:
+    """Seconds of some asks when a study holds so many trials."""
+    search = Search(experiment, "cnn")
+    sampler, search.study.sampler = search.study.sampler, optuna.samplers.RandomSampler(seed=1)
+    space = experiment.families["cnn"].space
+    generator = np.random.default_rng(0)
+    for _ in range(trials):
+        trial = search.study.ask()
+        parse_params("cnn", space.suggest(trial))
+        search.study.tell(trial, float(generator.random()))
+    search.study.sampler = sampler
+    found = []
+    for number in range(ASKS):
+        begun = time.perf_counter()
+        search.ask(number)
+        found.append(time.perf_counter() - begun)
+    return found
+
+
+def main() -> None:
+    experiment = load_experiment(MNIST).changed(trials=TRIALS, seconds=1e9)
+    count, seconds, asking = events_a_second(experiment)
+    rows: list[list[object]] = [
+        [f"{WORKERS:,} workers, {2 * TRIALS:,} trials: events", f"{count:,}"],
+        ["seconds in the coordinator", f"{seconds:.1f}"],
+        ["of these asking", f"{asking:.1f}"],
+        ["events a second, asking included", f"{count / seconds:,.0f}"],
+        ["events a second, asking apart", f"{count / (seconds - asking):,.0f}"],
+    ]
+    asks = {trials: statistics.median(ask_seconds(experiment, trials)) for trials in ASK_AT}
+    rows += [[f"an ask at {trials:,} trials, ms", f"{1000 * value:.0f}"] for trials, value in asks.items()]
+    assert "tensorflow" not in sys.modules
+    last = 1000 * asks[ASK_AT[-1]]
+    headline = f"scale: {count / seconds:,.0f} events a second, an ask at {ASK_AT[-1]:,} trials {last:.0f} ms"
+    report("scale", headline, ["", "measured"], rows)
+
+
+if __name__ == "__main__":
+    main()
