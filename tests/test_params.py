@@ -186,3 +186,21 @@ def test_params_are_values() -> None:
         assert isinstance(params, FAMILIES[family])
         with pytest.raises(ValidationError, match="frozen"):
             params.batch_size = 1
+
+
+@pytest.mark.parametrize(
+    ("family", "values", "expected"),
+    [
+        ("ann", {"hidden_layers": 0}, 784 * 10),
+        ("ann", {"hidden_layers": 2, "units": [128, 32]}, 784 * 128 + 128 * 32 + 32 * 10),
+        ("cnn", {"blocks": 1, "filters": 32, "dense_units": 100}, 26 * 26 * 9 * 32 + 13 * 13 * 32 * 100 + 100 * 10),
+        (
+            "cnn",
+            {"blocks": 2, "filters": [8, 4], "convolutions": [2, 1], "pooling": ["max", "stride"], "padding": "same"},
+            28 * 28 * 9 * 8 + 28 * 28 * 9 * 8 * 8 + 7 * 7 * 9 * 8 * 4 + 7 * 7 * 4 * 10,
+        ),
+    ],
+)
+def test_operations(family: str, values: dict[str, object], expected: int) -> None:
+    """The multiplications of one image's way through a network are those of pencil and paper."""
+    assert parse_params(family, values).operations(28) == expected

@@ -156,3 +156,16 @@ def test_the_same_seed_draws_the_same_configurations(experiment: Experiment) -> 
     assert first == second
     other = run_to_the_end(Study(experiment.changed(seed=1), "cnn", 8))
     assert [each.params for each in other[1:]] != [each.params for each in first[1:]]
+
+
+def test_long_baselines_start_first() -> None:
+    """The baseline that trains longest starts first, so that no worker is left alone with it in the end."""
+    study = Study(load_experiment(EXPERIMENTS / "mnist.yaml"), "ann", 28)
+    costs = []
+    while study.longest_baseline():
+        costs.append(study.longest_baseline())
+        trial = study.next_trial()
+        assert trial is not None
+        assert trial.baseline is not None
+    assert len(costs) == 5
+    assert costs == sorted(costs, reverse=True)

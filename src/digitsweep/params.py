@@ -6,6 +6,7 @@ value for each of them; in YAML a single value stands for all.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -146,6 +147,11 @@ class AnnParams(_Params):
         """The least side of an image, in pixels, that the network can take."""
         return 1
 
+    def operations(self, side: int, classes: int = 10) -> int:
+        """Multiplications of one image's way through the network: what training it costs, up to a factor."""
+        widths = [side * side, *self.units, classes]
+        return sum(before * after for before, after in itertools.pairwise(widths))
+
     def describe(self) -> str:
         """The network in a few characters: `dense 512-256`."""
         return "dense " + "-".join(map(str, self.units)) if self.units else "softmax"
@@ -196,6 +202,23 @@ class CnnParams(_Params):
             side = (side - 1) * 2 + kernel if pooling == "stride" else side * 2 + kernel - 1
             side += (convolutions - 1) * (kernel - 1)
         return side
+
+    def operations(self, side: int, classes: int = 10) -> int:
+        """Multiplications of one image's way through the network: what training it costs, up to a factor."""
+        total, channels = 0, 1
+        for block in range(self.blocks):
+            kernel, filters = self.kernel_size[block], self.filters[block]
+            for convolution in range(self.convolutions[block]):
+                last = convolution == self.convolutions[block] - 1
+                side = side if self.padding == "same" else side - kernel + 1
+                if last and self.pooling[block] == "stride":
+                    side = -(-side // 2)
+                total += side * side * kernel * kernel * channels * filters
+                channels = filters
+            if self.pooling[block] != "stride":
+                side = -(-side // 2) if self.padding == "same" else side // 2
+        widths = [side * side * channels, *([self.dense_units] if self.dense_units else []), classes]
+        return total + sum(before * after for before, after in itertools.pairwise(widths))
 
     def describe(self) -> str:
         """The network in a few characters: `conv 32-64x2 k3, dense 100`."""

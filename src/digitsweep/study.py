@@ -6,7 +6,6 @@ import dataclasses
 import enum
 import hashlib
 import time
-from collections import deque
 from collections.abc import Callable
 
 from digitsweep.comparison import best_of
@@ -54,20 +53,23 @@ class Study:
         self._started = 0
         self._exhausted = False
         self._number = 0
-        self._baselines: deque[Trial] = deque()
+        self._side = side
+        self._baselines: list[Trial] = []
+        """The longest last: it starts first."""
         for name, baseline in experiment.families[family].baselines.items():  # type: ignore[index]
             params = baseline.typed()
             self._search.seen(params)
             self._baselines.append(self._trial(params, baseline.epochs or self._budget.epochs, name))
+        self._baselines.sort(key=self._cost)
 
-    @property
-    def baselines_left(self) -> int:
-        return len(self._baselines)
+    def longest_baseline(self) -> float:
+        """What the next baseline costs, in multiplications for each training image; 0 where none is left."""
+        return self._cost(self._baselines[-1]) if self._baselines else 0.0
 
     def next_trial(self) -> Trial | None:
         """The trial to start now; None where there is none, or the budget does not allow one."""
         if self._baselines:
-            return self._baselines.popleft()
+            return self._baselines.pop()
         if self._exhausted or self._started >= self._budget.trials or self._seconds() >= self._budget.seconds:
             return None
         params = self._search.ask(self._number)
@@ -160,6 +162,9 @@ class Study:
     def _seconds(self) -> float:
         now = self._clock()
         return self._used + sum(now - started for _, started in self._running.values())
+
+    def _cost(self, trial: Trial) -> float:
+        return float(trial.epochs * trial.params.operations(self._side))
 
     def _trial(self, params: Params, epochs: int, baseline: str | None) -> Trial:
         number = self._number

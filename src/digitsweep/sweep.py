@@ -198,8 +198,8 @@ class Coordinator:
             self._display.trial_started(trial)
 
     def _next_trial(self) -> Trial | None:
-        """Of the study with the most baselines left; then of the one that has used the least of its budget."""
-        for study in sorted(self._studies.values(), key=lambda each: (-each.baselines_left, each.share())):
+        """The longest baseline that is left; then of the study that has used the least of its budget."""
+        for study in sorted(self._studies.values(), key=lambda each: (-each.longest_baseline(), each.share())):
             trial = study.next_trial()
             if trial is not None:
                 return trial

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import keras
 
-
 BATCH_MOMENTUM = 0.9
-"""Of batch normalisation's running mean and variance. With Keras' 0.99 they lag hundreds of steps behind the weights: after a
-first epoch validation says 80 % of a network that is at 97, and a pruner believes it."""
+"""Of batch normalisation's running mean and variance. With Keras' 0.99 they lag hundreds of steps behind the weights: after
+a first epoch validation says 80 % of a network that is at 97, and a pruner believes it."""
 
 
 def normalized(features: keras.KerasTensor, kind: str, precision: str, name: str) -> keras.KerasTensor:
