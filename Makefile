@@ -75,7 +75,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(INSTALL) --no-build-isolation -e '.[dev]'
 	@touch $@
 
-BENCHMARKS := throughput overhead utilisation startup memory scale quality
+BENCHMARKS := throughput overhead utilisation startup memory scale quality step
 
 .PHONY: $(addprefix bench-,$(BENCHMARKS))
 $(addprefix bench-,$(BENCHMARKS)): bench-%: $(VENV)/.installed

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import statistics
-from pathlib import Path
+from collections.abc import Sequence
 
 import yaml
 from common import folder, report
 
-from digitsweep.data import Dataset
+from digitsweep.data import TrainingData
 from digitsweep.options import Options
 from digitsweep.progress import NoDisplay
 from digitsweep.results import TrialRecord
 from digitsweep.sweep import sweep
-from digitsweep.workers.local import LocalWorkers
+from digitsweep.workers.local import LocalWorkers, resident_memory
+from digitsweep.workers.placement import Place
 
 TRIALS = 150
 """Of each family."""
@@ -49,10 +50,7 @@ EXPERIMENT = {
 
 def resident(pid: int) -> float:
     """Mebibytes of a process that are in memory."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    raise LookupError(f"process {pid} has no VmRSS")
+    return resident_memory(pid) / 2**20
 
 
 class Watch(NoDisplay):
@@ -63,8 +61,8 @@ class Watch(NoDisplay):
         self.coordinator_sizes: list[float] = []
         self.worker_sizes: list[float] = []
 
-    def make_workers(self, dataset: Dataset, count: int) -> LocalWorkers:
-        self.workers = LocalWorkers(dataset.training, count)
+    def make_workers(self, data: TrainingData, places: Sequence[Place]) -> LocalWorkers:
+        self.workers = LocalWorkers(data, places)
         return self.workers
 
     def trial_ended(self, record: TrialRecord) -> None:

@@ -16,6 +16,7 @@ from digitsweep.params import parse_params
 from digitsweep.results import Trial, TrialState
 from digitsweep.workers import EpochEnded, Event, TrialEnded
 from digitsweep.workers.local import LocalWorkers
+from digitsweep.workers.placement import Place
 
 PARAMS = parse_params("ann", {"hidden_layers": 1, "units": 16})
 
@@ -27,7 +28,7 @@ def data() -> TrainingData:
 
 @pytest.fixture
 def workers(data: TrainingData) -> Iterator[LocalWorkers]:
-    made = LocalWorkers(data, 1)
+    made = LocalWorkers(data, [Place(None)])
     wait_until_ready(made)
     yield made
     made.close()
@@ -105,9 +106,28 @@ def test_a_killed_worker_is_seen_and_replaced(workers: LocalWorkers) -> None:
     assert end.result.state is TrialState.COMPLETE
 
 
+def test_a_worker_that_has_grown_is_replaced(workers: LocalWorkers) -> None:
+    """A worker over the limit of memory ends after its trial, and a fresh one takes the next."""
+    (before,) = workers.pids()
+    workers.memory_limit = 1
+    workers.start(trial(0, epochs=1))
+    end = events_until_end(workers)[-1]
+    assert isinstance(end, TrialEnded)
+    assert end.result.state is TrialState.COMPLETE
+    (after,) = workers.pids()
+    assert after != before
+    workers.memory_limit = 2**60
+    wait_until_ready(workers)
+    workers.start(trial(1, epochs=1))
+    end = events_until_end(workers)[-1]
+    assert isinstance(end, TrialEnded)
+    assert end.result.state is TrialState.COMPLETE
+    assert workers.pids() == [after]
+
+
 def test_workers_that_cannot_start_end_the_sweep(data: TrainingData) -> None:
     """Where every worker dies before it is ready, the coordinator gives up with one line."""
-    workers = LocalWorkers(data, 1)
+    workers = LocalWorkers(data, [Place(None)])
 
     def kill_every_one() -> None:
         for _ in range(10):
@@ -124,7 +144,7 @@ def test_workers_that_cannot_start_end_the_sweep(data: TrainingData) -> None:
 
 def test_nothing_is_left_after_close(data: TrainingData) -> None:
     """Closing ends every process, at work or not, and removes the shared images."""
-    workers = LocalWorkers(data, 2)
+    workers = LocalWorkers(data, [Place(None)] * 2)
     wait_until_ready(workers)
     workers.start(trial(0, epochs=10_000))
     pids, folder = workers.pids(), workers.folder
@@ -145,8 +165,9 @@ def test_workers_die_with_their_coordinator(tmp_path: object) -> None:
         "import time\n"
         "from digitsweep.data.sources import load_dataset\n"
         "from digitsweep.workers.local import LocalWorkers\n"
+        "from digitsweep.workers.placement import Place\n"
         "if __name__ == '__main__':\n"
-        "    workers = LocalWorkers(load_dataset('digits', validation=0.25, seed=0).training, 1)\n"
+        "    workers = LocalWorkers(load_dataset('digits', validation=0.25, seed=0).training, [Place(None)])\n"
         "    print(workers.pids()[0], flush=True)\n"
         "    time.sleep(600)\n"
     )

@@ -86,7 +86,7 @@ _budget_options = _with_options(
         type=Auto(click.IntRange(min=1, max=1024)),
         default=AUTO,
         show_default=True,
-        help="Processes that train, one thread each; auto: as many as there are cores.",
+        help="Processes that train, one thread each; auto: one for each core, or for each GPU.",
     ),
     click.option(
         "--data",
@@ -149,9 +149,11 @@ def validate(experiment: str, **options: Any) -> None:
     """Load an EXPERIMENT, print its space and what a sweep of it would cost; train nothing."""
     from digitsweep.experiment import find_experiment, load_experiment
     from digitsweep.summary import print_plan
+    from digitsweep.workers.placement import places_for
 
     chosen = _options(options)
-    print_plan(chosen.applied(load_experiment(find_experiment(experiment))), chosen.workers, _console())
+    planned = chosen.applied(load_experiment(find_experiment(experiment)))
+    print_plan(planned, len(places_for(planned, chosen)), _console())
 
 
 @main.group(invoke_without_command=True)
@@ -174,9 +176,9 @@ def fetch() -> None:
 
 
 def _options(values: dict[str, Any]) -> Any:
-    from digitsweep.options import Options, cores
+    from digitsweep.options import Options
 
-    return Options(**{**values, "workers": values["workers"] or cores()})
+    return Options(**values)
 
 
 def _console() -> Console:

@@ -104,6 +104,13 @@ class PrunerSpec(_Part):
     """Of median: trials that must be complete before one is stopped."""
 
 
+class WorkersSpec(_Part):
+    """How workers share a machine's processors."""
+
+    per_gpu: Annotated[int, Field(ge=1, le=64)] = 1
+    """Workers pinned to each GPU, where there are GPUs."""
+
+
 class Baseline(_Part):
     """A published configuration: trained first, whole, and shown beside the best that is found."""
 
@@ -142,6 +149,7 @@ class Experiment(_Part):
     objective: Objective = Objective()
     sampler: SamplerSpec = SamplerSpec()
     pruner: PrunerSpec = PrunerSpec()
+    workers: WorkersSpec = WorkersSpec()
     families: Annotated[dict[Literal["ann", "cnn"], Family], Field(min_length=1)]
     register_models: bool = True
     """Whether the best model of each family becomes a version in the model registry."""
@@ -152,7 +160,7 @@ class Experiment(_Part):
 
     def digest(self) -> str:
         """A short sha256 of all that decides what a sweep does; comments and the order of keys do not change it."""
-        values = self.model_dump(mode="json", exclude={"families", "path", "text", "question"})
+        values = self.model_dump(mode="json", exclude={"families", "path", "text", "question", "workers"})
         values["families"] = {
             name: {
                 **family.space.values(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,15 +14,10 @@ class Options:
 
     trials: int | None = None
     seconds: float | None = None
-    workers: int = 1
+    workers: int | None = None
     data: Path | None = None
     seed: int | None = None
 
     def applied(self, experiment: Experiment) -> Experiment:
         """The experiment with these budget and seed."""
         return experiment.changed(trials=self.trials, seconds=self.seconds, seed=self.seed)
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

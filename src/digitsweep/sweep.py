@@ -11,14 +11,14 @@ from __future__ import annotations
 import dataclasses
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
 from digitsweep.comparison import Comparison
-from digitsweep.data import Dataset
+from digitsweep.data import Dataset, TrainingData
 from digitsweep.data.sources import load_dataset
 from digitsweep.errors import DataUnavailableError, DigitsweepError, InputError
 from digitsweep.experiment import Experiment, load_experiment
@@ -31,6 +31,7 @@ from digitsweep.study import INTERRUPTED, Study, Verdict
 from digitsweep.tracking import MlflowTracker, Tracker
 from digitsweep.workers import EpochEnded, Event, TrialEnded, Workers
 from digitsweep.workers.local import LocalWorkers
+from digitsweep.workers.placement import Place, places_for
 
 POLL_SECONDS = 0.5
 """The longest that a signal waits to be seen."""
@@ -68,7 +69,7 @@ def sweep(
     options: Options,
     display: Display,
     *,
-    make_workers: Callable[[Dataset, int], Workers] = lambda dataset, count: LocalWorkers(dataset.training, count),
+    make_workers: Callable[[TrainingData, Sequence[Place]], Workers] = LocalWorkers,
     make_tracker: Callable[..., Tracker] = MlflowTracker,
 ) -> Comparison:
     """Runs an experiment: searches both families within their budgets, registers the best of each and compares them.
@@ -79,15 +80,16 @@ def sweep(
     experiment, dataset = prepare(path, options, display)
     studies: dict[str, Study] = {family: Study(experiment, family, dataset.training.side) for family in experiment.families}
     interruption = Interruption()
-    workers = make_workers(dataset, options.workers)  # they import TensorFlow while MLflow gets ready here
+    places = places_for(experiment, options)
+    workers = make_workers(dataset.training, places)  # they import TensorFlow while MLflow gets ready here
     try:
         with interruption.listening():
             commit = current_commit()
-            tracker = make_tracker(experiment, dataset, commit, {"experiment": path, **dataclasses.asdict(options)})
-            coordinator = Coordinator(studies, workers, tracker, display, interruption, options.workers)
+            tracker = make_tracker(experiment, dataset, commit, _recorded(path, options))
+            coordinator = Coordinator(studies, workers, tracker, display, interruption, len(places))
             state = "FAILED"
             try:
-                display.started(experiment, dataset, options.workers)
+                display.started(experiment, dataset, len(places))
                 coordinator.search()
                 coordinator.close()
                 reached = "INTERRUPTED" if interruption.asked else "COMPLETE"
@@ -137,6 +139,12 @@ def load_for(experiment: Experiment, data: Path | None) -> Dataset:
     if data is None and source not in ("mnist", "digits"):
         source = experiment.beside(str(source), "data.source")
     return load_dataset(source, validation=experiment.data.validation, seed=experiment.seed)
+
+
+def _recorded(path: Path, options: Options) -> dict[str, object]:
+    """The sweep's parameters as `mlflow run` records them."""
+    given = {name: "auto" if value is None else value for name, value in dataclasses.asdict(options).items()}
+    return {"experiment": path, **given}
 
 
 class Coordinator:

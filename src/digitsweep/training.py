@@ -31,10 +31,14 @@ SEGMENT_SECONDS = 0.5
 
 
 def fastest_precision() -> str:
-    """`mixed_bfloat16` where this CPU computes in it, else `float32`.
+    """`mixed_bfloat16` where this processor computes in it, else `float32`. A GPU does from compute capability 8.0 on.
 
     Convolutions become 1.7 times as fast, wide dense layers 1.3 times; without the CPU's own instructions bfloat16 is
     emulated, and slow. Weights, losses and the optimizer stay in float32 whatever it is."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
+        return "mixed_bfloat16" if capability >= (8, 0) else "float32"
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
     except OSError:

@@ -19,15 +19,19 @@ from digitsweep.data import TrainingData
 from digitsweep.errors import DigitsweepError
 from digitsweep.results import Epoch, Trial, TrialResult, TrialState
 from digitsweep.workers import EpochEnded, Event, TrialEnded
+from digitsweep.workers.placement import Place
 from digitsweep.workers.process import READY, STOP, Start, serve
 
 END_SECONDS = 5.0
+MEMORY_SHARE = 0.8
+"""Of the machine's memory that all workers together may hold."""
 
 
 @dataclass
 class _Worker:
     process: SpawnProcess
     pipe: Connection
+    place: Place
     ready: bool = False
     """Whether it has imported TensorFlow and waits for a trial, or has one."""
     trial: Trial | None = None
@@ -37,7 +41,7 @@ class _Worker:
 class LocalWorkers:
     """As many processes as asked for. The images lie in one folder that all of them map into memory."""
 
-    def __init__(self, data: TrainingData, count: int) -> None:
+    def __init__(self, data: TrainingData, places: Sequence[Place]) -> None:
         self._context = multiprocessing.get_context("spawn")
         # Starting it unblocks SIGINT, which `_environment_of_a_worker` blocks: it must have been started before.
         resource_tracker.ensure_running()
@@ -45,11 +49,13 @@ class LocalWorkers:
         """Where the shared images lie."""
         self._classes = data.classes
         self._workers: list[_Worker] = []
+        self.memory_limit = MEMORY_SHARE * _physical_memory() / max(len(places), 1)
+        """Bytes. A worker that holds more when a trial ends is replaced by a fresh one."""
         self._stillborn = 0
         """Workers in a row that died before they were ready."""
         try:
             data.save(self.folder)
-            self._workers = [self._spawn() for _ in range(count)]
+            self._workers = [self._spawn(place) for place in places]
         except BaseException:
             self.close()
             raise
@@ -75,7 +81,7 @@ class LocalWorkers:
         for pipe in wait(list(heard), timeout):
             worker = heard[pipe]  # type: ignore[index]
             try:
-                while worker.pipe.poll():
+                while not worker.pipe.closed and worker.pipe.poll():
                     found += self._received(worker, worker.pipe.recv())
             except (EOFError, OSError):
                 found += self._died(worker)
@@ -106,6 +112,8 @@ class LocalWorkers:
         assert trial is not None
         if isinstance(message, TrialResult):
             worker.trial = None
+            if resident_memory(worker.process.pid) > self.memory_limit:
+                self._retire(worker)
             return [TrialEnded(trial, message)]
         assert isinstance(message, Epoch)
         worker.epochs = (*worker.epochs, message)
@@ -120,7 +128,7 @@ class LocalWorkers:
         self._stillborn += not worker.ready
         if self._stillborn > len(self._workers):
             raise DigitsweepError(f"workers cannot start: the last one ended with {how}; what it said stands above")
-        self._workers[self._workers.index(worker)] = self._spawn()
+        self._workers[self._workers.index(worker)] = self._spawn(worker.place)
         if worker.trial is None:
             return []
         epochs = tuple(each.metrics for each in worker.epochs)
@@ -133,24 +141,27 @@ class LocalWorkers:
         )
         return [TrialEnded(worker.trial, result)]
 
-    def _spawn(self) -> _Worker:
+    def _retire(self, worker: _Worker) -> None:
+        """A worker that has grown too large ends by itself, as its pipe does; a fresh one takes its place."""
+        worker.pipe.close()
+        self._workers[self._workers.index(worker)] = self._spawn(worker.place)
+
+    def _spawn(self, place: Place) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
             target=serve, args=(theirs, self.folder, self._classes), name="digitsweep-worker", daemon=True
         )
-        with _environment_of_a_worker():
+        with _environment_of_a_worker(place):
             process.start()
         theirs.close()  # so that the worker's death is the end of the pipe
-        return _Worker(process, ours)
+        return _Worker(process, ours, place)
 
 
 @contextmanager
-def _environment_of_a_worker() -> Iterator[None]:
-    """What a spawned process inherits: one thread, no run of MLflow's, and a Ctrl-C that is the coordinator's alone."""
-    changed = {
-        "TF_NUM_INTRAOP_THREADS": "1",
-        "TF_NUM_INTEROP_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
+def _environment_of_a_worker(place: Place) -> Iterator[None]:
+    """What a spawned process inherits: its place, no run of MLflow's, and a Ctrl-C that is the coordinator's alone."""
+    changed: dict[str, str | None] = {
+        **place.environment(),
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "KERAS_BACKEND": "tensorflow",
         "MLFLOW_RUN_ID": None,  # whatever starts a run in a child would resume the parent's
@@ -163,6 +174,18 @@ def _environment_of_a_worker() -> Iterator[None]:
     finally:
         _set(before)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def resident_memory(pid: int | None) -> int:
+    """Bytes of a process that are in memory; 0 where the system does not say."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _physical_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _set(variables: dict[str, str | None]) -> None:
