@@ -21,7 +21,8 @@ endif
 
 # The parameters of the sweep, each of them optional: make sweep experiment=digits trials=4 data=/path/to/images
 parameters := experiment trials seconds workers data seed
-given = $(foreach name,$(parameters),$(if $($(name)),-P '$(name)=$($(name))'))
+# Only what stands on make's own command line: a variable `data` of the environment is somebody else's.
+given = $(foreach name,$(parameters),$(if $(filter command,$(origin $(name))),-P '$(name)=$($(name))'))
 export MLFLOW_DISABLE_TELEMETRY ?= true
 export MLFLOW_EXPERIMENT_NAME ?= digitsweep
 

@@ -45,11 +45,11 @@ def test_confusion_matrix(classes: int) -> None:
 
 def test_training_curves() -> None:
     """Each trial has a curve of its validation errors and a line in the legend."""
-    curves = {"ann softmax": epochs(5), "cnn best": epochs(8)}
+    curves = [plots.Curve("ann softmax", "ann", False, epochs(5)), plots.Curve("cnn (best)", "cnn", True, epochs(8))]
     figure = plots.training_curves(curves, "Validation error by epoch, mnist")
     assert inside(figure)
     (axes,) = figure.axes
-    assert [line.get_label() for line in axes.lines] == list(curves)
+    assert [line.get_label() for line in axes.lines] == [curve.name for curve in curves]
     assert np.asarray(axes.lines[0].get_ydata()).tolist() == [1.0 - each.val_accuracy for each in epochs(5)]
 
 

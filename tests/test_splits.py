@@ -158,3 +158,13 @@ def test_a_label_and_a_shape_count() -> None:
     relabelled = Split(split.images, split.labels[::-1].copy())
     reshaped = Split(split.images.reshape(1, 8, 8, 1), split.labels)
     assert len({split.digest(), relabelled.digest(), reshaped.digest()}) == 3
+
+
+@pytest.mark.parametrize(("counts", "apart"), [((1000, 2), 1000), ((1000, 2), 2), ((2, 2, 2), 3), ((5, 300, 2), 290)])
+def test_a_rare_class_is_on_both_sides(counts: tuple[int, ...], apart: int) -> None:
+    """A class of two images has one on each side, whatever its share would be."""
+    labels = np.repeat(np.arange(len(counts)), counts).astype(np.uint8)
+    kept, taken = stratified(labels, apart, seed=0)
+    assert len(taken) == apart
+    for side in (kept, taken):
+        assert set(labels[side].tolist()) == set(range(len(counts)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from running import EXPERIMENTS
@@ -169,3 +171,34 @@ def test_long_baselines_start_first() -> None:
         assert trial.baseline is not None
     assert len(costs) == 5
     assert costs == sorted(costs, reverse=True)
+
+
+@pytest.mark.parametrize("pruner", ["median", "hyperband", "successive_halving"])
+def test_no_trial_is_pruned_early(pruner: str, tmp_path: Path) -> None:
+    """Whatever the pruner, a trial that is far behind is stopped, and never before `min_epochs`."""
+    text = (EXPERIMENTS / "smoke.yaml").read_text()
+    text = text.replace("successive_halving, min_epochs: 1", f"{pruner}, startup_trials: 2, min_epochs: 3")
+    (tmp_path / "pruned.yaml").write_text(text.replace("trials: 3, epochs: 3", "trials: 60, epochs: 12"))
+    study = Study(load_experiment(tmp_path / "pruned.yaml").changed(seconds=1e6), "cnn", 8)
+    stopped = []
+    while (trial := study.next_trial()) is not None:
+        accuracy = 0.9 if trial.number < 8 else 0.1
+        for number in range(1, trial.epochs + 1):
+            if study.epoch(trial, epoch(number, accuracy)) is Verdict.STOP:
+                stopped.append(number)
+                break
+        study.ended(trial, finished(trial, accuracy))
+    assert stopped
+    assert min(stopped) >= 3
+
+
+def test_a_pruned_trial_whose_worker_dies_is_pruned(experiment: Experiment) -> None:
+    """What happens to a worker after the study has pruned its trial has no say in the record."""
+    study = Study(experiment, "ann", 8)
+    baseline = study.next_trial()
+    good, bad = study.next_trial(), study.next_trial()
+    assert baseline is not None and good is not None and bad is not None  # noqa: PT018
+    study.epoch(good, epoch(1, 0.9))
+    study.epoch(bad, epoch(1, 0.1))
+    record = study.ended(bad, TrialResult(TrialState.FAIL, (metrics(1, 0.1), metrics(2, 0.1)), reason="its worker died"))
+    assert (record.result.state, record.result.reason) == (TrialState.PRUNED, PRUNED)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from functools import update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +20,13 @@ AUTO = "auto"
 INTERRUPTED = 130
 """The exit code of whatever Ctrl-C has ended, as shells have it."""
 
-_T = TypeVar("_T")
+DEFAULTS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",  # half a minute for a server that is away; MLflow's 7 take four minutes
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class Auto(click.ParamType[Any]):
@@ -57,61 +62,37 @@ class _Group(click.Group):
 @click.version_option(__version__, prog_name="digitsweep")
 def main() -> None:
     """How good a dense and a convolutional network can be found on this data and this budget?"""
-    for name, value in (("MLFLOW_DISABLE_TELEMETRY", "true"), ("TF_CPP_MIN_LOG_LEVEL", "3")):
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
 
 
-def _with_options(*decorators: Callable[[Callable[..., _T]], Callable[..., _T]]) -> Callable[..., Any]:
-    def apply(function: Callable[..., _T]) -> Callable[..., _T]:
-        for decorator in reversed(decorators):
-            function = decorator(function)
-        return update_wrapper(function, function)
-
-    return apply
+def _option(name: str, kind: click.ParamType[Any], text: str) -> Callable[[_F], _F]:
+    return click.option(name, type=Auto(kind), default=AUTO, show_default=True, help=text)
 
 
-_budget_options = _with_options(
-    click.option(
-        "--trials", type=Auto(click.IntRange(min=0)), default=AUTO, show_default=True, help="Trials for each family."
-    ),
-    click.option(
-        "--seconds",
-        type=Auto(click.FloatRange(min=0, min_open=True)),
-        default=AUTO,
-        show_default=True,
-        help="Training seconds for each family, added up over its trials.",
-    ),
-    click.option(
-        "--workers",
-        type=Auto(click.IntRange(min=1, max=1024)),
-        default=AUTO,
-        show_default=True,
-        help="Processes that train, one thread each; auto: one for each core, or for each GPU.",
-    ),
-    click.option(
-        "--data",
-        type=Auto(click.Path(path_type=Path)),
-        default=AUTO,
-        show_default=True,
-        help="A folder with IDX files or an npz file, in place of the experiment's data.",
-    ),
-    click.option(
-        "--seed",
-        type=Auto(click.IntRange(min=0, max=2**31 - 1)),
-        default=AUTO,
-        show_default=True,
-        help="Of the split, the sampler and every trial.",
-    ),
+_trials = _option("--trials", click.IntRange(min=0), "Trials for each family.")
+_seconds = _option(
+    "--seconds", click.FloatRange(min=0, min_open=True), "Training seconds for each family, added up over its trials."
 )
+_workers = _option("--workers", click.IntRange(1, 1024), "Processes that train; auto: one for each core, or for each GPU.")
+_data = _option(
+    "--data", click.Path(path_type=Path), "A folder with IDX files or an npz file, in place of the experiment's data."
+)
+_seed = _option("--seed", click.IntRange(0, 2**31 - 1), "Of the split, the sampler and every trial.")
 
 
 @main.command()
 @click.argument("experiment", default="mnist")
-@_budget_options
+@_trials
+@_seconds
+@_workers
+@_data
+@_seed
 def sweep(experiment: str, **options: Any) -> None:
     """Search both families of an EXPERIMENT (a file, or a name in experiments/) and compare the best of each.
 
-    For every option, auto means: as the experiment file says.
+    Where an option is auto, what the experiment file says holds.
     """
     from digitsweep.experiment import find_experiment
     from digitsweep.progress import make_display
@@ -144,7 +125,9 @@ def compare(run: str) -> None:
 
 @main.command()
 @click.argument("experiment")
-@_budget_options
+@_trials
+@_seconds
+@_workers
 def validate(experiment: str, **options: Any) -> None:
     """Load an EXPERIMENT, print its space and what a sweep of it would cost; train nothing."""
     from digitsweep.experiment import find_experiment, load_experiment

@@ -216,5 +216,6 @@ def _row(entry: Entry) -> dict[str, Any]:
         **columns("test", entry.test),
         **{key: getattr(entry, key) for key in ("published_accuracy", "weights", "train_seconds", "epochs", "seed")},
         "model": entry.model,
+        "note": entry.note,
         **entry.params,
     }

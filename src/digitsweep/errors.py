@@ -19,9 +19,3 @@ class InputError(DigitsweepError):
 
 class DataUnavailableError(InputError):
     """The data is well described, but cannot be had here: not in a folder, not in the cache, and not from the network."""
-
-
-class RefusedError(DigitsweepError):
-    """A gate said no."""
-
-    exit_code = 3

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -236,12 +236,31 @@ def load_experiment(path: Path) -> Experiment:
             (found_path, message) for found_path, message in readable(error) if found_path[:1] != ("families",) or
             not isinstance(raw_families, Mapping) or not raw_families
         ]  # fmt: skip
+    else:
+        problems += _contradictions(experiment)
     if problems:
         raise InputError("\n".join(line_of(path, lines, where, message) for where, message in dict.fromkeys(problems)))
     if experiment.data.fallback is not None and not experiment.beside(experiment.data.fallback, "data.fallback").is_file():
         where: KeyPath = ("data", "fallback")
         raise InputError(line_of(path, lines, where, f"must be an experiment file, but {experiment.data.fallback} is none"))
     return experiment
+
+
+def _contradictions(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
+    """What is right by itself and wrong beside the rest."""
+    pruner, budget = experiment.pruner, experiment.budget
+    if pruner.type != "none" and pruner.min_epochs >= budget.epochs:
+        yield (
+            ("pruner", "min_epochs"),
+            f"must be below budget.epochs, or nothing is ever pruned, but is {pruner.min_epochs} of {budget.epochs}; "
+            "without pruning write type: none",
+        )
+    for family, each in experiment.families.items():
+        known: dict[object, str] = {}
+        for name, baseline in each.baselines.items():
+            same = known.setdefault((baseline.typed().key(), baseline.epochs or budget.epochs), name)
+            if same != name:
+                yield ("families", family, "baselines", name), f"is the same configuration as {same}; name it once"
 
 
 def _parse_family(name: str, raw: Any, searched: bool, problems: list[tuple[KeyPath, str]]) -> Family | None:

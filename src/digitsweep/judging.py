@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from digitsweep import plots
 from digitsweep.comparison import Comparison, Entry, Share, best_of, disagreement, spent
-from digitsweep.data import Dataset
+from digitsweep.data import Dataset, Split
 from digitsweep.evaluation import evaluate
 from digitsweep.experiment import Experiment
 from digitsweep.provenance import Commit
@@ -21,7 +21,7 @@ from digitsweep.training import probabilities, trained_model
 
 
 @dataclass(frozen=True)
-class _Finished:
+class _Judged:
     """A trial that is judged."""
 
     record: TrialRecord
@@ -43,19 +43,10 @@ def judge(
 
     The winners are chosen on validation and registered before the test set is opened; then each registered model, loaded
     back from the registry, and each baseline classifies the test images, once."""
-    finished: list[_Finished] = []
-    for family_records in records.values():
-        best = best_of(family_records, experiment.objective.metric)
-        if best is not None:
-            version = _register(experiment, dataset, best, tracker, commit) if experiment.register_models else None
-            finished.append(_Finished(best, "best", version))
-    for family_records in records.values():
-        finished += [
-            _Finished(each, "baseline", None)
-            for each in family_records
-            if each.trial.baseline is not None and each.result.state is TrialState.COMPLETE
-        ]
-    test = dataset.test.open(by=f"sweep {tracker.run_id or experiment.name}")
+    finished = _candidates(experiment, dataset, records, tracker, commit)
+    by = f"sweep {tracker.run_id or experiment.name}"
+    test = dataset.test.open(by)
+    tracker.test_opened(by, dataset.test.digest)
     predictions = [_predict(each, dataset, test.images) for each in finished]
     entries = []
     for each, predicted in zip(finished, predictions, strict=True):
@@ -68,6 +59,7 @@ def judge(
         for each, predicted in zip(finished, predictions, strict=True)
         if each.role == "best"
     }
+    training = dataset.training
     comparison = Comparison(
         experiment=experiment.name,
         question=experiment.question,
@@ -78,11 +70,7 @@ def judge(
             "name": dataset.name,
             "source": dataset.source,
             "digests": dataset.digests(),
-            "images": {
-                "train": len(dataset.training.train),
-                "validation": len(dataset.training.validation),
-                "test": len(test),
-            },
+            "images": {"train": len(training.train), "validation": len(training.validation), "test": len(test)},
         },
         budget=experiment.budget.model_dump(),
         spent={family: spent(each) for family, each in records.items()},
@@ -91,22 +79,52 @@ def judge(
         run_id=tracker.run_id,
         seconds=seconds,
     )
-    classes = dataset.training.classes
+    return comparison, _pictures(dataset, finished, winners, test)
+
+
+def _candidates(
+    experiment: Experiment,
+    dataset: Dataset,
+    records: Mapping[str, Sequence[TrialRecord]],
+    tracker: Tracker,
+    commit: Commit,
+) -> list[_Judged]:
+    """The best of each family, registered, and then the baselines in the order of the experiment file."""
+    best = [found for each in records.values() if (found := best_of(each, experiment.objective.metric)) is not None]
+    baselines = [
+        record
+        for each in records.values()
+        for record in sorted(each, key=lambda record: record.trial.number)
+        if record.trial.baseline is not None and record.result.state is TrialState.COMPLETE
+    ]
+    winners = []
+    for record in best:
+        registered = _register(experiment, dataset, record, tracker, commit) if experiment.register_models else None
+        winners.append(_Judged(record, "best", registered))
+    return winners + [_Judged(record, "baseline", None) for record in baselines]
+
+
+def _pictures(
+    dataset: Dataset, finished: Sequence[_Judged], winners: Mapping[str, NDArray[np.uint8]], test: Split
+) -> dict[str, bytes]:
+    curves: list[plots.Curve] = []
+    for each in finished:
+        trial, best = each.record.trial, each.role == "best"
+        words = [trial.family, trial.baseline, "(best)" if best else None]
+        curve = plots.Curve(" ".join(filter(None, words)), trial.family, best, each.record.result.epochs)
+        if not any(curve.epochs is drawn.epochs for drawn in curves):  # a baseline that is its family's best is drawn once
+            curves.append(curve)
     matrices = {
         f"best {family.upper()}, {np.mean(predicted == test.labels):.2%}": evaluate(
-            test.labels, predicted, classes
+            test.labels, predicted, dataset.training.classes
         ).confusion
         for family, predicted in winners.items()
     }
-    curves = {
-        f"{each.record.trial.family} {each.record.trial.baseline or 'best'}"
-        + (" (best)" if each.role == "best" and each.record.trial.baseline else ""): each.record.result.epochs
-        for each in reversed(finished)
+    figures = {
+        "training_curves.png": plots.training_curves(curves, f"Validation error by epoch, {dataset.name}"),
+        "confusion_matrices.png": plots.confusion_matrices(matrices, f"Test images of {dataset.name}"),
     }
-    pictures = {"training_curves.png": plots.training_curves(curves, f"Validation error by epoch, {dataset.name}")}
-    if matrices:
-        pictures["confusion_matrices.png"] = plots.confusion_matrices(matrices, f"Test images of {dataset.name}")
-    return comparison, {name: plots.png(figure) for name, figure in pictures.items()}
+    return {name: plots.png(figure) for name, figure in figures.items()}
 
 
 def _register(experiment: Experiment, dataset: Dataset, best: TrialRecord, tracker: Tracker, commit: Commit) -> Registered:
@@ -146,7 +164,7 @@ def _describe(registered: Registered, experiment: Experiment, entry: Entry) -> N
     )
 
 
-def _predict(finished: _Finished, dataset: Dataset, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _predict(finished: _Judged, dataset: Dataset, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     record = finished.record
     if finished.registered is not None:
         model = load(finished.registered.uri)
@@ -158,7 +176,7 @@ def _predict(finished: _Finished, dataset: Dataset, images: NDArray[np.uint8]) -
     return predictions
 
 
-def _entry(experiment: Experiment, dataset: Dataset, finished: _Finished, test: Share) -> Entry:
+def _entry(experiment: Experiment, dataset: Dataset, finished: _Judged, test: Share) -> Entry:
     trial, result = finished.record.trial, finished.record.result
     total = len(dataset.training.validation)
     published = experiment.families[trial.family].baselines.get(trial.baseline or "")  # type: ignore[index]

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from digitsweep.results import EpochMetrics
 
 COLORS = {"ann": "#3b6fb6", "cnn": "#d1603d"}
+SHADES = {"ann": "Blues", "cnn": "Oranges"}
 TRAIN, VALIDATION = "#8a8f98", "#3b6fb6"
 DPI = 100
 
@@ -35,6 +39,9 @@ def learning_curves(epochs: Sequence[EpochMetrics], title: str) -> Figure:
     if steps:
         if max(max(each.train_loss, each.val_loss) for each in epochs) > 0:
             loss.set_yscale("log")
+            for axis in (loss.yaxis.set_major_formatter, loss.yaxis.set_minor_formatter):
+                axis(FuncFormatter(lambda value, _: f"{value:g}"))
+            loss.tick_params(axis="y", which="minor", labelsize=7)
         accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
         accuracy.legend(fontsize=9, frameon=False, loc="lower right")
     else:
@@ -61,20 +68,34 @@ def confusion_matrices(matrices: Mapping[str, NDArray[np.int64]], title: str) ->
     return figure
 
 
-def training_curves(curves: Mapping[str, Sequence[EpochMetrics]], title: str) -> Figure:
-    """Validation error by epoch of several trials, on a logarithmic scale; names that begin with a family get its colour."""
+@dataclass(frozen=True)
+class Curve:
+    """One trial's way, to be drawn among others."""
+
+    name: str
+    family: str
+    best: bool
+    """Drawn strong."""
+    epochs: Sequence[EpochMetrics]
+
+
+def training_curves(curves: Sequence[Curve], title: str) -> Figure:
+    """Validation error by epoch of several trials, on a logarithmic scale; each family has its colours."""
     figure = Figure(figsize=(8.0, 4.2), layout="constrained")
     axes = figure.subplots()
-    for name, epochs in curves.items():
-        family, best = name[:3], "best" in name
+    drawn: Counter[str] = Counter()
+    for curve in curves:
+        shade = colormaps[SHADES[curve.family]](0.45 + 0.1 * (drawn[curve.family] % 6))
+        drawn[curve.family] += 1
         axes.plot(
-            [each.epoch for each in epochs],
-            [max(1.0 - each.val_accuracy, 1e-5) for each in epochs],
-            color=COLORS.get(family),
-            linewidth=2.4 if best else 1.0,
-            alpha=1.0 if best else 0.55,
-            linestyle="-" if best else _DASHES[len(axes.lines) % len(_DASHES)],
-            label=name,
+            [each.epoch for each in curve.epochs],
+            [max(1.0 - each.val_accuracy, 1e-5) for each in curve.epochs],
+            color=COLORS[curve.family] if curve.best else shade,
+            linewidth=2.6 if curve.best else 1.3,
+            linestyle="-" if curve.best else _DASHES[drawn[curve.family] % len(_DASHES)],
+            marker="o" if len(curve.epochs) == 1 else "",
+            zorder=3 if curve.best else 2,
+            label=curve.name,
         )
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))

@@ -196,7 +196,7 @@ class LiveTable:
                 state,
             )
         elapsed = time.monotonic() - self._begun
-        counts = ", ".join(f"{count} {state.value.lower()}" for state, count in self._counts.items())
+        counts = ", ".join(f"{count} {state.value.lower()}" for state, count in list(self._counts.items()))
         best = "   ".join(
             f"best {family} {row.metrics.val_accuracy:.2%} ({row.trial.baseline or row.trial.number})"
             for family, row in sorted(self._best.items())

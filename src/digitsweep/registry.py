@@ -15,9 +15,8 @@ from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from mlflow.types import Schema, TensorSpec
 from numpy.typing import NDArray
 
-from digitsweep.errors import DigitsweepError
 from digitsweep.params import Params
-from digitsweep.store import first_line
+from digitsweep.store import server_errors
 
 if TYPE_CHECKING:
     import keras
@@ -61,8 +60,8 @@ def register(
         inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, side, side, 1))]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, classes))]),
     )
-    client = MlflowClient()
-    try:
+    with server_errors(f"did not register {name}"):
+        client = MlflowClient()
         logged = Model.log(
             artifact_path=None,
             name=name,
@@ -87,21 +86,21 @@ def register(
             model_id=logged.model_id,
         )
         client.set_registered_model_alias(name, CHALLENGER, created.version)
-    except MlflowException as error:
-        raise DigitsweepError(f"{name} could not be registered: {first_line(error)}") from error
     return Registered(name, str(created.version))
 
 
 def describe_version(registered: Registered, tags: Mapping[str, str], description: str) -> None:
     """Adds to a version what was learned about it after it was registered."""
-    client = MlflowClient()
-    for key, value in tags.items():
-        client.set_model_version_tag(registered.name, registered.version, key, value)
-    client.update_model_version(registered.name, registered.version, description)
+    with server_errors(f"took no description of {registered.uri}"):
+        client = MlflowClient()
+        for key, value in tags.items():
+            client.set_model_version_tag(registered.name, registered.version, key, value)
+        client.update_model_version(registered.name, registered.version, description)
 
 
 def load(uri: str) -> keras.Model:
     """A registered network, as whoever uses it gets it."""
     import mlflow.keras
 
-    return mlflow.keras.load_model(uri)
+    with server_errors(f"did not give {uri}"):
+        return mlflow.keras.load_model(uri)

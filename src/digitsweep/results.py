@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,6 +99,17 @@ class TrialResult:
         if not self.epochs:
             raise LookupError(f"no epoch was finished, so there is no {metric}")
         return float(getattr(self.epochs[-1], metric))
+
+
+def failed(epochs: Sequence[Epoch], reason: str, seconds: float | None = None) -> TrialResult:
+    """The result of a trial that could not tell it itself, from the epochs that it had told of."""
+    return TrialResult(
+        TrialState.FAIL,
+        tuple(each.metrics for each in epochs),
+        epochs[-1].predictions if epochs else None,
+        train_seconds=sum(each.metrics.epoch_seconds for each in epochs) if seconds is None else seconds,
+        reason=reason,
+    )
 
 
 @dataclass(frozen=True)

@@ -96,9 +96,7 @@ def _pruner(spec: PrunerSpec, epochs: int) -> optuna.pruners.BasePruner:
         case "none":
             return optuna.pruners.NopPruner()
         case "median":
-            return optuna.pruners.MedianPruner(
-                n_startup_trials=spec.startup_trials, n_warmup_steps=max(0, spec.min_epochs - 1)
-            )
+            return optuna.pruners.MedianPruner(n_startup_trials=spec.startup_trials, n_warmup_steps=spec.min_epochs)
         case "successive_halving":
             return optuna.pruners.SuccessiveHalvingPruner(
                 min_resource=spec.min_epochs, reduction_factor=spec.reduction_factor

@@ -7,7 +7,8 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,32 @@ from mlflow import MlflowClient
 from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import get_tracking_uri
+from sqlalchemy.exc import SQLAlchemyError
 
 from digitsweep.errors import DigitsweepError
 
 
+@contextmanager
+def server_errors(what: str) -> Iterator[None]:
+    """Turns whatever MLflow's store raises into one line: the address, what failed, and why."""
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise DigitsweepError(f"the tracking server {shown_uri()} {what}: {first_line(error)}") from error
+
+
 def last_sweep() -> str:
-    """The id of the newest sweep's run.
+    """The id of the newest run of a sweep that came to a comparison.
 
     Raises DigitsweepError where there is none."""
     quiet_mlflow()
-    client = MlflowClient()
-    experiments = [each.experiment_id for each in client.search_experiments()]
-    found = client.search_runs(
-        experiments, "tags.`digitsweep.kind` = 'sweep'", max_results=1, order_by=["attributes.start_time DESC"]
-    )
+    with server_errors("could not be asked"):
+        client = MlflowClient()
+        experiments = [each.experiment_id for each in client.search_experiments()]
+        runs = client.search_runs(
+            experiments, "tags.`digitsweep.kind` = 'sweep'", max_results=1000, order_by=["attributes.start_time DESC"]
+        )
+    found = [run for run in runs if run.data.tags.get("digitsweep.state") in ("COMPLETE", "INTERRUPTED")]
     if not found:
         raise DigitsweepError(f"no sweep has been recorded at {shown_uri()}; start one with `digitsweep sweep`")
     return str(found[0].info.run_id)
@@ -39,7 +52,8 @@ def load_comparison(run_id: str) -> dict[str, Any]:
 
     Raises DigitsweepError where there is no such run, or no comparison in it."""
     quiet_mlflow()
-    client = MlflowClient()
+    with server_errors("could not be asked"):
+        client = MlflowClient()
     with tempfile.TemporaryDirectory(prefix="digitsweep-") as folder:
         try:
             client.get_run(run_id)
@@ -57,7 +71,8 @@ def adopt_run(tags: Mapping[str, str]) -> None:
     """Sets tags on the run that `mlflow run` opened, where it did."""
     run_id = os.environ.get("MLFLOW_RUN_ID")
     if run_id:
-        MlflowClient().log_batch(run_id, tags=run_tags(tags))
+        with server_errors("took no tags"):
+            MlflowClient().log_batch(run_id, tags=run_tags(tags))
 
 
 def shown_uri() -> str:

@@ -126,7 +126,7 @@ class Study:
     def ended(self, trial: Trial, result: TrialResult) -> TrialRecord:
         """Notes how a trial ended. One that stopped without the study's word was interrupted: FAIL."""
         pruned_at = self._pruned_at.get(trial.number) if trial.baseline is None else None
-        if pruned_at is not None and result.state is not TrialState.FAIL:
+        if pruned_at is not None:
             result = dataclasses.replace(
                 result,
                 state=TrialState.PRUNED,

@@ -9,6 +9,9 @@ from rich.table import Table
 from digitsweep.comparison import Comparison, Entry, Share
 from digitsweep.experiment import Experiment
 
+EXPLAINED = 0.005
+"""From here on a difference to a published accuracy is explained."""
+
 
 def print_summary(comparison: Comparison, console: Console) -> None:
     """The best of each family beside the baselines, and how their errors overlap."""
@@ -21,7 +24,7 @@ def print_summary(comparison: Comparison, console: Console) -> None:
     )
     table.add_column("", no_wrap=True)
     table.add_column("network")
-    for name in ("validation", "test", "95 % interval", "published", "weights", "train s"):
+    for name in ("validation", "95 %", "test", "95 %", "published", "weights", "train s"):
         table.add_column(name, justify="right", no_wrap=True)
     for each in comparison.entries:
         bold = "bold" if each.role == "best" else ""
@@ -39,9 +42,10 @@ def print_plan(experiment: Experiment, workers: int, console: Console) -> None:
         if each.space.searched or each.space.fixed:
             table = Table(title=f"{family}: space", title_justify="left", title_style="bold", pad_edge=True)
             table.add_column("hyperparameter")
-            table.add_column("searched" if each.space.searched else "fixed")
+            table.add_column("is")
+            table.add_column("values")
             for name, what in each.space.describe():
-                table.add_row(name, escape(what))
+                table.add_row(name, "searched" if name in each.space.searched else "fixed", escape(what))
             console.print(table)
         for name, baseline in each.baselines.items():
             epochs = baseline.epochs or budget.epochs
@@ -52,7 +56,7 @@ def print_plan(experiment: Experiment, workers: int, console: Console) -> None:
     console.print(
         f"At most {families * budget.trials} trials and {epochs:,} epochs, {budget.seconds:g} training seconds for each "
         f"family: with {workers} worker{'s' if workers != 1 else ''} about "
-        f"{families * budget.seconds / workers / 60:.1f} min at most, the baselines on top.",
+        f"{families * budget.seconds / workers / 60:.1f} min where the seconds decide; the baselines come on top.",
         markup=False,
         highlight=False,
         soft_wrap=True,
@@ -79,27 +83,45 @@ def sentences(comparison: Comparison) -> list[str]:
             f"{family.upper()}: trials {states}, {each.seconds:.0f} training seconds of the "
             f"{comparison.budget['seconds']:g} allowed; {each.baselines} baselines, {each.baseline_seconds:.0f} s."
         )
+    lines += [line for each in comparison.entries if (line := _against_published(each))]
     lines += [f"Registered {each.model}, alias challenger." for each in comparison.best() if each.model]
     if comparison.state != "COMPLETE":
         lines.append("The sweep was interrupted: this compares what was finished by then.")
     return lines
 
 
+def _against_published(entry: Entry) -> str:
+    """A sentence on a baseline that is further from its published figure than EXPLAINED."""
+    if entry.role != "baseline" or entry.published_accuracy is None or entry.test is None:
+        return ""
+    difference = entry.test.accuracy - entry.published_accuracy
+    if abs(difference) <= EXPLAINED:
+        return ""
+    name, way = entry.trial.partition(" ")[2], "above" if difference > 0 else "below"
+    return f"{name} is {100 * abs(difference):.1f} points {way} its published figure: {entry.note or 'nobody has said why'}."
+
+
 def _cells(entry: Entry) -> list[str]:
     name = f"best {entry.family.upper()}" if entry.role == "best" else entry.trial.partition(" ")[2]
     test = _percent(entry.test) if entry.test else ""
-    interval = "{:.2%} to {:.2%}".format(*entry.test.interval) if entry.test else ""
+    interval = _interval(entry.test) if entry.test else ""
     published = f"{entry.published_accuracy:.1%}" if entry.published_accuracy else ""
     return [
         name,
         escape(entry.network),
         _percent(entry.validation),
+        _interval(entry.validation),
         test,
         interval,
         published,
         f"{entry.weights:,}",
         f"{entry.train_seconds:.1f}",
     ]
+
+
+def _interval(share: Share) -> str:
+    low, high = share.interval
+    return f"{100 * low:.2f} to {100 * high:.2f}"
 
 
 def _percent(share: Share) -> str:

@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -26,7 +26,7 @@ from digitsweep.options import Options
 from digitsweep.progress import Display
 from digitsweep.provenance import Commit, current_commit
 from digitsweep.quiet import import_tensorflow_quietly
-from digitsweep.results import Trial, TrialResult, TrialState
+from digitsweep.results import Epoch, Trial, TrialState, failed
 from digitsweep.study import INTERRUPTED, Study, Verdict
 from digitsweep.tracking import MlflowTracker, Tracker
 from digitsweep.workers import EpochEnded, Event, TrialEnded, Workers
@@ -45,11 +45,11 @@ class Interruption:
     """Whether somebody asked the sweep to stop (Ctrl-C, SIGTERM). A second Ctrl-C ends it at once."""
 
     asked: bool = False
-    signals: list[int] = field(default_factory=list)
+    interrupts: int = 0
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        before = {each: signal.signal(each, self._hear) for each in (signal.SIGINT, signal.SIGTERM)}
+        before = {each: signal.signal(each, self._hear) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         try:
             yield
         finally:
@@ -57,11 +57,12 @@ class Interruption:
                 signal.signal(each, handler)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        # `mlflow run` sends SIGTERM after a Ctrl-C of the terminal: that is the same wish, not a second one.
-        if number == signal.SIGINT and number in self.signals:
-            raise KeyboardInterrupt
-        self.signals.append(number)
         self.asked = True
+        # `mlflow run` sends SIGTERM after a Ctrl-C of the terminal: that is the same wish, not a second one. A third Ctrl-C
+        # would only keep the second one from telling MLflow the truth.
+        self.interrupts += number == signal.SIGINT
+        if number == signal.SIGINT and self.interrupts == 2:
+            raise KeyboardInterrupt
 
 
 def sweep(
@@ -93,15 +94,16 @@ def sweep(
                 coordinator.search()
                 coordinator.close()
                 reached = "INTERRUPTED" if interruption.asked else "COMPLETE"
-                display.note("Registering the best of each family and opening the test set.")
-                comparison = _judged(experiment, dataset, studies, tracker, commit, state=reached, begun=begun)
+                comparison = _judged(experiment, dataset, studies, tracker, commit, display, state=reached, begun=begun)
                 state = reached
             except KeyboardInterrupt:
                 state = "INTERRUPTED"
                 raise
             finally:
-                coordinator.close()
-                tracker.ended(state)
+                try:
+                    coordinator.close()
+                finally:
+                    tracker.ended(state)
     finally:
         workers.close()
         display.closed()
@@ -163,7 +165,7 @@ class Coordinator:
         self._tracker, self._display = tracker, display
         self._interruption = interruption
         self._worker_count = worker_count
-        self._running: dict[str, Trial] = {}
+        self._running: dict[str, tuple[Trial, list[Epoch]]] = {}
         self._finished = False
         """Whether the studies have no more trials to start."""
 
@@ -175,12 +177,13 @@ class Coordinator:
             if self._interruption.asked and deadline is None:
                 deadline = time.monotonic() + STOP_SECONDS
                 self._display.note(STOPPING)
-                for trial in self._running.values():
+                for trial, _ in self._running.values():
                     self._workers.stop(trial)
             if deadline is not None and time.monotonic() > deadline:
                 return  # `close` tells the truth about what is left
             for event in self._workers.events(POLL_SECONDS):
                 self._hear(event)
+            self._tracker.check()
             for study in self._studies.values():
                 for trial in study.overdrawn():
                     self._workers.stop(trial)
@@ -190,8 +193,8 @@ class Coordinator:
     def close(self) -> None:
         """Ends the workers; a trial that still runs has failed, and its record says so."""
         self._workers.close()
-        for trial in list(self._running.values()):
-            self._hear(TrialEnded(trial, TrialResult(TrialState.FAIL, reason=INTERRUPTED)))
+        for trial, epochs in list(self._running.values()):
+            self._hear(TrialEnded(trial, failed(epochs, INTERRUPTED)))
 
     def _fill(self) -> None:
         """Hands trials to free workers."""
@@ -201,7 +204,7 @@ class Coordinator:
                 self._finished = True  # what a study has not now, it will not have later
                 return
             self._workers.start(trial)
-            self._running[trial.name] = trial
+            self._running[trial.name] = (trial, [])
             self._tracker.trial_started(trial)
             self._display.trial_started(trial)
 
@@ -222,6 +225,7 @@ class Coordinator:
                     return
                 if verdict is Verdict.STOP:
                     self._workers.stop(trial)
+                self._running[trial.name][1].append(epoch)
                 self._tracker.epoch_ended(trial, epoch.metrics)
                 self._display.epoch_ended(trial, epoch.metrics)
             case TrialEnded(trial, result):
@@ -238,17 +242,21 @@ def _judged(
     studies: Mapping[str, Study],
     tracker: Tracker,
     commit: Commit,
+    display: Display,
     *,
     state: str,
     begun: float,
 ) -> Comparison:
+    records = {family: study.records for family, study in studies.items()}
+    if not any(each.result.state is TrialState.COMPLETE for family in records.values() for each in family):
+        if state == "INTERRUPTED":
+            raise KeyboardInterrupt  # there is nothing to compare
+        reasons = {each.result.reason for family in records.values() for each in family if each.result.reason}
+        raise DigitsweepError(f"no trial was completed ({'; '.join(sorted(reasons)) or 'none was started'})")
+    display.note("Registering the best of each family and opening the test set.")
     import_tensorflow_quietly()  # now that the workers are gone
     from digitsweep.judging import judge
 
-    records = {family: study.records for family, study in studies.items()}
-    if not any(each.result.state is TrialState.COMPLETE for family in records.values() for each in family):
-        reasons = {each.result.reason for family in records.values() for each in family if each.result.reason}
-        raise DigitsweepError(f"no trial was completed ({'; '.join(sorted(reasons)) or 'none was started'})")
     comparison, pictures = judge(
         experiment, dataset, records, tracker, commit, state=state, seconds=time.monotonic() - begun
     )

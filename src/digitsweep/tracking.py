@@ -5,6 +5,7 @@ Records are written by one thread, in order and in batches: workers and the coor
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import queue
@@ -30,13 +31,13 @@ from digitsweep.evaluation import evaluate
 from digitsweep.experiment import Experiment
 from digitsweep.provenance import Commit
 from digitsweep.results import EpochMetrics, Trial, TrialRecord, TrialState
-from digitsweep.store import first_line, quiet_mlflow, run_tags, shown_uri
+from digitsweep.store import first_line, quiet_mlflow, run_tags, server_errors, shown_uri
 
 EXPERIMENT_NAME = "digitsweep"
 STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
+SWEEP_STATUS = {"COMPLETE": "FINISHED", "INTERRUPTED": "KILLED", "FAILED": "FAILED"}
 FLUSH_SECONDS = 5.0
 """How old an epoch's metrics may get before they are sent while their trial still runs."""
-MOST_METRICS = 1000
 MOST_TAG = 7500
 """Characters in a tag's value; MLflow takes 8,000."""
 
@@ -58,6 +59,12 @@ class Tracker(Protocol):
     def run_of(self, trial: Trial) -> str:
         """The id of a trial's run, once it is written."""
 
+    def test_opened(self, by: str, digest: str) -> None:
+        """Somebody has opened the sealed test set."""
+
+    def check(self) -> None:
+        """Raises DigitsweepError where records could not be written."""
+
     def compared(self, comparison: Comparison, files: Mapping[str, bytes]) -> None:
         """The answer, and files to stand beside it, by name."""
 
@@ -76,6 +83,8 @@ class NoTracker:
     def run_of(self, trial: Trial) -> str:
         return ""
 
+    def test_opened(self, by: str, digest: str) -> None: ...
+    def check(self) -> None: ...
     def compared(self, comparison: Comparison, files: Mapping[str, bytes]) -> None: ...
     def ended(self, state: str) -> None: ...
 
@@ -85,80 +94,103 @@ class MlflowTracker:
 
     def __init__(self, experiment: Experiment, dataset: Dataset, commit: Commit, options: Mapping[str, Any]) -> None:
         quiet_mlflow()
-        self._client = MlflowClient()
         self._labels = dataset.training.validation.labels
         self._classes = dataset.training.classes
         self._data_tags = {"digitsweep.data": dataset.name, "digitsweep.digest": experiment.digest()}
         self._metric = experiment.objective.metric
+        self._note = f"**{experiment.question}**"
         self._runs: dict[str, str] = {}
+        self._open: dict[str, str] = {}
+        """Of the trials that run: their runs."""
         self._waiting: dict[str, list[Metric]] = {}
         self._flushed: dict[str, float] = {}
-        try:
-            self._experiment_id, self.run_id = self._sweep_run(experiment, dataset, commit, options)
-        except MlflowException as error:
-            raise DigitsweepError(f"the tracking server {shown_uri()} refused: {first_line(error)}") from error
-        self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        with server_errors("cannot be used"):
+            self._client = MlflowClient()
+            self._experiment_id, self.run_id = self._sweep_run(experiment, options)
+            try:
+                self._describe_sweep(experiment, dataset, commit)
+            except BaseException:
+                self._client.set_terminated(self.run_id, "FAILED")
+                raise
+        self._queue: queue.Queue[Callable[[], object] | None] = queue.Queue()
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._write, name="digitsweep-tracking", daemon=True)
         self._thread.start()
 
     def trial_started(self, trial: Trial) -> None:
         started = _now()
-        self._put(lambda: self._create(trial, started))
+        self._queue.put(lambda: self._create(trial, started))
 
     def epoch_ended(self, trial: Trial, metrics: EpochMetrics) -> None:
         now = _now()
-        self._put(lambda: self._collect(trial, metrics, now))
+        self._queue.put(lambda: self._collect(trial, metrics, now))
 
     def trial_ended(self, record: TrialRecord) -> None:
         now = _now()
-        self._put(lambda: self._finish(record, now))
+        self._queue.put(lambda: self._finish(record, now))
 
     def run_of(self, trial: Trial) -> str:
-        self._drain()
+        self._queue.join()
+        self.check()
         return self._runs[trial.name]
 
+    def test_opened(self, by: str, digest: str) -> None:
+        opened = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M:%S} UTC by {by}, sha256 {digest}"
+        self._queue.put(lambda: self._client.set_tag(self.run_id, "digitsweep.test.opened", opened))
+
+    def check(self) -> None:
+        if self._failure is not None:
+            raise DigitsweepError(
+                f"the tracking server {shown_uri()} took no more records: {first_line(self._failure)}"
+            ) from self._failure
+
     def compared(self, comparison: Comparison, files: Mapping[str, bytes]) -> None:
-        self._put(lambda: self._write_comparison(comparison, files))
+        self._queue.put(lambda: self._write_comparison(comparison, files))
 
     def ended(self, state: str) -> None:
-        status = {"COMPLETE": "FINISHED", "INTERRUPTED": "KILLED"}.get(state, "FAILED")
-        self._queue.put(lambda: self._terminate(state, status))
         self._queue.put(None)
         self._thread.join()
-        self._check()
+        # Also after a failure, and after a Ctrl-C that kept a trial from its last record: nothing stays RUNNING.
+        reached = "FAILED" if self._failure else state
+        with server_errors("does not take that the sweep has ended"):
+            for run_id in self._open.values():
+                self._client.set_terminated(run_id, "FAILED")
+            if self._note:
+                self._note += f"\n\nThe sweep ended without a comparison: {reached.lower()}."
+                self._client.set_tag(self.run_id, "mlflow.note.content", self._note)
+            self._client.set_tag(self.run_id, "digitsweep.state", reached)
+            self._client.set_terminated(self.run_id, SWEEP_STATUS[reached])
+        self.check()
 
-    # The rest runs in the writing thread, but for _sweep_run, which comes before it.
+    # The rest runs in the writing thread, but for what makes the sweep's run, which comes before it.
 
-    def _sweep_run(
-        self, experiment: Experiment, dataset: Dataset, commit: Commit, options: Mapping[str, Any]
-    ) -> tuple[str, str]:
+    def _sweep_run(self, experiment: Experiment, options: Mapping[str, Any]) -> tuple[str, str]:
+        """Experiment and id of the run that `mlflow run` opened, or of a new one."""
+        tags = {"digitsweep.kind": "sweep", "digitsweep.state": "RUNNING", MLFLOW_RUN_NAME: f"sweep {experiment.name}"}
+        adopted = os.environ.get("MLFLOW_RUN_ID")
+        if adopted:
+            self._client.log_batch(adopted, tags=run_tags(tags))
+            return self._client.get_run(adopted).info.experiment_id, adopted
+        tags |= {MLFLOW_SOURCE_NAME: "digitsweep sweep", MLFLOW_USER: _user()}
+        run = self._client.create_run(self._experiment(), tags=tags)
+        self._client.log_batch(run.info.run_id, params=_params(options))
+        return run.info.experiment_id, run.info.run_id
+
+    def _describe_sweep(self, experiment: Experiment, dataset: Dataset, commit: Commit) -> None:
         tags = {
             **self._data_tags,
             **commit.tags(),
-            "digitsweep.kind": "sweep",
-            "digitsweep.state": "RUNNING",
             "digitsweep.experiment": experiment.name,
             "digitsweep.data.source": dataset.source,
             "digitsweep.data.digest": dataset.digest(),
             **{f"digitsweep.data.digest.{split}": digest for split, digest in dataset.digests().items()},
-            "mlflow.note.content": f"**{experiment.question}**\n\nThe sweep is running.",
+            "mlflow.note.content": f"{self._note}\n\nThe sweep is running.",
         }
-        adopted = os.environ.get("MLFLOW_RUN_ID")
-        if adopted:
-            run = self._client.get_run(adopted)
-            self._client.log_batch(adopted, tags=run_tags({**tags, MLFLOW_RUN_NAME: f"sweep {experiment.name}"}))
-        else:
-            run = self._client.create_run(
-                self._experiment(),
-                run_name=f"sweep {experiment.name}",
-                tags={**tags, MLFLOW_SOURCE_NAME: "digitsweep sweep", MLFLOW_USER: _user()},
-            )
-            self._client.log_batch(run.info.run_id, params=_params(options))
-        run_id: str = run.info.run_id
-        self._client.log_inputs(run_id, [_dataset_input(dataset)])
-        self._log_files(run_id, {"experiment.yaml": experiment.text.encode()})
-        return run.info.experiment_id, run_id
+        self._client.log_batch(self.run_id, tags=run_tags(tags))
+        # Without it the UI opens on pages about language models.
+        self._client.set_experiment_tag(self._experiment_id, "mlflow.experimentKind", "custom_model_development")
+        self._client.log_inputs(self.run_id, [_dataset_input(dataset)])
+        self._log_files(self.run_id, {"experiment.yaml": experiment.text.encode()})
 
     def _experiment(self) -> str:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT_NAME)
@@ -187,7 +219,7 @@ class MlflowTracker:
             MLFLOW_USER: _user(),
         }
         run = self._client.create_run(self._experiment_id, start_time=started, run_name=trial.name, tags=tags)
-        self._runs[trial.name] = run.info.run_id
+        self._runs[trial.name] = self._open[trial.name] = run.info.run_id
         self._waiting[trial.name] = []
         self._flushed[trial.name] = time.monotonic()
         self._client.log_batch(run.info.run_id, params=_params({**trial.params.flat(), "epochs": trial.epochs}))
@@ -198,10 +230,8 @@ class MlflowTracker:
             self._flush(trial)
 
     def _flush(self, trial: Trial) -> None:
-        waiting = self._waiting[trial.name]
-        for start in range(0, len(waiting), MOST_METRICS):
-            self._client.log_batch(self._runs[trial.name], metrics=waiting[start : start + MOST_METRICS])
-        waiting.clear()
+        self._client.log_batch(self._runs[trial.name], metrics=self._waiting[trial.name])
+        self._waiting[trial.name] = []
         self._flushed[trial.name] = time.monotonic()
 
     def _finish(self, record: TrialRecord, now: int) -> None:
@@ -234,6 +264,7 @@ class MlflowTracker:
         self._client.log_batch(run_id, metrics=metrics, tags=run_tags(tags))
         self._log_files(run_id, files)
         self._client.set_terminated(run_id, STATUS[result.state], end_time=now)
+        del self._open[trial.name], self._waiting[trial.name], self._flushed[trial.name]
 
     def _compact(self, record: TrialRecord) -> str:
         """All that a study needs to be rebuilt from, in one tag."""
@@ -268,10 +299,7 @@ class MlflowTracker:
         table = comparison.table().to_csv(index=False).encode()
         everything = {"comparison.json": _json(comparison.values()), "comparison.csv": table, **files}
         self._log_files(self.run_id, {f"comparison/{name}": content for name, content in everything.items()})
-
-    def _terminate(self, state: str, status: str) -> None:
-        self._client.set_tag(self.run_id, "digitsweep.state", state)
-        self._client.set_terminated(self.run_id, status)
+        self._note = ""
 
     def _log_files(self, run_id: str, files: Mapping[str, bytes]) -> None:
         if not files:
@@ -283,29 +311,16 @@ class MlflowTracker:
                 path.write_bytes(content)
             self._client.log_artifacts(run_id, folder)
 
-    def _put(self, write: Callable[[], None]) -> None:
-        self._check()
-        self._queue.put(write)
-
-    def _drain(self) -> None:
-        self._queue.join()
-        self._check()
-
-    def _check(self) -> None:
-        if self._failure is not None:
-            raise DigitsweepError(
-                f"the tracking server {shown_uri()} took no more records: {first_line(self._failure)}"
-            ) from self._failure
-
     def _write(self) -> None:
         while True:
             write = self._queue.get()
             try:
                 if write is None:
                     return
-                write()
-            except Exception as error:  # told to the coordinator at its next call
-                self._failure = self._failure or error
+                if self._failure is None:  # the order of records matters: after one is lost none follows
+                    write()
+            except Exception as error:  # `check` tells the coordinator
+                self._failure = error
             finally:
                 self._queue.task_done()
 
@@ -332,7 +347,7 @@ def _dataset_input(dataset: Dataset) -> DatasetInput:
     return DatasetInput(
         MlflowDataset(
             name=dataset.name,
-            digest=dataset.digest()[:36],
+            digest=dataset.digest()[:16],
             source_type="local",
             source=json.dumps({"source": dataset.source, **dataset.digests()}),
             profile=json.dumps(profile),

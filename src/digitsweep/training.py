@@ -88,7 +88,6 @@ def train(
         train_loss, train_accuracy = trained
         val_loss, new_predictions = loop.evaluate(data.validation)
         if not (math.isfinite(train_loss) and math.isfinite(val_loss)):
-            predictions = new_predictions
             return result(TrialState.FAIL, f"the loss was not finite in epoch {epoch}")
         predictions = new_predictions
         metrics = EpochMetrics(

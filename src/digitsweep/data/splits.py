@@ -149,7 +149,19 @@ def stratified(labels: Labels, apart: int, seed: int) -> tuple[NDArray[np.intp],
     exact = counts * (apart / len(labels))
     quota = np.floor(exact).astype(int)
     quota[np.argsort(quota - exact, kind="stable")[: apart - quota.sum()]] += 1
+    _leave_none_empty(quota, counts)
     chosen = np.zeros(len(labels), dtype=bool)
     for label, take in enumerate(quota):
         chosen[generator.permutation(np.flatnonzero(labels == label))[:take]] = True
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def _leave_none_empty(quota: NDArray[np.intp], counts: NDArray[np.intp]) -> None:
+    """Moves places between classes, so that each has an image on both sides, where all of them can."""
+    if counts.min() < 2 or not len(counts) <= quota.sum() <= counts.sum() - len(counts):
+        return
+    wanted = np.clip(quota, 1, counts - 1)
+    while surplus := int(quota.sum() - wanted.sum()):
+        step = 1 if surplus > 0 else -1
+        wanted[int(np.argmax(counts - 1 - wanted if step > 0 else wanted - 1))] += step
+    quota[:] = wanted

@@ -17,12 +17,14 @@ from pathlib import Path
 
 from digitsweep.data import TrainingData
 from digitsweep.errors import DigitsweepError
-from digitsweep.results import Epoch, Trial, TrialResult, TrialState
+from digitsweep.results import Epoch, Trial, TrialResult, failed
 from digitsweep.workers import EpochEnded, Event, TrialEnded
 from digitsweep.workers.placement import Place
 from digitsweep.workers.process import READY, STOP, Start, serve
 
 END_SECONDS = 5.0
+LEAST_MEMORY = 2 * 2**30
+"""Bytes that a worker may hold whatever the machine has: TensorFlow alone takes 0.7 GiB."""
 MEMORY_SHARE = 0.8
 """Of the machine's memory that all workers together may hold."""
 
@@ -49,7 +51,8 @@ class LocalWorkers:
         """Where the shared images lie."""
         self._classes = data.classes
         self._workers: list[_Worker] = []
-        self.memory_limit = MEMORY_SHARE * _physical_memory() / max(len(places), 1)
+        self._retired: list[SpawnProcess] = []
+        self.memory_limit = max(LEAST_MEMORY, MEMORY_SHARE * _physical_memory() / max(len(places), 1))
         """Bytes. A worker that holds more when a trial ends is replaced by a fresh one."""
         self._stillborn = 0
         """Workers in a row that died before they were ready."""
@@ -92,15 +95,18 @@ class LocalWorkers:
         return [worker.process.pid for worker in self._workers if worker.process.pid is not None]
 
     def close(self) -> None:
+        processes = [*self._retired, *(worker.process for worker in self._workers)]
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join(END_SECONDS)
+            if process.is_alive():
+                process.kill()
+                process.join()
         for worker in self._workers:
-            worker.process.terminate()
-        for worker in self._workers:
-            worker.process.join(END_SECONDS)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
             worker.pipe.close()
         self._workers.clear()
+        self._retired.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _received(self, worker: _Worker, message: object) -> list[Event]:
@@ -131,19 +137,12 @@ class LocalWorkers:
         self._workers[self._workers.index(worker)] = self._spawn(worker.place)
         if worker.trial is None:
             return []
-        epochs = tuple(each.metrics for each in worker.epochs)
-        result = TrialResult(
-            TrialState.FAIL,
-            epochs,
-            worker.epochs[-1].predictions if worker.epochs else None,
-            train_seconds=sum(each.epoch_seconds for each in epochs),
-            reason=f"its worker died ({how}) after epoch {len(epochs)}",
-        )
-        return [TrialEnded(worker.trial, result)]
+        return [TrialEnded(worker.trial, failed(worker.epochs, f"its worker died ({how}) after epoch {len(worker.epochs)}"))]
 
     def _retire(self, worker: _Worker) -> None:
         """A worker that has grown too large ends by itself, as its pipe does; a fresh one takes its place."""
         worker.pipe.close()
+        self._retired.append(worker.process)
         self._workers[self._workers.index(worker)] = self._spawn(worker.place)
 
     def _spawn(self, place: Place) -> _Worker:

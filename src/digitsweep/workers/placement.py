@@ -1,10 +1,11 @@
-"""Where workers run: which processor each is pinned to, as a pure function of what the machine has."""
+"""Where workers run: one thread of the CPU each, or the GPU that each is pinned to; a pure function of what there is."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 
 from digitsweep.experiment import Experiment
@@ -17,7 +18,6 @@ class Place:
 
     gpu: str | None
     """The device that is visible to it; None is the CPU."""
-    threads: int = 1
 
     def environment(self) -> dict[str, str]:
         """The variables that TensorFlow reads before it starts."""
@@ -25,9 +25,9 @@ class Place:
             # -1 hides every device; a worker that sees one GPU cannot take another worker's.
             "CUDA_VISIBLE_DEVICES": "-1" if self.gpu is None else self.gpu,
             "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-            "TF_NUM_INTRAOP_THREADS": str(self.threads),
+            "TF_NUM_INTRAOP_THREADS": "1",
             "TF_NUM_INTEROP_THREADS": "1",
-            "OMP_NUM_THREADS": str(self.threads),
+            "OMP_NUM_THREADS": "1",
         }
 
 
@@ -51,8 +51,13 @@ def visible_gpus(chosen: str | None, drivers: Path = Path("/proc/driver/nvidia/g
 
 def places_for(experiment: Experiment, options: Options) -> list[Place]:
     """A place for each worker of a sweep on this machine."""
-    gpus = visible_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    gpus = visible_gpus(os.environ.get("CUDA_VISIBLE_DEVICES")) if _tensorflow_has_cuda() else []
     return places(options.workers, gpus, experiment.workers.per_gpu, cores())
+
+
+def _tensorflow_has_cuda() -> bool:
+    """Whether CUDA's libraries were installed beside TensorFlow (`tensorflow[and-cuda]`): without them it sees no GPU."""
+    return any((each.name or "").startswith("nvidia-cudnn") for each in distributions())
 
 
 def cores() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from digitsweep.params import Params
 from digitsweep.quiet import import_tensorflow_quietly
-from digitsweep.results import Epoch, TrialResult, TrialState
+from digitsweep.results import Epoch, TrialResult, failed
 
 READY = "ready"
 STOP = "stop"
@@ -53,16 +54,19 @@ def _told_to_stop(pipe: Connection) -> bool:
 
 
 def _trained(pipe: Connection, epochs: Generator[Epoch, None, TrialResult]) -> TrialResult:
+    told: list[Epoch] = []
+    begun = time.perf_counter()
     try:
         while True:
-            pipe.send(next(epochs))
+            told.append(next(epochs))
+            pipe.send(told[-1])
     except StopIteration as end:
         result: TrialResult = end.value
         return result
     except (EOFError, BrokenPipeError, ConnectionResetError):
         raise
     except Exception as error:  # whatever a configuration does wrong is that trial's failure, not the worker's
-        return TrialResult(TrialState.FAIL, reason=f"{type(error).__name__}: {_one_line(error)}")
+        return failed(told, f"{type(error).__name__}: {_one_line(error)}", time.perf_counter() - begun)
 
 
 def _one_line(error: Exception) -> str:

@@ -1,0 +1,124 @@
+"""The coordinator with workers and a tracker that are scripted, for what real ones do only rarely."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from running import EXPERIMENTS
+
+from digitsweep.data import TrainingData
+from digitsweep.errors import DigitsweepError
+from digitsweep.options import Options
+from digitsweep.progress import NoDisplay
+from digitsweep.results import Epoch, EpochMetrics, Trial, TrialRecord, TrialResult, TrialState
+from digitsweep.sweep import sweep
+from digitsweep.tracking import NoTracker
+from digitsweep.workers import EpochEnded, Event, TrialEnded
+from digitsweep.workers.placement import Place
+
+SMOKE = EXPERIMENTS / "smoke.yaml"
+
+
+class ScriptedWorkers:
+    """Each trial tells of one epoch, and ends only if it is told to stop."""
+
+    def __init__(self, data: TrainingData, places: Sequence[Place]) -> None:
+        self.predictions = data.validation.labels
+        self.places = len(places)
+        self.running: list[Trial] = []
+        self.waiting: list[Event] = []
+        self.closed = False
+
+    def free(self) -> int:
+        return self.places - len(self.running)
+
+    def start(self, trial: Trial) -> None:
+        self.running.append(trial)
+        self.waiting.append(EpochEnded(trial, Epoch(EpochMetrics(1, 1.0, 0.5, 1.0, 0.5, 0.01, 0.1), self.predictions)))
+
+    def stop(self, trial: Trial) -> None:
+        self.waiting.append(TrialEnded(trial, TrialResult(TrialState.PRUNED, (), self.predictions, reason="stopped")))
+        self.running.remove(trial)
+
+    def events(self, timeout: float) -> Sequence[Event]:
+        events, self.waiting = self.waiting, []
+        return events
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Recorder(NoTracker):
+    """Keeps what it hears; fails where it is told to."""
+
+    def __init__(self, failing: bool = False, interrupting: int = 0) -> None:
+        self.failing, self.interrupting = failing, interrupting
+        self.records: list[TrialRecord] = []
+        self.states: list[str] = []
+
+    def epoch_ended(self, trial: Trial, metrics: EpochMetrics) -> None:
+        for _ in range(self.interrupting):
+            os.kill(os.getpid(), signal.SIGINT)
+        self.interrupting = 0
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        self.records.append(record)
+
+    def check(self) -> None:
+        if self.failing:
+            raise DigitsweepError("the tracking server is gone")
+
+    def ended(self, state: str) -> None:
+        self.states.append(state)
+
+
+def run(recorder: Recorder) -> list[ScriptedWorkers]:
+    made: list[ScriptedWorkers] = []
+
+    def make_workers(data: TrainingData, places: Sequence[Place]) -> ScriptedWorkers:
+        made.append(ScriptedWorkers(data, places))
+        return made[0]
+
+    sweep(SMOKE, Options(workers=2), NoDisplay(), make_workers=make_workers, make_tracker=lambda *_: recorder)
+    return made
+
+
+def test_a_tracker_that_fails_ends_the_sweep(store: Path) -> None:
+    """Where records can no longer be written, each running trial is ended as FAIL and the sweep as FAILED, once."""
+    recorder = Recorder(failing=True)
+    with pytest.raises(DigitsweepError, match="the tracking server is gone"):
+        run(recorder)
+    assert recorder.states == ["FAILED"]
+    assert len(recorder.records) == 2
+    for record in recorder.records:
+        assert record.result.state is TrialState.FAIL
+        assert [each.epoch for each in record.result.epochs] == [1]
+        assert record.result.predictions is not None
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_an_interruption_before_anything_is_finished(times: int, store: Path) -> None:
+    """Ctrl-C in the first epoch, pressed once or more, ends as INTERRUPTED: there is nothing to compare, nothing to hide."""
+    before = signal.getsignal(signal.SIGINT)
+    recorder = Recorder(interrupting=times)
+    with pytest.raises(KeyboardInterrupt):
+        run(recorder)
+    assert recorder.states == ["INTERRUPTED"]
+    assert {record.result.state for record in recorder.records} == {TrialState.FAIL}
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_trial_that_runs_on_is_not_waited_for(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupted sweep gives its trials some seconds; one that does not stop by then is ended all the same."""
+    monkeypatch.setattr("digitsweep.sweep.STOP_SECONDS", 0.2)
+    monkeypatch.setattr(ScriptedWorkers, "stop", lambda self, trial: None)
+    recorder = Recorder(interrupting=1)
+    with pytest.raises(KeyboardInterrupt):
+        run(recorder)
+    assert [record.result.reason for record in recorder.records] == ["the sweep was interrupted"] * 2
+    assert np.array_equal(*(record.result.predictions for record in recorder.records))  # type: ignore[arg-type]
