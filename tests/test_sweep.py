@@ -16,7 +16,7 @@ from digitsweep.errors import DigitsweepError
 from digitsweep.options import Options
 from digitsweep.progress import NoDisplay
 from digitsweep.results import Epoch, EpochMetrics, Trial, TrialRecord, TrialResult, TrialState
-from digitsweep.sweep import sweep
+from digitsweep.sweep import CUT_OFF, sweep
 from digitsweep.tracking import NoTracker
 from digitsweep.workers import EpochEnded, Event, TrialEnded
 from digitsweep.workers.placement import Place
@@ -77,26 +77,28 @@ class Recorder(NoTracker):
         self.states.append(state)
 
 
-def run(recorder: Recorder) -> list[ScriptedWorkers]:
-    made: list[ScriptedWorkers] = []
+def run(recorder: Recorder, made: list[ScriptedWorkers] | None = None) -> None:
+    """A sweep of smoke.yaml; the workers that it makes are put into `made`."""
+    kept = [] if made is None else made
 
     def make_workers(data: TrainingData, places: Sequence[Place]) -> ScriptedWorkers:
-        made.append(ScriptedWorkers(data, places))
-        return made[0]
+        kept.append(ScriptedWorkers(data, places))
+        return kept[-1]
 
     sweep(SMOKE, Options(workers=2), NoDisplay(), make_workers=make_workers, make_tracker=lambda *_: recorder)
-    return made
 
 
 def test_a_tracker_that_fails_ends_the_sweep(store: Path) -> None:
     """Where records can no longer be written, each running trial is ended as FAIL and the sweep as FAILED, once."""
     recorder = Recorder(failing=True)
+    made: list[ScriptedWorkers] = []
     with pytest.raises(DigitsweepError, match="the tracking server is gone"):
-        run(recorder)
+        run(recorder, made)
+    assert [len(each.running) for each in made] == [2], "nothing is started once the sweep ends"
     assert recorder.states == ["FAILED"]
     assert len(recorder.records) == 2
     for record in recorder.records:
-        assert record.result.state is TrialState.FAIL
+        assert (record.result.state, record.result.reason) == (TrialState.FAIL, CUT_OFF)
         assert [each.epoch for each in record.result.epochs] == [1]
         assert record.result.predictions is not None
 

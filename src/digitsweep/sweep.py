@@ -37,6 +37,7 @@ POLL_SECONDS = 0.5
 """The longest that a signal waits to be seen."""
 STOP_SECONDS = 20.0
 """What running trials get to stop by themselves when the sweep is interrupted."""
+CUT_OFF = "the sweep failed while the trial ran"
 STOPPING = "Stopping: the running trials end, what is finished is compared. Ctrl-C again ends at once."
 
 
@@ -168,6 +169,7 @@ class Coordinator:
         self._running: dict[str, tuple[Trial, list[Epoch]]] = {}
         self._finished = False
         """Whether the studies have no more trials to start."""
+        self._closed = False
 
     def search(self) -> None:
         """Until the budgets are spent; or until somebody interrupts, and the running trials have stopped."""
@@ -191,14 +193,15 @@ class Coordinator:
             self._display.progressed(left / self._worker_count)
 
     def close(self) -> None:
-        """Ends the workers; a trial that still runs has failed, and its record says so."""
+        """Ends the workers; a trial that still runs has failed, and its record says so. Nothing is started after it."""
+        self._closed = True
         self._workers.close()
         for trial, epochs in list(self._running.values()):
-            self._hear(TrialEnded(trial, failed(epochs, INTERRUPTED)))
+            self._hear(TrialEnded(trial, failed(epochs, INTERRUPTED if self._interruption.asked else CUT_OFF)))
 
     def _fill(self) -> None:
         """Hands trials to free workers."""
-        while not self._interruption.asked and self._workers.free():
+        while not (self._closed or self._interruption.asked) and self._workers.free():
             trial = self._next_trial()
             if trial is None:
                 self._finished = True  # what a study has not now, it will not have later
