@@ -74,20 +74,24 @@ def test_an_exhausted_space_ends_the_study(tmp_path: object, experiment: Experim
 def test_seconds_are_never_more_than_allowed(experiment: Experiment) -> None:
     """No trial starts once a family's seconds are spent, and those that run are told to stop, once."""
     now = [0.0]
-    study = Study(experiment.changed(seconds=1.0), "cnn", 8, lambda: now[0])
+    study = Study(experiment.changed(seconds=10.0), "cnn", 8, lambda: now[0])
     baseline = study.next_trial()
     assert baseline is not None
     study.ended(baseline, finished(baseline, 0.9, seconds=100.0))
-    first = study.next_trial()
+    first, second = study.next_trial(), study.next_trial()
     assert first is not None
+    assert second is not None
     assert study.epoch(first, epoch(1, 0.9)) is Verdict.GO_ON
     assert study.overdrawn() == []
-    now[0] = 1.5
+    now[0] = 4.5
     assert study.overdrawn() == [first]
-    assert study.overdrawn() == []
-    assert study.next_trial() is None
-    record = study.ended(first, TrialResult(TrialState.PRUNED, (metrics(1, 0.9),), train_seconds=1.5))
+    assert study.overdrawn() == [], "each is named once"
+    assert study.epoch(second, epoch(1, 0.9)) is Verdict.GO_ON
+    assert study.overdrawn() == [second], "a trial is not stopped before its first epoch"
+    record = study.ended(first, TrialResult(TrialState.PRUNED, (metrics(1, 0.9),), train_seconds=4.5))
     assert (record.result.state, record.result.reason) == (TrialState.PRUNED, SPENT)
+    study.ended(second, TrialResult(TrialState.PRUNED, (metrics(1, 0.9),), train_seconds=4.5))
+    assert study.next_trial() is None, "the second that is left is too short for an epoch"
 
 
 def test_a_trial_that_is_behind_is_pruned(experiment: Experiment) -> None:

@@ -17,6 +17,8 @@ from digitsweep.search import Search
 INTERRUPTED = "the sweep was interrupted"
 PRUNED = "pruned: behind the others at this epoch"
 SPENT = "the family's seconds were spent"
+STOPPING_SECONDS = 1.0
+"""What a trial still takes after it was told to stop: the step it is in, and its evaluation."""
 
 
 def trial_seed(seed: int, family: str, number: int) -> int:
@@ -49,6 +51,8 @@ class Study:
         """The searched trials that run, by number, and when they started."""
         self._pruned_at: dict[int, Epoch] = {}
         self._overdrawn: set[int] = set()
+        self._reported: set[int] = set()
+        """The trials that have told of an epoch."""
         self._used = 0.0
         self._started = 0
         self._exhausted = False
@@ -70,7 +74,7 @@ class Study:
         """The trial to start now; None where there is none, or the budget does not allow one."""
         if self._baselines:
             return self._baselines.pop()
-        if self._exhausted or self._started >= self._budget.trials or self._seconds() >= self._budget.seconds:
+        if self._exhausted or self._started >= self._budget.trials or not self._fits():
             return None
         params = self._search.ask(self._number)
         if params is None:
@@ -108,6 +112,7 @@ class Study:
         if trial.number in self._pruned_at:
             return Verdict.TOO_LATE
         metrics = epoch.metrics
+        self._reported.add(trial.number)
         prune = self._search.report(trial.number, metrics.epoch, getattr(metrics, self._metric))
         if not prune or metrics.epoch == trial.epochs or trial.number in self._overdrawn:
             return Verdict.GO_ON
@@ -115,11 +120,13 @@ class Study:
         return Verdict.STOP
 
     def overdrawn(self) -> list[Trial]:
-        """The trials that should stop now, because the family's seconds are spent; each is named once."""
-        if self._seconds() < self._budget.seconds:
+        """The trials that should stop now, because the family's seconds are spent; each is named once.
+
+        A trial ends with its first epoch at the earliest, so that it has something to tell."""
+        if self._seconds() + STOPPING_SECONDS * len(self._running) < self._budget.seconds:
             return []
         known = self._overdrawn | self._pruned_at.keys()
-        found = [trial for trial, _ in self._running.values() if trial.number not in known]
+        found = [trial for trial, _ in self._running.values() if trial.number in self._reported - known]
         self._overdrawn |= {trial.number for trial in found}
         return found
 
@@ -158,6 +165,13 @@ class Study:
             else TrialRecord(each.trial, dataclasses.replace(each.result, weights=None))
             for each in self.records
         ]
+
+    def _fits(self) -> bool:
+        """Whether there is time left for a first epoch, as long as they have been so far."""
+        ended = [each.result for each in self.records if each.trial.baseline is None]
+        epochs = sum(len(each.epochs) for each in ended)
+        usual = sum(each.train_seconds for each in ended) / epochs if epochs else 0.0
+        return self._seconds() + usual < self._budget.seconds
 
     def _seconds(self) -> float:
         now = self._clock()
