@@ -22,9 +22,13 @@ LIBRARIES = ("tensorflow", "keras", "mlflow", "optuna", "numpy")
 def mnist_folder() -> Path:
     """The folder in DIGITSWEEP_DATA, else the cache, which is filled where it is empty."""
     from digitsweep.data import mnist
+    from digitsweep.errors import DataUnavailableError
 
     given = os.environ.get("DIGITSWEEP_DATA")
-    return Path(given).resolve() if given else mnist.fetch()
+    try:
+        return Path(given).resolve() if given else mnist.fetch()
+    except DataUnavailableError as error:
+        raise SystemExit(str(error)) from None
 
 
 @contextmanager

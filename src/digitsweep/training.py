@@ -33,7 +33,7 @@ SEGMENT_SECONDS = 0.5
 def fastest_precision() -> str:
     """`mixed_bfloat16` where this processor computes in it, else `float32`. A GPU does from compute capability 8.0 on.
 
-    Convolutions become 1.7 times as fast, wide dense layers 1.3 times; without the CPU's own instructions bfloat16 is
+    Convolutions and wide dense layers become 1.6 times as fast (`make bench-step`); without the CPU's own instructions bfloat16 is
     emulated, and slow. Weights, losses and the optimizer stay in float32 whatever it is."""
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
