@@ -187,7 +187,7 @@ class MlflowTracker:
             "mlflow.note.content": f"{self._note}\n\nThe sweep is running.",
         }
         self._client.log_batch(self.run_id, tags=run_tags(tags))
-        # Without it the UI opens on pages about language models.
+        # What the UI asks of an experiment: training runs, not conversations of a language model.
         self._client.set_experiment_tag(self._experiment_id, "mlflow.experimentKind", "custom_model_development")
         self._client.log_inputs(self.run_id, [_dataset_input(dataset)])
         self._log_files(self.run_id, {"experiment.yaml": experiment.text.encode()})

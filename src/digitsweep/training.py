@@ -33,8 +33,8 @@ SEGMENT_SECONDS = 0.5
 def fastest_precision() -> str:
     """`mixed_bfloat16` where this processor computes in it, else `float32`. A GPU does from compute capability 8.0 on.
 
-    Convolutions and wide dense layers become 1.6 times as fast (`make bench-step`); without the CPU's own instructions bfloat16 is
-    emulated, and slow. Weights, losses and the optimizer stay in float32 whatever it is."""
+    Convolutions and wide dense layers become 1.6 times as fast (`make bench-step`); without the CPU's own instructions
+    bfloat16 is emulated, and slow. Weights, losses and the optimizer stay in float32 whatever it is."""
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
