@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from digitsweep.comparison import (
     Comparison,
@@ -20,7 +22,7 @@ from digitsweep.comparison import (
 )
 from digitsweep.params import parse_params
 from digitsweep.results import EpochMetrics, Trial, TrialRecord, TrialResult, TrialState
-from digitsweep.summary import sentences
+from digitsweep.summary import print_summary, sentences
 
 
 def record(
@@ -121,3 +123,16 @@ def test_the_summary_tells_of_an_interruption(comparison: Comparison) -> None:
     """A comparison of an interrupted sweep says that it is one."""
     assert any("interrupted" in line for line in sentences(comparison))
     assert not any("interrupted" in line for line in sentences(dataclasses.replace(comparison, state="COMPLETE")))
+
+
+@pytest.mark.parametrize("width", [80, 100, 150])
+def test_the_summary_fits_the_terminal(width: int, comparison: Comparison) -> None:
+    """On a terminal of any usual width each network, accuracy and interval is readable, and no line is too long."""
+    console = Console(width=width, file=io.StringIO(), force_terminal=False)
+    print_summary(comparison, console)
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    table = shown[: shown.index("In brackets")]
+    assert all(len(line) <= width for line in table.splitlines())
+    for expected in ("best ANN", "dense 8", "90.00%", "80.00%", "(49.02 to 94.33)"):
+        assert expected in table

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from digitsweep.comparison import Comparison, Entry, Share
 from digitsweep.experiment import Experiment
+
+WIDE, NARROW = 120, 90
+"""Columns of a terminal from which on intervals stand behind their accuracies, and below which some columns are left out."""
 
 EXPLAINED = 0.005
 """From here on a difference to a published accuracy is explained."""
@@ -20,15 +24,23 @@ def print_summary(comparison: Comparison, console: Console) -> None:
         title=f"{comparison.experiment} on {data['name']}: {escape(comparison.question)}",
         title_justify="left",
         title_style="bold",
-        pad_edge=True,
+        box=SIMPLE_HEAD,
+        pad_edge=False,
     )
+    wide, narrow = console.width >= WIDE, console.width < NARROW
+    shown = [column for column in _COLUMNS if not (narrow and column in _LEFT_OUT)]
     table.add_column("", no_wrap=True)
-    table.add_column("network")
-    for name in ("validation", "95 %", "test", "95 %", "published", "weights", "train s"):
+    table.add_column("network", min_width=12)
+    for name in shown:
         table.add_column(name, justify="right", no_wrap=True)
     for each in comparison.entries:
-        bold = "bold" if each.role == "best" else ""
-        table.add_row(*_cells(each), style=bold)
+        cells = _cells(each, " " if wide else "\n")
+        table.add_row(
+            f"best {each.family.upper()}" if each.role == "best" else each.trial.partition(" ")[2],
+            escape(each.network),
+            *(cells[name] for name in shown),
+            style="bold" if each.role == "best" else "",
+        )
     console.print(table)
     for line in sentences(comparison):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -68,8 +80,8 @@ def sentences(comparison: Comparison) -> list[str]:
     lines = []
     images = comparison.data["images"]
     lines.append(
-        f"Chosen on {images['validation']:,} validation images; the {images['test']:,} test images were opened once, "
-        "after the choice."
+        f"In brackets 95 % intervals. Chosen on {images['validation']:,} validation images; the {images['test']:,} test "
+        "images were opened once, after the choice."
     )
     if differing := comparison.disagreement:
         lines.append(
@@ -101,28 +113,22 @@ def _against_published(entry: Entry) -> str:
     return f"{name} is {100 * abs(difference):.1f} points {way} its published figure: {entry.note or 'nobody has said why'}."
 
 
-def _cells(entry: Entry) -> list[str]:
-    name = f"best {entry.family.upper()}" if entry.role == "best" else entry.trial.partition(" ")[2]
-    test = _percent(entry.test) if entry.test else ""
-    interval = _interval(entry.test) if entry.test else ""
-    published = f"{entry.published_accuracy:.1%}" if entry.published_accuracy else ""
-    return [
-        name,
-        escape(entry.network),
-        _percent(entry.validation),
-        _interval(entry.validation),
-        test,
-        interval,
-        published,
-        f"{entry.weights:,}",
-        f"{entry.train_seconds:.1f}",
-    ]
+_COLUMNS = ("validation", "test", "published", "weights", "train s")
+_LEFT_OUT = ("published", "train s")
+"""On a narrow terminal."""
 
 
-def _interval(share: Share) -> str:
+def _cells(entry: Entry, between: str) -> dict[str, str]:
+    return {
+        "validation": _share(entry.validation, between),
+        "test": _share(entry.test, between) if entry.test else "",
+        "published": f"{entry.published_accuracy:.1%}" if entry.published_accuracy else "",
+        "weights": f"{entry.weights:,}",
+        "train s": f"{entry.train_seconds:.1f}",
+    }
+
+
+def _share(share: Share, between: str) -> str:
+    """Accuracy and 95 % interval, behind or below each other."""
     low, high = share.interval
-    return f"{100 * low:.2f} to {100 * high:.2f}"
-
-
-def _percent(share: Share) -> str:
-    return f"{share.accuracy:.2%}"
+    return f"{share.accuracy:.2%}{between}({100 * low:.2f} to {100 * high:.2f})"
