@@ -29,7 +29,8 @@ export MLFLOW_EXPERIMENT_NAME ?= digitsweep
 .PHONY: help
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
-		while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+		while IFS='|' read -r name text; do printf '  make %-17s %s\n' "$$name" "$$text"; done
+	@for name in $(BENCHMARKS); do printf '  make %-17s %s\n' "bench-$$name" 'Measure it; benchmarks/README.md says what'; done
 
 .PHONY: sweep
 sweep: $(VENV)/.installed ## Install what is needed, then run experiments/mnist.yaml (experiment=, trials=, seconds=, workers=, data=, seed=)

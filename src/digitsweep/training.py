@@ -5,6 +5,7 @@ The reasons for its form stand beside each choice; the measurements are in exper
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -191,6 +192,12 @@ class _Loop:
             loss_sum += float(loss)
             predictions.append(predicted.numpy().astype(np.uint8))
         return loss_sum / len(split), np.concatenate(predictions)
+
+
+def forget() -> None:
+    """Lets go of the last trial's graphs and weights, which hold on to each other in circles; Keras keeps some more."""
+    keras.backend.clear_session()
+    gc.collect()
 
 
 def _tensors(split: Split) -> tuple[tf.Tensor, tf.Tensor]:

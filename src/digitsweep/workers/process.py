@@ -34,7 +34,7 @@ def serve(pipe: Connection, folder: Path, classes: int) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     import_tensorflow_quietly()
     from digitsweep.data import TrainingData
-    from digitsweep.training import train
+    from digitsweep.training import forget, train
 
     data = TrainingData.load(folder, classes)
     try:
@@ -44,6 +44,8 @@ def serve(pipe: Connection, folder: Path, classes: int) -> None:
             if task != STOP:  # which was for a trial that had ended by then
                 epochs = train(task.params, data, seed=task.seed, epochs=task.epochs, stopped=partial(_told_to_stop, pipe))
                 pipe.send(_trained(pipe, epochs))
+                del epochs
+                forget()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the coordinator has gone
 
