@@ -84,6 +84,8 @@ def quiet_mlflow() -> None:
     """MLflow and alembic tell of each step on standard error; only warnings are for a person."""
     for name in ("mlflow", "alembic", "sqlalchemy"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It logs each database error with its traceback, and raises it as well.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 def run_tags(values: Mapping[str, str]) -> list[RunTag]:
@@ -91,8 +93,11 @@ def run_tags(values: Mapping[str, str]) -> list[RunTag]:
 
 
 def first_line(error: Exception) -> str:
-    """An error's first line, without the passwords of the addresses in it."""
-    return without_secrets((str(error).splitlines() or [type(error).__name__])[0])
+    """An error's first line that says what is wrong, without the passwords of the addresses in it."""
+    lines = [
+        line for line in str(error).splitlines() if not line.startswith("(raised as a result of")
+    ]  # SQLAlchemy's advice
+    return without_secrets((lines or [type(error).__name__])[0])
 
 
 def without_secrets(text: str) -> str:

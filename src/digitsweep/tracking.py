@@ -152,17 +152,22 @@ class MlflowTracker:
         self._thread.join()
         # Also after a failure, and after a Ctrl-C that kept a trial from its last record: nothing stays RUNNING.
         reached = "FAILED" if self._failure else state
-        with server_errors("does not take that the sweep has ended"):
-            for run_id in self._open.values():
-                self._client.set_terminated(run_id, "FAILED")
-            if self._note:
-                self._note += f"\n\nThe sweep ended without a comparison: {reached.lower()}."
-                self._client.set_tag(self.run_id, "mlflow.note.content", self._note)
-            self._client.set_tag(self.run_id, "digitsweep.state", reached)
-            self._client.set_terminated(self.run_id, SWEEP_STATUS[reached])
-        self.check()
+        try:
+            with server_errors("does not take that the sweep has ended"):
+                self._close_runs(reached)
+        finally:
+            self.check()  # what failed first is the reason for what follows
 
     # The rest runs in the writing thread, but for what makes the sweep's run, which comes before it.
+
+    def _close_runs(self, state: str) -> None:
+        for run_id in self._open.values():
+            self._client.set_terminated(run_id, "FAILED")
+        if self._note:
+            self._note += f"\n\nThe sweep ended without a comparison: {state.lower()}."
+            self._client.set_tag(self.run_id, "mlflow.note.content", self._note)
+        self._client.set_tag(self.run_id, "digitsweep.state", state)
+        self._client.set_terminated(self.run_id, SWEEP_STATUS[state])
 
     def _sweep_run(self, experiment: Experiment, options: Mapping[str, Any]) -> tuple[str, str]:
         """Experiment and id of the run that `mlflow run` opened, or of a new one."""
