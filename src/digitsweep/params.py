@@ -7,7 +7,7 @@ value for each of them; in YAML a single value stands for all.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -193,32 +193,53 @@ class CnnParams(_Params):
 
     def smallest_image(self) -> int:
         """The least side of an image, in pixels, that the network can take: with valid padding a map shrinks."""
-        if self.padding == "same":
-            return 1
-        side = 1
-        for convolutions, kernel, pooling in zip(
-            reversed(self.convolutions), reversed(self.kernel_size), reversed(self.pooling), strict=True
-        ):
-            side = (side - 1) * 2 + kernel if pooling == "stride" else side * 2 + kernel - 1
-            side += (convolutions - 1) * (kernel - 1)
-        return side
+        return 1 if self.padding == "same" else self._needed(1)
+
+    def used_side(self, side: int) -> int:
+        """The side of the upper left part of an image that the network's answer depends on.
+
+        With valid padding, pooling drops the last row and column of an odd map; what only these have seen need not be
+        computed. Batch normalisation takes its mean over them too, so that with it everything is used."""
+        if self.padding == "same" or "batch" in self.normalization:
+            return side
+        return self._needed(self._sides(side)[-1])
 
     def operations(self, side: int, classes: int = 10) -> int:
         """Multiplications of one image's way through the network: what training it costs, up to a factor."""
         total, channels = 0, 1
-        for block in range(self.blocks):
-            kernel, filters = self.kernel_size[block], self.filters[block]
-            for convolution in range(self.convolutions[block]):
-                last = convolution == self.convolutions[block] - 1
-                side = side if self.padding == "same" else side - kernel + 1
-                if last and self.pooling[block] == "stride":
-                    side = -(-side // 2)
-                total += side * side * kernel * kernel * channels * filters
-                channels = filters
-            if self.pooling[block] != "stride":
-                side = -(-side // 2) if self.padding == "same" else side // 2
-        widths = [side * side * channels, *([self.dense_units] if self.dense_units else []), classes]
+        sides = self._sides(self.used_side(side))
+        for (kernel, filters), after in zip(self._each_convolution(), sides, strict=False):
+            total += after * after * kernel * kernel * channels * filters
+            channels = filters
+        widths = [sides[-1] * sides[-1] * channels, *([self.dense_units] if self.dense_units else []), classes]
         return total + sum(before * after for before, after in itertools.pairwise(widths))
+
+    def _each_convolution(self) -> Iterator[tuple[int, int]]:
+        """Kernel size and filters."""
+        for block in range(self.blocks):
+            yield from [(self.kernel_size[block], self.filters[block])] * self.convolutions[block]
+
+    def _sides(self, side: int) -> list[int]:
+        """The sides of the maps that each convolution makes, and of the last block's pooled map."""
+        sides = []
+        for kernel, convolutions, pooling in zip(self.kernel_size, self.convolutions, self.pooling, strict=True):
+            for index in range(convolutions):
+                side = side if self.padding == "same" else side - kernel + 1
+                if pooling == "stride" and index == convolutions - 1:
+                    side = -(-side // 2)
+                sides.append(side)
+            if pooling != "stride":
+                side = -(-side // 2) if self.padding == "same" else side // 2
+        return [*sides, side]
+
+    def _needed(self, side: int) -> int:
+        """With valid padding: the side of an image whose last map is so large."""
+        for kernel, convolutions, pooling in zip(
+            reversed(self.kernel_size), reversed(self.convolutions), reversed(self.pooling), strict=True
+        ):
+            side = 2 * (side - 1) + kernel if pooling == "stride" else 2 * side + kernel - 1
+            side += (convolutions - 1) * (kernel - 1)
+        return side
 
     def describe(self) -> str:
         """The network in a few characters: `conv 32-64x2 k3, dense 100`."""

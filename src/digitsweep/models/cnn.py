@@ -9,8 +9,12 @@ from digitsweep.params import CnnParams
 
 
 def cnn_layers(params: CnnParams, image: keras.KerasTensor, precision: str) -> keras.KerasTensor:
-    """For each block its convolutions and a pooling; then flatten and, where there is one, the dense layer."""
-    features = image
+    """For each block its convolutions and a pooling; then flatten and, where there is one, the dense layer.
+
+    What no pooling looks at is cut off first: conv 32-64 on 28 pixels uses 26, which saves a sixth of its work."""
+    side = image.shape[1]
+    unused = side - params.used_side(side)
+    features = keras.layers.Cropping2D(((0, unused), (0, unused)), dtype=precision, name="used")(image) if unused else image
     for block in range(params.blocks):
         features = _block(params, block, features, precision)
     features = keras.layers.Flatten(dtype=precision, name="flatten")(features)
