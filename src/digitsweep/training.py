@@ -130,7 +130,16 @@ class _Loop:
             return tf.nn.softmax_cross_entropy_with_logits(targets, logits)
 
         # One graph with a loop inside, not a graph for a step: no Python, no dispatch between steps.
-        @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
+        # Traced once, for segments of any length.
+        @tf.function(  # type: ignore[untyped-decorator]
+            input_signature=[
+                tf.TensorSpec((None,), tf.int32),
+                tf.TensorSpec((None,), tf.float32),
+                tf.TensorSpec((), tf.float64),
+                tf.TensorSpec((), tf.float64),
+            ],
+            autograph=False,
+        )
         def run(order: tf.Tensor, rates: tf.Tensor, loss_sum: tf.Tensor, hits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             def body(index: tf.Tensor, loss_sum: tf.Tensor, hits: tf.Tensor) -> tuple[tf.Tensor, ...]:
                 chosen = tf.ensure_shape(order[index * batch : (index + 1) * batch], (batch,))
@@ -153,7 +162,10 @@ class _Loop:
             )
             return loss_sum, hits
 
-        @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
+        @tf.function(  # type: ignore[untyped-decorator]
+            input_signature=[tf.TensorSpec((None, *self._images.shape[1:]), tf.uint8), tf.TensorSpec((None,), tf.int32)],
+            autograph=False,
+        )
         def evaluate(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             logits = network(images, training=False)
             loss = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
@@ -194,10 +206,17 @@ class _Loop:
         return loss_sum / len(split), np.concatenate(predictions)
 
 
+def settle() -> None:
+    """Before a first trial: what the imports made stays for good, so that no collection ever walks over it again.
+
+    Without it each collection takes a quarter of a second, and a trial has two of them and more."""
+    gc.collect()
+    gc.freeze()
+
+
 def forget() -> None:
     """Lets go of the last trial's graphs and weights, which hold on to each other in circles; Keras keeps some more."""
-    keras.backend.clear_session()
-    gc.collect()
+    keras.backend.clear_session()  # collects them, too
 
 
 def _tensors(split: Split) -> tuple[tf.Tensor, tf.Tensor]:
@@ -213,5 +232,6 @@ def trained_model(params: Params, side: int, classes: int, weights: Sequence[NDA
 
 def probabilities(model: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """What a model says of images, uint8 (n, side, side, 1): float32 (n, classes)."""
-    found: NDArray[np.float32] = model.predict(images, batch_size=EVALUATION_BATCH, verbose=0)
-    return found
+    parts = (images[start : start + EVALUATION_BATCH] for start in range(0, len(images), EVALUATION_BATCH))
+    # Called, not `predict`: that compiles a graph for each model first, which takes longer than a few thousand images.
+    return np.concatenate([np.asarray(model(part, training=False), np.float32) for part in parts])
