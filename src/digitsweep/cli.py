@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -56,6 +57,8 @@ class _Group(click.Group):
         except KeyboardInterrupt:
             click.echo("digitsweep: interrupted", err=True)
             ctx.exit(INTERRUPTED)
+        finally:
+            gc.freeze()  # or the interpreter spends a second on looking for garbage, to throw everything away then
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -94,13 +97,20 @@ def sweep(experiment: str, **options: Any) -> None:
 
     Where an option is auto, what the experiment file says holds.
     """
-    from digitsweep.experiment import find_experiment
-    from digitsweep.progress import make_display
-    from digitsweep.summary import print_summary
-    from digitsweep.sweep import sweep as run_sweep
+    from digitsweep.experiment import find_experiment, load_experiment
+    from digitsweep.quiet import no_collections
+    from digitsweep.workers.local import start_importing
+    from digitsweep.workers.placement import places_for
+
+    path, given = find_experiment(experiment), _options(options)
+    start_importing(places_for(given.applied(load_experiment(path)), given))  # while this process imports what it needs
+    with no_collections():
+        from digitsweep.progress import make_display
+        from digitsweep.summary import print_summary
+        from digitsweep.sweep import sweep as run_sweep
 
     console = _console()
-    comparison = run_sweep(find_experiment(experiment), _options(options), make_display(console))
+    comparison = run_sweep(path, given, make_display(console))
     print_summary(comparison, console)
     _print_ui(console)
     if comparison.state != "COMPLETE":

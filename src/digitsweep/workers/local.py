@@ -1,4 +1,4 @@
-"""Workers as spawned processes of this machine, each with one thread and a pipe of its own."""
+"""Workers as processes of this machine, each with one thread and a pipe of its own."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from digitsweep.data import TrainingData
@@ -31,7 +33,7 @@ MEMORY_SHARE = 0.8
 
 @dataclass
 class _Worker:
-    process: SpawnProcess
+    process: BaseProcess
     pipe: Connection
     place: Place
     ready: bool = False
@@ -44,14 +46,12 @@ class LocalWorkers:
     """As many processes as asked for. The images lie in one folder that all of them map into memory."""
 
     def __init__(self, data: TrainingData, places: Sequence[Place]) -> None:
-        self._context = multiprocessing.get_context("spawn")
-        # Starting it unblocks SIGINT, which `_environment_of_a_worker` blocks: it must have been started before.
-        resource_tracker.ensure_running()
+        self._context = _context(places)
         self.folder = Path(tempfile.mkdtemp(prefix="digitsweep-"))
         """Where the shared images lie."""
         self._classes = data.classes
         self._workers: list[_Worker] = []
-        self._retired: list[SpawnProcess] = []
+        self._retired: list[BaseProcess] = []
         self.memory_limit = max(LEAST_MEMORY, MEMORY_SHARE * _physical_memory() / max(len(places), 1))
         """Bytes. A worker that holds more when a trial ends is replaced by a fresh one."""
         self._stillborn = 0
@@ -154,6 +154,28 @@ class LocalWorkers:
             process.start()
         theirs.close()  # so that the worker's death is the end of the pipe
         return _Worker(process, ours, place)
+
+
+def start_importing(places: Sequence[Place]) -> None:
+    """Lets the workers' imports begin, if they can be forked, before there are workers; they take seconds."""
+    context = _context(places)
+    if isinstance(context, ForkServerContext):
+        with _environment_of_a_worker(places[0]):
+            forkserver.ensure_running()
+
+
+def _context(places: Sequence[Place]) -> ForkServerContext | SpawnContext:
+    """How workers are made: forked from one process that has imported TensorFlow, so that they start at once and share its
+    memory; where there are GPUs, whose drivers do not survive a fork, or no such thing, as processes of their own.
+
+    Importing TensorFlow starts no thread and no device, which is what makes the fork safe."""
+    # Starting it unblocks SIGINT, which `_environment_of_a_worker` blocks: it must have been started before.
+    resource_tracker.ensure_running()
+    if sys.platform != "linux" or any(place.gpu is not None for place in places):
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["digitsweep.workers.preloaded"])
+    return context
 
 
 @contextmanager

@@ -32,10 +32,11 @@ class Start:
 def serve(pipe: Connection, folder: Path, classes: int) -> None:
     """Trains what it is sent until the pipe closes. Knows neither Optuna nor MLflow."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    import_tensorflow_quietly()
+    import_tensorflow_quietly(alone=True)
     from digitsweep.data import TrainingData
-    from digitsweep.training import forget, train
+    from digitsweep.training import forget, settle, train
 
+    settle()
     data = TrainingData.load(folder, classes)
     try:
         pipe.send(READY)
