@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import classification_report, confusion_matrix
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,9 @@ class Evaluation:
 
 def evaluate(labels: NDArray[np.uint8], predictions: NDArray[np.uint8], classes: int) -> Evaluation:
     """Compares predicted with true labels, both (n,); a class that was never predicted has precision 0."""
+    # Here and not above: a sweep starts most of a second earlier, and needs it when the first trial ends.
+    from sklearn.metrics import classification_report, confusion_matrix
+
     known = list(range(classes))
     report = classification_report(labels, predictions, labels=known, output_dict=True, zero_division=0)
     # With `labels` given, scikit-learn names the accuracy only where every class occurs: always give it here.

@@ -47,7 +47,7 @@ def judge(
     by = f"sweep {tracker.run_id or experiment.name}"
     test = dataset.test.open(by)
     tracker.test_opened(by, dataset.test.digest)
-    predictions = [_predict(each, dataset, test.images) for each in finished]
+    predictions = _predictions(finished, dataset, test.images)
     entries = []
     for each, predicted in zip(finished, predictions, strict=True):
         entry = _entry(experiment, dataset, each, Share(int((predicted == test.labels).sum()), len(test)))
@@ -162,6 +162,15 @@ def _describe(registered: Registered, experiment: Experiment, entry: Entry) -> N
         f"The best {entry.family.upper()} of experiment {experiment.name}, chosen on validation "
         f"({entry.validation.accuracy:.2%}). Takes raw uint8 images, 0 to 255; gives probabilities.",
     )
+
+
+def _predictions(finished: Sequence[_Judged], dataset: Dataset, images: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """Of each; a baseline that is its family's best is asked once."""
+    found: dict[str, NDArray[np.uint8]] = {}
+    for each in finished:
+        name = each.record.trial.name
+        found[name] = found[name] if name in found else _predict(each, dataset, images)
+    return [found[each.record.trial.name] for each in finished]
 
 
 def _predict(finished: _Judged, dataset: Dataset, images: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -3,13 +3,16 @@
     data -> workers -> [a free worker gets the next trial; each event goes to its study, to MLflow and to the display]
          -> the winners are registered -> the test set is opened -> comparison
 
-The coordinator is the only process that talks to Optuna and MLflow; it imports TensorFlow only once the search is over.
+The coordinator is the only process that talks to Optuna and MLflow; it imports TensorFlow only once a worker has nothing
+left to do.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -88,7 +91,7 @@ def sweep(
         with interruption.listening():
             commit = current_commit()
             tracker = make_tracker(experiment, dataset, commit, _recorded(path, options))
-            coordinator = Coordinator(studies, workers, tracker, display, interruption, len(places))
+            coordinator = Coordinator(studies, workers, tracker, display, interruption, len(places), _getting_ready_to_judge)
             state = "FAILED"
             try:
                 display.started(experiment, dataset, len(places))
@@ -161,11 +164,14 @@ class Coordinator:
         display: Display,
         interruption: Interruption,
         worker_count: int,
+        when_idle: Callable[[], object] = lambda: None,
     ) -> None:
         self._studies, self._workers = studies, workers
         self._tracker, self._display = tracker, display
         self._interruption = interruption
         self._worker_count = worker_count
+        self._when_idle = when_idle
+        """Called once, when a worker has nothing left to do."""
         self._running: dict[str, tuple[Trial, list[Epoch]]] = {}
         self._finished = False
         """Whether the studies have no more trials to start."""
@@ -204,6 +210,8 @@ class Coordinator:
         while not (self._closed or self._interruption.asked) and self._workers.free():
             trial = self._next_trial()
             if trial is None:
+                if not self._finished:
+                    self._when_idle()
                 self._finished = True  # what a study has not now, it will not have later
                 return
             self._workers.start(trial)
@@ -239,6 +247,19 @@ class Coordinator:
                 self._display.trial_ended(record)
 
 
+@functools.cache
+def _getting_ready_to_judge() -> threading.Thread:
+    """Imports what judging takes, TensorFlow above all, on the core that a worker has no use for any more."""
+
+    def get_ready() -> None:
+        import_tensorflow_quietly()
+        import digitsweep.judging  # noqa: F401
+
+    thread = threading.Thread(target=get_ready, name="digitsweep-judging", daemon=True)
+    thread.start()
+    return thread
+
+
 def _judged(
     experiment: Experiment,
     dataset: Dataset,
@@ -257,7 +278,7 @@ def _judged(
         reasons = {each.result.reason for family in records.values() for each in family if each.result.reason}
         raise DigitsweepError(f"no trial was completed ({'; '.join(sorted(reasons)) or 'none was started'})")
     display.note("Registering the best of each family and opening the test set.")
-    import_tensorflow_quietly()  # now that the workers are gone
+    _getting_ready_to_judge().join()
     from digitsweep.judging import judge
 
     comparison, pictures = judge(
