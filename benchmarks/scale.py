@@ -12,13 +12,13 @@ import numpy as np
 import optuna
 from common import report
 
+from digitsweep.coordinator import Coordinator, Interruption
 from digitsweep.experiment import Experiment, load_experiment
 from digitsweep.params import parse_params
 from digitsweep.progress import NoDisplay
 from digitsweep.results import Epoch, EpochMetrics, Trial, TrialResult, TrialState
 from digitsweep.search import Search
 from digitsweep.study import Study
-from digitsweep.sweep import Coordinator, Interruption
 from digitsweep.tracking import NoTracker
 from digitsweep.workers import EpochEnded, Event, TrialEnded
 
@@ -80,9 +80,9 @@ def events_a_second(experiment: Experiment) -> tuple[int, float, float]:
 
     studies: dict[str, Study] = {family: TimedStudy(experiment, family, 28) for family in experiment.families}
     workers = SimulatedWorkers()
-    coordinator = Coordinator(studies, workers, NoTracker(), NoDisplay(), Interruption(), WORKERS)
+    coordinator = Coordinator(workers, NoTracker(), NoDisplay(), Interruption(), WORKERS)
     begun = time.perf_counter()
-    coordinator.search()
+    coordinator.run(studies)
     return workers.count, time.perf_counter() - begun, asking[0]
 
 

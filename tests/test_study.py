@@ -168,8 +168,8 @@ def test_long_baselines_start_first() -> None:
     """The baseline that trains longest starts first, so that no worker is left alone with it in the end."""
     study = Study(load_experiment(EXPERIMENTS / "mnist.yaml"), "ann", 28)
     costs = []
-    while study.longest_baseline():
-        costs.append(study.longest_baseline())
+    while study.next_cost():
+        costs.append(study.next_cost())
         trial = study.next_trial()
         assert trial is not None
         assert trial.baseline is not None

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from running import EXPERIMENTS
 
+from digitsweep.coordinator import CUT_OFF
 from digitsweep.data import TrainingData
 from digitsweep.errors import DigitsweepError
 from digitsweep.options import Options
 from digitsweep.progress import NoDisplay
 from digitsweep.results import Epoch, EpochMetrics, Trial, TrialRecord, TrialResult, TrialState
-from digitsweep.sweep import CUT_OFF, sweep
+from digitsweep.sweep import sweep
 from digitsweep.tracking import NoTracker
 from digitsweep.workers import EpochEnded, Event, TrialEnded
 from digitsweep.workers.placement import Place

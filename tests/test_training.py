@@ -124,3 +124,16 @@ def test_batches_of_any_size(batch_size: int, data: TrainingData) -> None:
     params = parse_params("ann", {"hidden_layers": 0, "batch_size": batch_size})
     _, result = run(params, data, epochs=1)
     assert result.state is TrialState.COMPLETE
+
+
+def test_a_refit_is_trained_on_everything_and_validates_nothing(data: TrainingData) -> None:
+    """With training and validation joined an epoch has the steps of both, no validation figures, and learns."""
+    joined = data.joined()
+    assert len(joined.train) == len(data.train) + len(data.validation)
+    assert joined.train.images[len(data.train)].tobytes() == data.validation.images[0].tobytes()
+    params = parse_params("ann", {"hidden_layers": 1, "units": 32, "batch_size": 32, "learning_rate": 0.01})
+    epochs, result = run(params, joined)
+    assert epochs[-1].train_accuracy > 0.8
+    assert not {"val_loss", "val_accuracy"} & epochs[-1].metrics().keys()
+    assert result.state is TrialState.COMPLETE
+    assert result.predictions is None

@@ -178,13 +178,14 @@ def comparison_from(values: Mapping[str, Any]) -> Comparison:
 
 def best_of(records: Sequence[TrialRecord], metric: str) -> TrialRecord | None:
     """The complete trial with the best value; of equals the one with fewer weights, then the earlier one."""
+    return next(iter(ranked(records, metric)), None)
+
+
+def ranked(records: Sequence[TrialRecord], metric: str) -> list[TrialRecord]:
+    """The complete trials, the best value first; of equals the one with fewer weights, then the earlier one."""
     complete = [each for each in records if each.result.state is TrialState.COMPLETE]
     sign = -1.0 if metric == "val_accuracy" else 1.0
-    return min(
-        complete,
-        key=lambda each: (sign * each.result.last(metric), each.result.weight_count, each.trial.number),
-        default=None,
-    )
+    return sorted(complete, key=lambda each: (sign * each.result.last(metric), each.result.weight_count, each.trial.number))
 
 
 def spent(records: Sequence[TrialRecord]) -> Spent:

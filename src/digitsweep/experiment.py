@@ -104,6 +104,20 @@ class PrunerSpec(_Part):
     """Of median: trials that must be complete before one is stopped."""
 
 
+class FinalistsSpec(_Part):
+    """How the best configurations of each family are trained again, to find out how good they are without luck."""
+
+    top: Annotated[int, Field(ge=1, le=100)] = 3
+    """Configurations of each family."""
+    seeds: Annotated[int, Field(ge=1, le=100)] = 2
+    """Fresh seeds that each of them is trained on."""
+    epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Of each training; where it is not given, as many as in the search."""
+    refit: bool = True
+    """Whether the winner is trained once more on training and validation images together, and that is registered; if not,
+    what its first fresh seed gave."""
+
+
 class WorkersSpec(_Part):
     """How workers share a machine's processors."""
 
@@ -149,6 +163,8 @@ class Experiment(_Part):
     objective: Objective = Objective()
     sampler: SamplerSpec = SamplerSpec()
     pruner: PrunerSpec = PrunerSpec()
+    finalists: FinalistsSpec | None = None
+    """None where the best trial of the search is the winner."""
     workers: WorkersSpec = WorkersSpec()
     families: Annotated[dict[Literal["ann", "cnn"], Family], Field(min_length=1)]
     register_models: bool = True

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from digitsweep.data import Dataset
 from digitsweep.experiment import Experiment
-from digitsweep.results import EpochMetrics, Trial, TrialRecord, TrialState
+from digitsweep.results import EpochMetrics, Kind, Trial, TrialRecord, TrialState
 
 SHOWN_ENDED = 12
 """Ended trials in the live table: the newest."""
@@ -102,8 +102,8 @@ class PlainLines:
 
     def trial_ended(self, record: TrialRecord) -> None:
         trial, result = record.trial, record.result
-        accuracy = result.epochs[-1].val_accuracy if result.epochs else None
-        if accuracy is not None and result.state is TrialState.COMPLETE:
+        accuracy = result.epochs[-1].metrics().get("val_accuracy") if result.epochs else None
+        if accuracy is not None and result.state is TrialState.COMPLETE and trial.kind is Kind.TRIAL:
             self._best[trial.family] = max(accuracy, self._best.get(trial.family, 0.0))
         best = f", best {trial.family} {self._best[trial.family]:.2%}" if trial.family in self._best else ""
         self._print(
@@ -164,7 +164,8 @@ class LiveTable:
         row.metrics = record.result.epochs[-1] if record.result.epochs else None
         self._counts[row.state] = self._counts.get(row.state, 0) + 1
         best = self._best.get(record.trial.family)
-        accuracy = row.metrics.val_accuracy if row.metrics and row.state is TrialState.COMPLETE else 0.0
+        complete = row.state is TrialState.COMPLETE and record.trial.kind is Kind.TRIAL
+        accuracy = row.metrics.val_accuracy if row.metrics and complete else 0.0
         if accuracy and (best is None or best.metrics is None or accuracy > best.metrics.val_accuracy):
             self._best[record.trial.family] = row
 
@@ -189,10 +190,10 @@ class LiveTable:
             trial = row.trial
             table.add_row(
                 trial.family,
-                escape(trial.baseline or f"{trial.number}"),
+                escape(trial.baseline or trial.name.partition("-")[2]),
                 escape(trial.params.describe()),
                 f"{row.metrics.epoch if row.metrics else 0}/{trial.epochs}",
-                f"{row.metrics.val_accuracy:.2%}" if row.metrics else "",
+                f"{row.metrics.val_accuracy:.2%}" if row.metrics and "val_accuracy" in row.metrics.metrics() else "",
                 state,
             )
         elapsed = time.monotonic() - self._begun

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,17 +22,31 @@ class TrialState(enum.StrEnum):
     FAIL = "FAIL"
 
 
+class Kind(enum.StrEnum):
+    """What a configuration is trained for."""
+
+    TRIAL = "trial"
+    """By the search, or as a baseline."""
+    FINALIST = "finalist"
+    """Once more, on a fresh seed."""
+    REFIT = "refit"
+    """On training and validation images together: a winner, to be registered. Nothing of it is validated."""
+
+
 @dataclass(frozen=True)
 class Trial:
     """One configuration to be trained once."""
 
     number: int
-    """Counts from 0 within its family."""
+    """Counts from 0 within its family; a finalist has the number of the trial that it comes from."""
     params: Params
     seed: int
     epochs: int
     baseline: str | None = None
     """The name of the published configuration that this is, if it is one."""
+    kind: Kind = Kind.TRIAL
+    repetition: int = 0
+    """Of a finalist: which of the fresh seeds it has, from 1."""
 
     @property
     def family(self) -> str:
@@ -39,14 +54,21 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Unique in a sweep: `cnn-007`, or `ann-000 softmax` for a baseline."""
+        """Unique in a sweep: `cnn-007`, `ann-000 softmax` for a baseline, `cnn-007 finalist 2`, `cnn-007 refit`."""
         name = f"{self.family}-{self.number:03d}"
-        return f"{name} {self.baseline}" if self.baseline else name
+        match self.kind:
+            case Kind.FINALIST:
+                return f"{name} finalist {self.repetition}"
+            case Kind.REFIT:
+                return f"{name} refit"
+            case _:
+                return f"{name} {self.baseline}" if self.baseline else name
 
 
 @dataclass(frozen=True)
 class EpochMetrics:
-    """What one epoch gave. The training figures are means over the epoch's steps, dropout and augmentation on."""
+    """What one epoch gave. The training figures are means over the epoch's steps, dropout and augmentation on; those of
+    validation are nan in a refit, which leaves nothing to validate on."""
 
     epoch: int
     """From 1."""
@@ -60,10 +82,10 @@ class EpochMetrics:
     """Training and evaluation together."""
 
     def metrics(self) -> dict[str, float]:
-        """All figures by name, the epoch itself apart."""
+        """All figures by name, the epoch itself and what was not measured apart."""
         values = dataclasses.asdict(self)
         del values["epoch"]
-        return values
+        return {name: value for name, value in values.items() if not math.isnan(value)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +94,7 @@ class Epoch:
 
     metrics: EpochMetrics
     predictions: NDArray[np.uint8]
-    """Predicted labels of the validation images, shape (n,)."""
+    """Predicted labels of the validation images, shape (n,); empty in a refit."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +104,7 @@ class TrialResult:
     state: TrialState
     epochs: tuple[EpochMetrics, ...] = ()
     predictions: NDArray[np.uint8] | None = None
-    """Predicted labels of the validation images, shape (n,), after the last epoch; None if a worker died."""
+    """Predicted labels of the validation images, shape (n,), after the last epoch; None if a worker died, or in a refit."""
     weights: tuple[NDArray[np.float32], ...] | None = None
     """The learned numbers in Keras' order; of a COMPLETE trial only."""
     weight_count: int = 0

@@ -7,6 +7,7 @@ import enum
 import hashlib
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from digitsweep.comparison import best_of
 from digitsweep.experiment import Experiment
@@ -21,8 +22,8 @@ STOPPING_SECONDS = 1.0
 """What a trial still takes after it was told to stop: the step it is in, and its evaluation."""
 
 
-def trial_seed(seed: int, family: str, number: int) -> int:
-    """A trial's own seed: a function of the sweep's seed, the family and the number alone."""
+def trial_seed(seed: int, family: str, number: int | str) -> int:
+    """A trial's own seed: a function of the sweep's seed, the family and the number (or what stands for it) alone."""
     digest = hashlib.sha256(f"{seed}/{family}/{number}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
 
@@ -34,6 +35,31 @@ class Verdict(enum.Enum):
     STOP = enum.auto()
     TOO_LATE = enum.auto()
     """The trial was told to stop before: the epoch does not count."""
+
+
+class Source(Protocol):
+    """One family's trainings: what is next, and what is to be done about each of their epochs."""
+
+    def next_cost(self) -> float:
+        """What the next training costs, where it must be had whatever else there is; 0 where it is one of a search."""
+
+    def share(self) -> float:
+        """How much of what is to be done has begun, 0 to 1."""
+
+    def next_trial(self) -> Trial | None:
+        """The training to start now; None where there is none."""
+
+    def seconds_left(self) -> float:
+        """Training seconds that are still to come, as far as can be known."""
+
+    def epoch(self, trial: Trial, epoch: Epoch) -> Verdict:
+        """Notes an epoch; what is to be done about it."""
+
+    def overdrawn(self) -> list[Trial]:
+        """The trainings that should stop now; each is named once."""
+
+    def ended(self, trial: Trial, result: TrialResult) -> TrialRecord:
+        """Notes how a training ended."""
 
 
 class Study:
@@ -66,8 +92,8 @@ class Study:
             self._baselines.append(self._trial(params, baseline.epochs or self._budget.epochs, name))
         self._baselines.sort(key=self._cost)
 
-    def longest_baseline(self) -> float:
-        """What the next baseline costs, in multiplications for each training image; 0 where none is left."""
+    def next_cost(self) -> float:
+        """What the next trial costs, if it is a baseline, in multiplications for an image; 0 where none is left."""
         return self._cost(self._baselines[-1]) if self._baselines else 0.0
 
     def next_trial(self) -> Trial | None:

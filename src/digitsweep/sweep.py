@@ -1,7 +1,7 @@
-"""READ FIRST: the coordinator. The whole program in one read.
+"""READ FIRST: a sweep, from its file to its answer. The loop that keeps workers busy is in coordinator.py.
 
     data -> workers -> [a free worker gets the next trial; each event goes to its study, to MLflow and to the display]
-         -> the winners are registered -> the test set is opened -> comparison
+         -> the finalists of each family, the same way -> the winners are registered -> the test set is opened -> comparison
 
 The coordinator is the only process that talks to Optuna and MLflow; it imports TensorFlow only once a worker has nothing
 left to do.
@@ -11,62 +11,28 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 
 from digitsweep.comparison import Comparison
+from digitsweep.coordinator import Coordinator, Interruption
 from digitsweep.data import Dataset, TrainingData
 from digitsweep.data.sources import load_dataset
 from digitsweep.errors import DataUnavailableError, DigitsweepError, InputError
 from digitsweep.experiment import Experiment, load_experiment
+from digitsweep.finalists import Finals, planned_seconds
 from digitsweep.options import Options
 from digitsweep.progress import Display
 from digitsweep.provenance import Commit, current_commit
 from digitsweep.quiet import import_tensorflow_quietly
-from digitsweep.results import Epoch, Trial, TrialState, failed
-from digitsweep.study import INTERRUPTED, Study, Verdict
+from digitsweep.results import TrialState
+from digitsweep.study import Study
 from digitsweep.tracking import MlflowTracker, Tracker
-from digitsweep.workers import EpochEnded, Event, TrialEnded, Workers
+from digitsweep.workers import Workers
 from digitsweep.workers.local import LocalWorkers
 from digitsweep.workers.placement import Place, places_for
-
-POLL_SECONDS = 0.5
-"""The longest that a signal waits to be seen."""
-STOP_SECONDS = 20.0
-"""What running trials get to stop by themselves when the sweep is interrupted."""
-CUT_OFF = "the sweep failed while the trial ran"
-STOPPING = "Stopping: the running trials end, what is finished is compared. Ctrl-C again ends at once."
-
-
-@dataclass
-class Interruption:
-    """Whether somebody asked the sweep to stop (Ctrl-C, SIGTERM). A second Ctrl-C ends it at once."""
-
-    asked: bool = False
-    interrupts: int = 0
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        before = {each: signal.signal(each, self._hear) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-        try:
-            yield
-        finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
-
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
-        # `mlflow run` sends SIGTERM after a Ctrl-C of the terminal: that is the same wish, not a second one. A third Ctrl-C
-        # would only keep the second one from telling MLflow the truth.
-        self.interrupts += number == signal.SIGINT
-        if number == signal.SIGINT and self.interrupts == 2:
-            raise KeyboardInterrupt
 
 
 def sweep(
@@ -91,14 +57,22 @@ def sweep(
         with interruption.listening():
             commit = current_commit()
             tracker = make_tracker(experiment, dataset, commit, _recorded(path, options))
-            coordinator = Coordinator(studies, workers, tracker, display, interruption, len(places), _getting_ready_to_judge)
+            coordinator = Coordinator(workers, tracker, display, interruption, len(places), _getting_ready_to_judge)
+            finals: dict[str, Finals] = {}
             state = "FAILED"
             try:
                 display.started(experiment, dataset, len(places))
-                coordinator.search()
+                coordinator.run(studies, after=lambda: _planned(experiment, studies))
+                if experiment.finalists is not None and not interruption.asked:
+                    display.note("The best of each family again, on fresh seeds.")
+                    side = dataset.training.side
+                    finals |= {family: Finals(experiment, family, study.records, side) for family, study in studies.items()}
+                    coordinator.run(finals)
                 coordinator.close()
                 reached = "INTERRUPTED" if interruption.asked else "COMPLETE"
-                comparison = _judged(experiment, dataset, studies, tracker, commit, display, state=reached, begun=begun)
+                comparison = _judged(
+                    experiment, dataset, studies, finals, tracker, commit, display, state=reached, begun=begun
+                )
                 state = reached
             except KeyboardInterrupt:
                 state = "INTERRUPTED"
@@ -153,98 +127,8 @@ def _recorded(path: Path, options: Options) -> dict[str, object]:
     return {"experiment": path, **given}
 
 
-class Coordinator:
-    """Keeps the workers busy, and tells study, tracker and display of every event."""
-
-    def __init__(
-        self,
-        studies: Mapping[str, Study],
-        workers: Workers,
-        tracker: Tracker,
-        display: Display,
-        interruption: Interruption,
-        worker_count: int,
-        when_idle: Callable[[], object] = lambda: None,
-    ) -> None:
-        self._studies, self._workers = studies, workers
-        self._tracker, self._display = tracker, display
-        self._interruption = interruption
-        self._worker_count = worker_count
-        self._when_idle = when_idle
-        """Called once, when a worker has nothing left to do."""
-        self._running: dict[str, tuple[Trial, list[Epoch]]] = {}
-        self._finished = False
-        """Whether the studies have no more trials to start."""
-        self._closed = False
-
-    def search(self) -> None:
-        """Until the budgets are spent; or until somebody interrupts, and the running trials have stopped."""
-        deadline: float | None = None
-        while self._running or not (self._finished or self._interruption.asked):
-            self._fill()
-            if self._interruption.asked and deadline is None:
-                deadline = time.monotonic() + STOP_SECONDS
-                self._display.note(STOPPING)
-                for trial, _ in self._running.values():
-                    self._workers.stop(trial)
-            if deadline is not None and time.monotonic() > deadline:
-                return  # `close` tells the truth about what is left
-            for event in self._workers.events(POLL_SECONDS):
-                self._hear(event)
-            self._tracker.check()
-            for study in self._studies.values():
-                for trial in study.overdrawn():
-                    self._workers.stop(trial)
-            left = sum(each.seconds_left() for each in self._studies.values())
-            self._display.progressed(left / self._worker_count)
-
-    def close(self) -> None:
-        """Ends the workers; a trial that still runs has failed, and its record says so. Nothing is started after it."""
-        self._closed = True
-        self._workers.close()
-        for trial, epochs in list(self._running.values()):
-            self._hear(TrialEnded(trial, failed(epochs, INTERRUPTED if self._interruption.asked else CUT_OFF)))
-
-    def _fill(self) -> None:
-        """Hands trials to free workers."""
-        while not (self._closed or self._interruption.asked) and self._workers.free():
-            trial = self._next_trial()
-            if trial is None:
-                if not self._finished:
-                    self._when_idle()
-                self._finished = True  # what a study has not now, it will not have later
-                return
-            self._workers.start(trial)
-            self._running[trial.name] = (trial, [])
-            self._tracker.trial_started(trial)
-            self._display.trial_started(trial)
-
-    def _next_trial(self) -> Trial | None:
-        """The longest baseline that is left; then of the study that has used the least of its budget."""
-        for study in sorted(self._studies.values(), key=lambda each: (-each.longest_baseline(), each.share())):
-            trial = study.next_trial()
-            if trial is not None:
-                return trial
-        return None
-
-    def _hear(self, event: Event) -> None:
-        study = self._studies[event.trial.family]
-        match event:
-            case EpochEnded(trial, epoch):
-                verdict = study.epoch(trial, epoch)
-                if verdict is Verdict.TOO_LATE:
-                    return
-                if verdict is Verdict.STOP:
-                    self._workers.stop(trial)
-                self._running[trial.name][1].append(epoch)
-                self._tracker.epoch_ended(trial, epoch.metrics)
-                self._display.epoch_ended(trial, epoch.metrics)
-            case TrialEnded(trial, result):
-                del self._running[trial.name]
-                record = study.ended(trial, result)
-                self._fill()  # before anything that could keep a free worker waiting
-                self._tracker.trial_ended(record)
-                self._display.trial_ended(record)
+def _planned(experiment: Experiment, studies: Mapping[str, Study]) -> float:
+    return sum(planned_seconds(experiment, study.records) for study in studies.values())
 
 
 @functools.cache
@@ -264,6 +148,7 @@ def _judged(
     experiment: Experiment,
     dataset: Dataset,
     studies: Mapping[str, Study],
+    finals: Mapping[str, Finals],
     tracker: Tracker,
     commit: Commit,
     display: Display,

@@ -214,7 +214,7 @@ class MlflowTracker:
     def _create(self, trial: Trial, started: int) -> None:
         tags = {
             **self._data_tags,
-            "digitsweep.kind": "trial",
+            "digitsweep.kind": trial.kind.value,
             "family": trial.family,
             "trial.number": str(trial.number),
             "seed": str(trial.seed),
@@ -247,19 +247,20 @@ class MlflowTracker:
         metrics = [Metric("train_seconds", result.train_seconds, now, step)]
         if result.weight_count:
             metrics.append(Metric("weights", float(result.weight_count), now, step))
-        files = {}
+        files: dict[str, bytes] = {}
         title = f"{trial.name}: {trial.params.describe()}"
         if result.predictions is not None:
             evaluation = evaluate(self._labels, result.predictions, self._classes)
             metrics.append(Metric("val_macro_f1", evaluation.macro_f1, now, step))
             matrix = plots.confusion_matrix(evaluation.confusion, f"{title} · validation, {evaluation.accuracy:.2%}")
-            files = {
+            files |= {
                 "classification_report.json": _json(evaluation.report),
                 "classification_report.txt": evaluation.text.encode(),
                 "confusion_matrix.json": _json(evaluation.confusion.tolist()),
                 "confusion_matrix.png": plots.png(matrix),
-                "learning_curves.png": plots.png(plots.learning_curves(result.epochs, title)),
             }
+        if result.epochs or result.predictions is not None:
+            files["learning_curves.png"] = plots.png(plots.learning_curves(result.epochs, title))
         tags = {
             "trial.state": result.state.value,
             "digitsweep.precision": result.precision,
@@ -276,6 +277,8 @@ class MlflowTracker:
         trial, result = record.trial, record.result
         values = {
             "number": trial.number,
+            "kind": trial.kind.value,
+            "repetition": trial.repetition,
             "family": trial.family,
             "baseline": trial.baseline,
             "params": trial.params.model_dump(mode="json"),
@@ -284,7 +287,7 @@ class MlflowTracker:
             "state": result.state.value,
             "seconds": round(result.train_seconds, 3),
             "weights": result.weight_count,
-            "values": [round(float(getattr(each, self._metric)), 6) for each in result.epochs],
+            "values": [round(each.metrics()[self._metric], 6) for each in result.epochs if self._metric in each.metrics()],
         }
         text = json.dumps(values, separators=(",", ":"))
         if len(text) > MOST_TAG:  # hundreds of epochs: the metrics hold the values too

@@ -64,6 +64,7 @@ def train(
     precision = fastest_precision()
     model = build(params, data.side, data.classes, precision)
     loop = _Loop(params, model, data, seed)
+    validated = len(data.validation) > 0
     history: list[EpochMetrics] = []
     predictions: NDArray[np.uint8] | None = None
 
@@ -72,7 +73,9 @@ def train(
         return TrialResult(
             state=state,
             epochs=tuple(history),
-            predictions=predictions if predictions is not None else loop.evaluate(data.validation)[1],
+            predictions=(predictions if predictions is not None else loop.evaluate(data.validation)[1])
+            if validated
+            else None,
             weights=tuple(np.asarray(each) for each in model.get_weights()) if complete else None,
             weight_count=model.count_params(),
             train_seconds=time.perf_counter() - begun,
@@ -82,13 +85,14 @@ def train(
 
     for epoch in range(1, epochs + 1):
         epoch_begun = time.perf_counter()
-        rates = epoch_rates(params, epoch, epochs, loop.steps, [each.val_loss for each in history])
+        watched = [each.val_loss if validated else each.train_loss for each in history]
+        rates = epoch_rates(params, epoch, epochs, loop.steps, watched)
         trained = loop.epoch(rates, stopped)
         if trained is None:
             return result(TrialState.PRUNED, "stopped")
         train_loss, train_accuracy = trained
         val_loss, new_predictions = loop.evaluate(data.validation)
-        if not (math.isfinite(train_loss) and math.isfinite(val_loss)):
+        if not (math.isfinite(train_loss) and (math.isfinite(val_loss) or not validated)):
             return result(TrialState.FAIL, f"the loss was not finite in epoch {epoch}")
         predictions = new_predictions
         metrics = EpochMetrics(
@@ -96,7 +100,7 @@ def train(
             train_loss=train_loss,
             train_accuracy=train_accuracy,
             val_loss=val_loss,
-            val_accuracy=float(np.mean(predictions == data.validation.labels)),
+            val_accuracy=float(np.mean(predictions == data.validation.labels)) if validated else math.nan,
             learning_rate=float(rates[-1]),
             epoch_seconds=time.perf_counter() - epoch_begun,
         )
@@ -193,7 +197,9 @@ class _Loop:
         return float(loss_sum) / self.steps, float(hits) / self.steps
 
     def evaluate(self, split: Split) -> tuple[float, NDArray[np.uint8]]:
-        """Mean cross-entropy and predicted labels, uint8 (n,), of a split; batches that fit the CPU's cache."""
+        """Mean cross-entropy and predicted labels, uint8 (n,), of a split (of an empty one nan); batches fit the cache."""
+        if not len(split):
+            return math.nan, np.zeros(0, np.uint8)
         loss_sum = 0.0
         predictions = []
         for start in range(0, len(split), EVALUATION_BATCH):

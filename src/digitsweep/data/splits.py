@@ -74,6 +74,12 @@ class TrainingData:
         """Of an image, in pixels."""
         return int(self.train.images.shape[1])
 
+    def joined(self) -> TrainingData:
+        """Training and validation images together to be trained on; none are left to validate."""
+        both = [self.train, self.validation]
+        joined = Split(np.concatenate([each.images for each in both]), np.concatenate([each.labels for each in both]))
+        return TrainingData(joined, self.validation.take(np.arange(0)), self.classes)
+
     def save(self, folder: Path) -> None:
         """Writes arrays that workers map into memory, so that all of them share one copy."""
         for name, split in (("train", self.train), ("validation", self.validation)):

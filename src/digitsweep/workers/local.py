@@ -19,7 +19,7 @@ from pathlib import Path
 
 from digitsweep.data import TrainingData
 from digitsweep.errors import DigitsweepError
-from digitsweep.results import Epoch, Trial, TrialResult, failed
+from digitsweep.results import Epoch, Kind, Trial, TrialResult, failed
 from digitsweep.workers import EpochEnded, Event, TrialEnded
 from digitsweep.workers.placement import Place
 from digitsweep.workers.process import READY, STOP, Start, serve
@@ -70,7 +70,7 @@ class LocalWorkers:
         worker = next(each for each in self._workers if each.ready and each.trial is None)
         worker.trial, worker.epochs = trial, ()
         with suppress(OSError):  # it has died: the end of its pipe tells so in `events`
-            worker.pipe.send(Start(trial.params, trial.seed, trial.epochs))
+            worker.pipe.send(Start(trial.params, trial.seed, trial.epochs, trial.kind is Kind.REFIT))
 
     def stop(self, trial: Trial) -> None:
         for worker in self._workers:

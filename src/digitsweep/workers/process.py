@@ -27,6 +27,8 @@ class Start:
     params: Params
     seed: int
     epochs: int
+    joined: bool
+    """On training and validation images together."""
 
 
 def serve(pipe: Connection, folder: Path, classes: int) -> None:
@@ -43,9 +45,10 @@ def serve(pipe: Connection, folder: Path, classes: int) -> None:
         while True:
             task = pipe.recv()
             if task != STOP:  # which was for a trial that had ended by then
-                epochs = train(task.params, data, seed=task.seed, epochs=task.epochs, stopped=partial(_told_to_stop, pipe))
+                images = data.joined() if task.joined else data
+                epochs = train(task.params, images, seed=task.seed, epochs=task.epochs, stopped=partial(_told_to_stop, pipe))
                 pipe.send(_trained(pipe, epochs))
-                del epochs
+                del epochs, images
                 forget()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the coordinator has gone

@@ -1,0 +1,171 @@
+"""Finalists: the best few configurations of a family, trained again on fresh seeds; then the winner, refitted.
+
+The best of many noisy trials owes part of its score to luck. Fresh seeds come after the choice: their mean flatters nobody.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from digitsweep.comparison import ranked
+from digitsweep.experiment import Experiment, FinalistsSpec
+from digitsweep.results import Epoch, Kind, Trial, TrialRecord, TrialResult, TrialState
+from digitsweep.study import INTERRUPTED, Verdict, trial_seed
+
+
+def planned_seconds(experiment: Experiment, records: Sequence[TrialRecord]) -> float:
+    """Training seconds that a family's finalists will take, as its complete trials let one expect; 0 while there is none."""
+    spec = experiment.finalists
+    complete = [each.result for each in records if each.result.state is TrialState.COMPLETE]
+    if spec is None or not complete:
+        return 0.0
+    an_epoch = sum(each.train_seconds for each in complete) / sum(len(each.epochs) for each in complete)
+    return an_epoch * (spec.epochs or experiment.budget.epochs) * (spec.top * spec.seeds + spec.refit)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration of the search with what its fresh seeds gave."""
+
+    search: TrialRecord
+    repetitions: tuple[TrialRecord, ...]
+    """By seed; only complete ones count."""
+
+    def mean(self, metric: str) -> float:
+        """Of the metric over the fresh seeds; nan where one of them is missing."""
+        values = [
+            each.result.last(metric) if each.result.state is TrialState.COMPLETE else math.nan for each in self.repetitions
+        ]
+        return sum(values) / len(values) if values else math.nan
+
+
+class Finals:
+    """One family's finalists. Hands out trainings as a study does, all of them whole; nothing here is pruned."""
+
+    def __init__(self, experiment: Experiment, family: str, records: Sequence[TrialRecord], side: int) -> None:
+        assert experiment.finalists is not None
+        self.family = family
+        self.records: list[TrialRecord] = []
+        self._spec: FinalistsSpec = experiment.finalists
+        self._metric = experiment.objective.metric
+        self._seed = experiment.seed
+        self._side = side
+        self._chosen = _distinct(ranked(records, self._metric))[: self._spec.top]
+        self._waiting = [
+            self._trial(each, Kind.FINALIST, repetition)
+            for repetition in range(1, self._spec.seeds + 1)
+            for each in self._chosen
+        ]
+        self._waiting.sort(key=self._cost)
+        self._running: set[str] = set()
+        self._seconds = 0.0
+        self._cost_done = 0.0
+        self._refitted = False
+
+    def next_cost(self) -> float:
+        """What the next training costs, in multiplications; the longest comes first."""
+        return self._cost(self._waiting[-1]) if self._waiting else 0.0
+
+    def share(self) -> float:
+        """Of the trainings, how many have begun."""
+        planned = len(self._chosen) * self._spec.seeds
+        return 1.0 - len(self._waiting) / planned if planned else 1.0
+
+    def next_trial(self) -> Trial | None:
+        """The longest training that is left; once all of them have ended, the winner's refit."""
+        if self._waiting:
+            trial = self._waiting.pop()
+        else:
+            winner = self.winner()
+            if not self._spec.refit or self._refitted or self._running or winner is None:
+                return None
+            self._refitted = True
+            trial = self._trial(winner.search, Kind.REFIT, 0)
+        self._running.add(trial.name)
+        return trial
+
+    def seconds_left(self) -> float:
+        """Training seconds still to come: what is left to multiply, at the pace so far; half of what runs is done."""
+        if not self._cost_done:
+            return 0.0
+        runs = len(self._running) * self._cost_done / max(len(self.records), 1)
+        refit = self._cost_done / len(self.records) if self._spec.refit and not self._refitted else 0.0
+        return self._seconds / self._cost_done * (sum(map(self._cost, self._waiting)) + 0.5 * runs + refit)
+
+    def epoch(self, trial: Trial, epoch: Epoch) -> Verdict:
+        return Verdict.GO_ON
+
+    def overdrawn(self) -> list[Trial]:
+        return []
+
+    def ended(self, trial: Trial, result: TrialResult) -> TrialRecord:
+        """Notes how a training ended. One that stopped was interrupted: FAIL."""
+        if result.state is TrialState.PRUNED:
+            result = dataclasses.replace(result, state=TrialState.FAIL, weights=None, reason=INTERRUPTED)
+        record = TrialRecord(trial, result)
+        self.records.append(record)
+        self._running.discard(trial.name)
+        self._seconds += result.train_seconds
+        self._cost_done += self._cost(trial)
+        return record
+
+    def candidates(self) -> list[Candidate]:
+        """The configurations, the best mean first, equal ones by fewer weights; those that lack a seed last."""
+        found = [
+            Candidate(
+                each,
+                tuple(
+                    sorted(
+                        (r for r in self.records if r.trial.kind is Kind.FINALIST and r.trial.number == each.trial.number),
+                        key=lambda record: record.trial.repetition,
+                    )
+                ),
+            )
+            for each in self._chosen
+        ]
+        sign = -1.0 if self._metric == "val_accuracy" else 1.0
+
+        def order(candidate: Candidate) -> tuple[bool, float, int, int]:
+            mean = candidate.mean(self._metric)
+            missing = math.isnan(mean) or len(candidate.repetitions) < self._spec.seeds
+            return missing, sign * mean, candidate.search.result.weight_count, candidate.search.trial.number
+
+        return sorted(found, key=order)
+
+    def winner(self) -> Candidate | None:
+        """The best mean over the fresh seeds; None where no configuration has finished all of them."""
+        for each in self.candidates():
+            if len(each.repetitions) == self._spec.seeds and not math.isnan(each.mean(self._metric)):
+                return each
+        return None
+
+    def refit(self) -> TrialRecord | None:
+        """The winner on training and validation images together, where that was asked for and came to its end."""
+        complete = (each for each in self.records if each.trial.kind is Kind.REFIT and each.result.weights is not None)
+        return next(complete, None)
+
+    def _trial(self, record: TrialRecord, kind: Kind, repetition: int) -> Trial:
+        source = record.trial
+        return dataclasses.replace(
+            source,
+            kind=kind,
+            repetition=repetition,
+            baseline=None,
+            epochs=self._spec.epochs or source.epochs,
+            # The seeds are the same for all configurations: what a seed is worth does not decide between them.
+            seed=trial_seed(self._seed, self.family, f"{kind} {repetition}"),
+        )
+
+    def _cost(self, trial: Trial) -> float:
+        return float(trial.epochs * trial.params.operations(self._side))
+
+
+def _distinct(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The first of each configuration: a baseline may be trained twice, for two numbers of epochs."""
+    found: dict[object, TrialRecord] = {}
+    for record in records:
+        found.setdefault(record.trial.params.key(), record)
+    return list(found.values())

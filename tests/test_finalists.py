@@ -1,0 +1,124 @@
+"""Finalists: who is trained again, on which seeds, who wins, and what is refitted. No worker is needed for that."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from running import EXPERIMENTS
+
+from digitsweep.experiment import Experiment, FinalistsSpec, load_experiment
+from digitsweep.finalists import Finals, planned_seconds
+from digitsweep.params import parse_params
+from digitsweep.results import EpochMetrics, Kind, Trial, TrialRecord, TrialResult, TrialState
+
+
+@pytest.fixture
+def experiment() -> Experiment:
+    loaded = load_experiment(EXPERIMENTS / "smoke.yaml")
+    return loaded.model_copy(update={"finalists": FinalistsSpec(top=2, seeds=2, epochs=5)})
+
+
+def result(accuracy: float, weights: int = 10, state: TrialState = TrialState.COMPLETE) -> TrialResult:
+    learned = (np.zeros(1, np.float32),) if state is TrialState.COMPLETE else None
+    return TrialResult(state, (EpochMetrics(1, 0.1, 0.9, 0.2, accuracy, 0.001, 1.0),), None, learned, weights, 1.0)
+
+
+def searched(number: int, accuracy: float, units: int = 0, weights: int = 10) -> TrialRecord:
+    params = parse_params("ann", {"hidden_layers": 1, "units": units or 10 + number})
+    return TrialRecord(Trial(number, params, seed=number, epochs=3), result(accuracy, weights))
+
+
+def run(finals: Finals, accuracies: dict[str, float]) -> list[Trial]:
+    """Trains nothing: every training ends at once with the accuracy given for its name, or fails."""
+    trials = []
+    while (trial := finals.next_trial()) is not None:
+        trials.append(trial)
+        accuracy = accuracies.get(trial.name, 0.5)
+        state = TrialState.FAIL if math.isnan(accuracy) else TrialState.COMPLETE
+        finals.ended(trial, result(accuracy, state=state))
+    return trials
+
+
+RECORDS = [searched(0, 0.90), searched(1, 0.95), searched(2, 0.93), searched(3, 0.99, units=11)]
+
+
+def test_the_best_are_trained_on_the_same_fresh_seeds(experiment: Experiment) -> None:
+    """The two best configurations, each on two seeds that no trial had, for the finalists' epochs; then one refit."""
+    trials = run(Finals(experiment, "ann", RECORDS, 8), {})
+    finalists = [each for each in trials if each.kind is Kind.FINALIST]
+    assert sorted((each.number, each.repetition) for each in finalists) == [(2, 1), (2, 2), (3, 1), (3, 2)]
+    assert {each.epochs for each in trials} == {5}
+    seeds = {number: {each.seed for each in finalists if each.number == number} for number in (2, 3)}
+    assert seeds[2] == seeds[3]
+    assert len(seeds[2]) == 2
+    assert not seeds[2] & {each.trial.seed for each in RECORDS}
+    assert [each.name for each in trials if each.kind is Kind.REFIT] == [trials[-1].name]
+    assert trials[-1].seed not in seeds[2]
+
+
+def test_the_best_mean_wins_whatever_the_search_said(experiment: Experiment) -> None:
+    """The search's first is second on fresh seeds; the other one is refitted, and is what counts."""
+    finals = Finals(experiment, "ann", RECORDS, 8)
+    accuracies = {"ann-003 finalist 1": 0.91, "ann-003 finalist 2": 0.93}
+    accuracies |= {"ann-002 finalist 1": 0.90, "ann-002 finalist 2": 0.95}
+    trials = run(finals, accuracies)
+    winner = finals.winner()
+    assert winner is not None
+    assert winner.search.trial.number == 2
+    assert winner.mean("val_accuracy") == pytest.approx(0.925)
+    assert trials[-1].name == "ann-002 refit"
+    refit = finals.refit()
+    assert refit is not None
+    assert refit.trial is trials[-1]
+    assert [each.search.trial.number for each in finals.candidates()] == [2, 3]
+
+
+def test_equal_means_go_to_fewer_weights(experiment: Experiment) -> None:
+    """Of two with the same mean the smaller one wins, though it comes from a later trial."""
+    records = [searched(0, 0.95, weights=100), searched(1, 0.94, weights=50)]
+    finals = Finals(experiment, "ann", records, 8)
+    run(finals, {})
+    winner = finals.winner()
+    assert winner is not None
+    assert winner.search.trial.number == 1
+
+
+def test_a_configuration_that_lacks_a_seed_does_not_win(experiment: Experiment) -> None:
+    """A failed seed would leave a mean of the lucky ones."""
+    finals = Finals(experiment, "ann", RECORDS, 8)
+    run(finals, {"ann-003 finalist 1": 0.99, "ann-003 finalist 2": math.nan, "ann-002 finalist 1": 0.2})
+    winner = finals.winner()
+    assert winner is not None
+    assert winner.search.trial.number == 2
+
+
+def test_no_refit_where_none_is_wanted_or_nobody_won(experiment: Experiment) -> None:
+    """`refit: false` trains finalists only; where all fail there is neither a winner nor a refit."""
+    without = experiment.model_copy(update={"finalists": FinalistsSpec(top=1, seeds=2, refit=False)})
+    assert [each.kind for each in run(Finals(without, "ann", RECORDS, 8), {})] == [Kind.FINALIST] * 2
+    finals = Finals(experiment, "ann", RECORDS, 8)
+    failing = {f"ann-{number:03d} finalist {seed}": math.nan for number in (2, 3) for seed in (1, 2)}
+    assert all(each.kind is Kind.FINALIST for each in run(finals, failing))
+    assert finals.winner() is None
+    assert finals.refit() is None
+
+
+def test_a_refit_waits_for_the_running_finalists(experiment: Experiment) -> None:
+    """As long as a finalist runs, who wins is not known: nothing is handed out."""
+    finals = Finals(experiment, "ann", RECORDS, 8)
+    trials = [finals.next_trial() for _ in range(4)]
+    assert finals.next_trial() is None
+    for each in trials:
+        assert each is not None
+        finals.ended(each, result(0.5))
+    refit = finals.next_trial()
+    assert refit is not None
+    assert refit.kind is Kind.REFIT
+
+
+def test_the_time_of_the_finalists_is_foreseen(experiment: Experiment) -> None:
+    """An epoch of these trials took a second: five epochs, two configurations, two seeds and a refit take 25."""
+    assert planned_seconds(experiment, RECORDS) == pytest.approx(25.0)
+    assert planned_seconds(experiment, []) == 0.0
