@@ -97,3 +97,32 @@ def test_the_image_is_scaled_inside() -> None:
     assert model.layers[1].scale == pytest.approx(1 / 255)
     assert isinstance(model.layers[-1], keras.layers.Softmax)
     assert model.input.dtype == "uint8"
+
+
+@settings(max_examples=15, deadline=None)
+@given(params=cnn(), extra=st.integers(0, 9))
+def test_what_is_cut_off_is_not_used(params: CnnParams, extra: int) -> None:
+    """Whatever the cut-off rows and columns hold, the answer is the same."""
+    side = params.smallest_image() + extra
+    used = params.used_side(side)
+    model = build(params, side, 3)
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (4, side, side, 1)).astype(np.uint8)
+    others = images.copy()
+    others[:, used:] = generator.integers(0, 256, others[:, used:].shape)
+    others[:, :, used:] = generator.integers(0, 256, others[:, :, used:].shape)
+    np.testing.assert_array_equal(np.asarray(model(images, training=False)), np.asarray(model(others, training=False)))
+
+
+def test_cutting_off_changes_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Conv 4-6 on 28 pixels looks at 26 of them; whole and cut networks with the same weights say the same."""
+    params = parse_params("cnn", {"blocks": 2, "filters": [4, 6], "pooling": ["max", "average"], "dense_units": 8})
+    assert isinstance(params, CnnParams)
+    assert [params.used_side(side) for side in (26, 27, 28, 29, 30)] == [26, 26, 26, 26, 30]
+    cut = build(params, 28, 10)
+    monkeypatch.setattr(CnnParams, "used_side", lambda self, side: side)
+    whole = build(params, 28, 10)
+    whole.set_weights(cut.get_weights())
+    images = np.random.default_rng(1).integers(0, 256, (16, 28, 28, 1)).astype(np.uint8)
+    np.testing.assert_allclose(np.asarray(whole(images)), np.asarray(cut(images)), rtol=1e-5, atol=1e-6)
+    assert cut.count_params() == whole.count_params()
