@@ -13,7 +13,6 @@ from rich.console import Console
 from digitsweep.comparison import (
     Comparison,
     Entry,
-    Share,
     Spent,
     best_of,
     comparison_from,
@@ -22,6 +21,7 @@ from digitsweep.comparison import (
 )
 from digitsweep.params import parse_params
 from digitsweep.results import EpochMetrics, Trial, TrialRecord, TrialResult, TrialState
+from digitsweep.statistics import Share
 from digitsweep.summary import print_summary, sentences
 
 

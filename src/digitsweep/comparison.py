@@ -11,34 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
+from digitsweep.cost import Cost
+from digitsweep.evidence import Evidence
+from digitsweep.history import SearchHistory
 from digitsweep.params import Scalar
 from digitsweep.results import TrialRecord, TrialState
-
-LEVEL = 0.95
-
-
-@dataclass(frozen=True)
-class Share:
-    """An accuracy with its interval."""
-
-    hits: int
-    total: int
-
-    @property
-    def accuracy(self) -> float:
-        return self.hits / self.total
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Wilson's interval (1927) at 95 %, as scipy computes it."""
-        found = binomtest(self.hits, self.total).proportion_ci(LEVEL, method="wilson")
-        return float(found.low), float(found.high)
-
-    def values(self) -> dict[str, Any]:
-        low, high = self.interval
-        return {"accuracy": self.accuracy, "low": low, "high": high, "hits": self.hits, "images": self.total}
+from digitsweep.statistics import Difference, Share
 
 
 @dataclass(frozen=True)
@@ -111,6 +90,57 @@ class Spent:
 
 
 @dataclass(frozen=True)
+class Finalist:
+    """One of the best configurations of a family's search, trained again on fresh seeds."""
+
+    family: str
+    trial: str
+    """The trial of the search that it comes from."""
+    network: str
+    weights: int
+    search: float
+    """Validation accuracy in the search, by which it was picked: it flatters the picked."""
+    seeds: tuple[int, ...]
+    validation: tuple[float, ...]
+    """Validation accuracy of each fresh seed."""
+    test: tuple[float, ...]
+    """Test accuracy of each fresh seed, for the winner of the family only: empty for the others."""
+    train_seconds: float
+    """Of all its seeds."""
+    won: bool
+    """Whether it has the best mean validation accuracy of its family."""
+
+    @property
+    def mean(self) -> float:
+        """Of validation over the fresh seeds."""
+        return sum(self.validation) / len(self.validation)
+
+
+@dataclass(frozen=True)
+class Opening:
+    """One opening of the sealed test set."""
+
+    by: str
+    """As `sweep 3f2a: best CNN`."""
+    at: str
+    """ISO 8601, UTC."""
+    digest: str
+    """SHA-256 of the test split."""
+    number: int
+    """1 for the first time that this was opened for the family in this sweep."""
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Images that lie in two splits: what was trained on is no test."""
+
+    train_test: int
+    """Test images that are training images too, pixel by pixel."""
+    validation_test: int
+    train_validation: int
+
+
+@dataclass(frozen=True)
 class Comparison:
     """The answer of a sweep."""
 
@@ -128,6 +158,18 @@ class Comparison:
     spent: Mapping[str, Spent]
     entries: Sequence[Entry]
     disagreement: Disagreement | None = None
+    verdict: str = ""
+    """One honest sentence."""
+    difference: Difference | None = None
+    """Of the two best models on the test images; None where there is only one family."""
+    finalists: Sequence[Finalist] = ()
+    """By family, the winner first, then by their mean."""
+    evidence: Evidence | None = None
+    costs: Sequence[Cost] = ()
+    history: Mapping[str, SearchHistory] = dataclasses.field(default_factory=dict)
+    """By family."""
+    openings: Sequence[Opening] = ()
+    duplicates: Duplicates | None = None
     run_id: str = ""
     """The sweep's run."""
     seconds: float = 0.0

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digitsweep import plots
-from digitsweep.comparison import Comparison, Entry, Share, best_of, disagreement, spent
+from digitsweep.comparison import Comparison, Entry, best_of, disagreement, spent
 from digitsweep.data import Dataset, Split
 from digitsweep.evaluation import evaluate
 from digitsweep.experiment import Experiment
 from digitsweep.provenance import Commit
 from digitsweep.registry import Registered, describe_version, load, register
 from digitsweep.results import TrialRecord, TrialState
+from digitsweep.statistics import Share
 from digitsweep.tracking import Tracker
 from digitsweep.training import probabilities, trained_model
 

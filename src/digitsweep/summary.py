@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from digitsweep.comparison import Comparison, Entry, Share
+from digitsweep.comparison import Comparison, Entry
 from digitsweep.experiment import Experiment
+from digitsweep.statistics import Share
 
 WIDE, NARROW = 120, 90
 """Columns of a terminal from which on intervals stand behind their accuracies, and below which some columns are left out."""
