@@ -27,7 +27,7 @@ LAYERS = [
     {"search"},
     {"plots"},
     {"comparison"},
-    {"evidence", "cost", "history"},
+    {"evidence", "cost", "history", "verdict"},
     {"statistics"},
     {"training"},
     {"models", "optimizers", "augmentation", "schedules"},

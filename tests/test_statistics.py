@@ -1,0 +1,217 @@
+"""The statistics of accuracies: by hand, against scipy and statsmodels, and in simulations."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.stats import bootstrap
+from statsmodels.stats.contingency_tables import mcnemar as mcnemar_of_statsmodels
+from statsmodels.stats.proportion import proportion_confint
+from support import PROPERTY
+
+from digitsweep.statistics import (
+    Difference,
+    Share,
+    Spread,
+    bootstrap_interval,
+    difference,
+    mcnemar,
+    smallest_difference,
+)
+from digitsweep.verdict import verdict
+
+Labels = NDArray[np.uint8]
+
+THREE_LABELS = st.integers(1, 40).flatmap(
+    lambda count: st.tuples(*(st.lists(st.integers(0, 2), min_size=count, max_size=count) for _ in range(3)))
+)
+"""True labels and two models' predictions of the same images."""
+
+
+def arrays(lists: tuple[list[int], ...]) -> list[Labels]:
+    return [np.array(each, np.uint8) for each in lists]
+
+
+def made(only_first: int, only_second: int, both: int = 0, images: int = 10_000) -> Difference:
+    """Two models with so many errors."""
+    labels, first, second = (np.zeros(images, np.uint8) for _ in range(3))
+    first[: only_first + both] = 1
+    second[only_first : only_first + both + only_second] = 1
+    return difference(labels, first, second)
+
+
+def test_wilson_interval() -> None:
+    """9,900 of 10,000 has the interval that Wilson's formula gives by hand, and ends stay within 0 and 1."""
+    p, n, z = 0.99, 10_000, 1.959963984540054
+    middle, half = (p + z**2 / (2 * n)), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    low, high = Share(9_900, 10_000).interval
+    assert low == pytest.approx((middle - half) / (1 + z**2 / n))
+    assert high == pytest.approx((middle + half) / (1 + z**2 / n))
+    assert Share(10, 10).interval[1] == pytest.approx(1.0)
+    assert Share(0, 10).interval[0] == 0.0
+
+
+@pytest.mark.parametrize(("hits", "total"), [(0, 1), (1, 1), (7, 9), (359, 360), (9_975, 10_000), (10_000, 10_000)])
+def test_wilson_agrees_with_statsmodels(hits: int, total: int) -> None:
+    """Wilson's interval is that of statsmodels."""
+    expected = proportion_confint(hits, total, alpha=0.05, method="wilson")
+    assert Share(hits, total).interval == pytest.approx(expected, abs=1e-12)
+
+
+def test_mcnemar_by_hand() -> None:
+    """15 against 5 gives 0.041, as many heads or more extreme in 20 throws; 5 against none cannot be significant."""
+    assert mcnemar(15, 5) == pytest.approx(2 * sum((1, 20, 190, 1140, 4845, 15504)) / 2**20)
+    assert mcnemar(15, 5) == pytest.approx(0.041, abs=0.0005)
+    assert mcnemar(0, 0) == 1.0
+    assert mcnemar(1, 0) == 1.0
+    assert mcnemar(5, 0) == pytest.approx(2 / 2**5)
+    assert mcnemar(0, 6) == pytest.approx(2 / 2**6)
+
+
+@PROPERTY
+@given(st.integers(0, 200), st.integers(0, 200))
+def test_mcnemar_agrees_with_statsmodels(only_first: int, only_second: int) -> None:
+    """McNemar's p-value is that of statsmodels, whichever model stands first."""
+    expected = mcnemar_of_statsmodels([[7, only_first], [only_second, 3]], exact=True).pvalue
+    assert mcnemar(only_first, only_second) == pytest.approx(expected, rel=1e-9)
+    assert mcnemar(only_second, only_first) == mcnemar(only_first, only_second)
+
+
+def test_the_counts_of_a_difference() -> None:
+    """Errors of one, of the other and of both are counted image by image."""
+    labels, ann, cnn = arrays(([0, 1, 2, 3, 4, 5], [9, 9, 9, 3, 4, 5], [0, 1, 8, 8, 4, 5]))
+    found = difference(labels, ann, cnn)
+    assert (found.first, found.second, found.images) == ("ANN", "CNN", 6)
+    assert (found.first_wrong, found.second_wrong, found.both_wrong) == (3, 2, 1)
+    assert (found.only_first_wrong, found.only_second_wrong, found.discordant) == (2, 1, 3)
+    assert found.accuracy == pytest.approx(1 / 6)
+    assert found.p_value == 1.0
+
+
+@PROPERTY
+@given(THREE_LABELS)
+def test_a_difference_reversed_has_the_other_sign(lists: tuple[list[int], ...]) -> None:
+    """Exchanging the models changes the sign of the difference and of its interval, and nothing else."""
+    labels, first, second = arrays(lists)
+    one, other = difference(labels, first, second), difference(labels, second, first)
+    assert other.accuracy == -one.accuracy
+    assert (other.low, other.high) == (-one.high, -one.low)
+    assert (other.p_value, other.smallest, other.both_wrong) == (one.p_value, one.smallest, one.both_wrong)
+
+
+@PROPERTY
+@given(THREE_LABELS)
+def test_the_counts_add_up(lists: tuple[list[int], ...]) -> None:
+    """Right and wrong images add up; the interval holds the difference, which is that of the two accuracies."""
+    labels, first, second = arrays(lists)
+    found = difference(labels, first, second)
+    both_right = int(((first == labels) & (second == labels)).sum())
+    assert both_right + found.only_first_wrong + found.only_second_wrong + found.both_wrong == found.images
+    assert found.accuracy == pytest.approx(float((second == labels).mean() - (first == labels).mean()))
+    assert -1.0 <= found.low <= found.accuracy <= found.high <= 1.0
+    assert 0.0 < found.smallest <= 1.0
+
+
+def test_the_bootstrap_is_that_of_scipy() -> None:
+    """Drawing counts gives the interval that drawing images gives, up to the chance of the draws."""
+    outcomes = np.repeat([1, -1, 0], [60, 20, 920])
+    drawn = bootstrap((outcomes,), np.mean, method="percentile", batch=1000, rng=np.random.default_rng(1))
+    expected = drawn.confidence_interval
+    assert np.allclose(bootstrap_interval(1000, 60, 20), (expected.low, expected.high), rtol=0.0, atol=0.0011)
+
+
+def test_one_seed_one_interval() -> None:
+    """The same seed gives the same interval, another one nearly the same."""
+    assert bootstrap_interval(10_000, 60, 29, seed=1) == bootstrap_interval(10_000, 60, 29, seed=1)
+    intervals = np.array([bootstrap_interval(10_000, 60, 29, seed=seed) for seed in range(10)])
+    assert 0.0 < np.ptp(intervals, axis=0).max() <= 0.0003
+
+
+@pytest.mark.parametrize("images", [1, 20, 359, 10_000])
+def test_no_differing_image_is_no_certainty(images: int) -> None:
+    """Where the models are right on the same images, the interval is as wide as what may have been missed: about 3 of n."""
+    low, high = bootstrap_interval(images, 0, 0)
+    assert low == -high
+    assert (1.0 - high) ** images == pytest.approx(0.05)  # the chance to meet none where a share `high` of all is such
+    assert made(0, 0, 5, images=100).low < 0.0 < made(0, 0, 5, images=100).high
+
+
+@pytest.mark.parametrize("share", [0.0005, 0.002, 0.02, 0.3, 1.0])
+@pytest.mark.parametrize("images", [100, 359, 10_000])
+def test_the_smallest_difference_solves_connors_formula(images: int, share: float) -> None:
+    """Put back into the formula it gives the number of images; where it would exceed the share, the share is as large."""
+    found = smallest_difference(images, share)
+    differing = max(share, found)
+    needed = ((1.959964 * differing**0.5 + 0.841621 * (differing - found**2) ** 0.5) / found) ** 2
+    assert needed == pytest.approx(images, rel=1e-5)
+
+
+@pytest.mark.parametrize(("images", "share"), [(10_000, 0.0), (10_000, 0.002), (10_000, 0.01), (359, 0.05), (100, 0.3)])
+def test_the_smallest_difference_would_probably_have_shown(images: int, share: float) -> None:
+    """In simulations the exact test finds a difference of this size in about 75 to 80 % of all cases, half of it seldom."""
+    generator = np.random.default_rng(0)
+    found = smallest_difference(images, share)
+
+    def power(gap: float) -> float:
+        differing = max(share, gap)
+        rates = [(differing + gap) / 2, (differing - gap) / 2, 1 - differing]
+        counts = generator.multinomial(images, rates, size=2000)
+        unique, times = np.unique(counts[:, :2], axis=0, return_counts=True)
+        return sum(int(n) for (b, c), n in zip(unique, times, strict=True) if mcnemar(int(b), int(c)) < 0.05) / 2000
+
+    assert 0.73 <= power(found) <= 0.82
+    assert power(found / 2) < 0.4
+
+
+@PROPERTY
+@given(st.integers(6, 100_000), st.floats(0, 1), st.floats(0, 1))
+def test_the_smallest_difference_is_sensible(images: int, one: float, other: float) -> None:
+    """It lies within 0 and 1; more differing images hide a difference, more images show it."""
+    low, high = sorted((one, other))
+    assert 0.0 < smallest_difference(images, low) <= smallest_difference(images, high) * (1 + 1e-9) <= 1.0 + 1e-9
+    assert smallest_difference(2 * images, low) < smallest_difference(images, low)
+
+
+def test_few_images_show_nothing() -> None:
+    """Five images cannot show any difference to the exact test; six can."""
+    assert [smallest_difference(images, 0.2) for images in (1, 5)] == [1.0, 1.0]
+    assert smallest_difference(6, 0.2) < 1.0
+
+
+def test_spread() -> None:
+    """Mean and the sample's standard deviation; one seed has no deviation, equal seeds have none at all."""
+    assert Spread((0.9, 0.94)).mean == pytest.approx(0.92)
+    assert Spread((0.9, 0.94)).std == pytest.approx(0.02 * 2**0.5)
+    assert Spread((0.1, 0.2, 0.6)).std == pytest.approx(np.std([0.1, 0.2, 0.6], ddof=1))
+    assert (Spread((0.7,)).mean, Spread((0.7,)).std) == (0.7, None)
+    assert Spread((0.1,) * 3).std == 0.0
+
+
+@pytest.mark.parametrize("wrong", [0.05, 0.9], ids=["two good models", "shuffled labels"])
+def test_equal_models_cannot_be_told_apart(wrong: float) -> None:
+    """Of pairs of equally good models about 95 % cannot be told apart, and about as many intervals hold 0: no more, no
+    less. A wrong label is one of nine others; with nine in ten wrong that is what shuffled labels make of any model."""
+    generator = np.random.default_rng(3)
+    pairs, apart, covered = 300, 0, 0
+    for _ in range(pairs):
+        labels = generator.integers(0, 10, 500, dtype=np.uint8)
+        first, second = (
+            np.where(generator.random(500) < wrong, (labels + generator.integers(1, 10, 500)) % 10, labels).astype(np.uint8)
+            for _ in range(2)
+        )
+        found = difference(labels, first, second)
+        apart += not verdict(found).startswith("This test set cannot tell the ANN and the CNN apart")
+        covered += found.low <= 0.0 <= found.high
+    assert 0.93 <= 1 - apart / pairs < 1.0
+    assert 0.92 <= covered / pairs < 1.0
+
+
+def test_a_difference_is_frozen() -> None:
+    """A value that was made is not changed."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made(1, 2).low = 0.0  # type: ignore[misc]
