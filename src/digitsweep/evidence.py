@@ -1,10 +1,20 @@
-"""What a difference between two models is made of: digits, confused pairs, and single images. Pure values."""
+"""What a difference between two models is made of: digits, confused pairs, and single images. Pure functions."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from digitsweep.statistics import Share
+
+CONFIDENT = 0.9
+"""From this probability on a wrong answer that two models share makes its label suspicious."""
+
+MOST_PAIRS = 8
+"""Confused pairs of a model."""
 
 
 @dataclass(frozen=True)
@@ -65,3 +75,66 @@ class Evidence:
     confused: dict[str, tuple[ConfusedPair, ...]]
     """The most frequent first, by the model's name."""
     galleries: Galleries
+
+
+def evidence(
+    labels: NDArray[np.uint8], probabilities: Mapping[str, NDArray[np.float32]], classes: int, shown: int = 24
+) -> Evidence:
+    """What one or two models make of the same test images.
+
+    labels (n,); probabilities (n, classes) by the model's name, the first model first; at most `shown` images a gallery.
+    A class that has no test image is left out. Raises ValueError for no model, or more than two."""
+    if not 1 <= len(probabilities) <= 2:
+        raise ValueError(f"evidence is of one model or two, but there are {len(probabilities)}")
+    predicted = {name: each.argmax(axis=1).astype(np.uint8) for name, each in probabilities.items()}
+    confidences = {name: each.max(axis=1) for name, each in probabilities.items()}
+    return Evidence(
+        classes=tuple(_recall(labels, predicted, label) for label in range(classes) if np.any(labels == label)),
+        confused={name: _confused(labels, each, classes) for name, each in predicted.items()},
+        galleries=_galleries(labels, predicted, confidences, shown),
+    )
+
+
+def _recall(labels: NDArray[np.uint8], predicted: Mapping[str, NDArray[np.uint8]], label: int) -> ClassRecall:
+    of_class = labels == label
+    total = int(of_class.sum())
+    return ClassRecall(label, {name: Share(int((each[of_class] == label).sum()), total) for name, each in predicted.items()})
+
+
+def _confused(labels: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: int) -> tuple[ConfusedPair, ...]:
+    wrong = predicted != labels
+    pairs = labels[wrong].astype(np.intp) * classes + predicted[wrong]
+    counts = np.bincount(pairs, minlength=classes**2)
+    most = np.argsort(-counts, kind="stable")[:MOST_PAIRS]
+    return tuple(ConfusedPair(*divmod(int(pair), classes), int(counts[pair])) for pair in most if counts[pair])
+
+
+def _galleries(
+    labels: NDArray[np.uint8],
+    predicted: Mapping[str, NDArray[np.uint8]],
+    confidences: Mapping[str, NDArray[np.float32]],
+    shown: int,
+) -> Galleries:
+    def gallery(chosen: NDArray[np.bool_], sureness: NDArray[np.float32]) -> tuple[JudgedImage, ...]:
+        indices = np.flatnonzero(chosen)
+        surest = indices[np.argsort(-sureness[indices], kind="stable")][:shown]
+        return tuple(image(int(index)) for index in surest)
+
+    def image(index: int) -> JudgedImage:
+        answers = {name: Answer(int(predicted[name][index]), float(confidences[name][index])) for name in predicted}
+        return JudgedImage(index, int(labels[index]), answers)
+
+    if len(predicted) == 1:
+        (name,) = predicted
+        return Galleries(gallery(predicted[name] != labels, confidences[name]), (), (), (), 0)
+    first, second = predicted
+    first_wrong, second_wrong = predicted[first] != labels, predicted[second] != labels
+    both_wrong, less_sure = first_wrong & second_wrong, np.minimum(confidences[first], confidences[second])
+    suspicious = both_wrong & (predicted[first] == predicted[second]) & (less_sure >= CONFIDENT)
+    return Galleries(
+        only_first_wrong=gallery(first_wrong & ~second_wrong, confidences[first]),
+        only_second_wrong=gallery(second_wrong & ~first_wrong, confidences[second]),
+        both_wrong=gallery(both_wrong, less_sure),
+        suspicious=gallery(suspicious, less_sure),
+        suspicious_count=int(suspicious.sum()),
+    )
