@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -39,6 +40,17 @@ class Split:
     def take(self, indices: NDArray[np.intp]) -> Split:
         return Split(self.images[indices], self.labels[indices])
 
+    def duplicates_of(self, other: Split) -> int:
+        """How many of these images are among the other's too, pixel by pixel, whatever their labels."""
+        if self.images.shape[1:] != other.images.shape[1:]:
+            return 0
+        theirs = set(other._image_digests())
+        return sum(each in theirs for each in self._image_digests())
+
+    def _image_digests(self) -> Iterator[bytes]:
+        for image in np.ascontiguousarray(self.images):
+            yield hashlib.blake2b(image.data, digest_size=16).digest()
+
 
 class SealedSplit:
     """The test set. Nothing but `open` gives it out, and it refuses to travel to another process."""
@@ -56,6 +68,13 @@ class SealedSplit:
         """The images and labels, once the winners are frozen; `by` says who asks, and is kept."""
         self.openings.append(by)
         return self.__split
+
+    def duplicates_of(self, split: Split) -> int:
+        """How many test images are among the images of a split too.
+
+        That is no opening: it gives away neither pixels, labels nor places, only a number about images that the caller
+        holds already, and no model is judged by it."""
+        return self.__split.duplicates_of(split)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("the sealed test set does not leave the coordinator")
