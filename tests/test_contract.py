@@ -7,6 +7,8 @@ import json
 import numpy as np
 from running import Sweep
 
+from digitsweep.verdict import p_text
+
 METRICS_BY_EPOCH = {"train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate", "epoch_seconds"}
 METRICS_AT_END = {"val_macro_f1", "weights", "train_seconds"}
 FILES = {
@@ -112,8 +114,13 @@ def test_the_comparison_says_what_the_runs_say(smoke: Sweep) -> None:
         assert best["validation"]["accuracy"] == max(complete)
         assert best["test"]["images"] == 359
         assert best["test"]["low"] < best["test"]["accuracy"] < best["test"]["high"]
-    differing = comparison["disagreement"]
-    assert differing["ann_wrong"] == differing["cnn_right_of_ann_wrong"] + differing["both_wrong"]
+    differing = comparison["difference"]
+    assert differing["first_wrong"] == differing["only_first_wrong"] + differing["both_wrong"]
+    tested = {each["family"]: each["test"] for each in comparison["entries"] if each["role"] == "best"}
+    assert differing["first_wrong"] == tested["ann"]["images"] - tested["ann"]["hits"]
+    assert differing["second_wrong"] == tested["cnn"]["images"] - tested["cnn"]["hits"]
+    assert p_text(differing["p_value"]) in comparison["verdict"]
+    assert comparison["verdict"] in smoke.output
 
 
 def _read(text: str) -> object:

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from pydantic import SerializerFunctionWrapHandler, TypeAdapter, model_serializer
 
 from digitsweep.cost import Cost
+from digitsweep.data import Duplicates
 from digitsweep.evidence import Evidence
 from digitsweep.history import SearchHistory
 from digitsweep.params import Scalar
 from digitsweep.results import TrialRecord, TrialState
-from digitsweep.statistics import Difference, Share
+from digitsweep.statistics import Difference, Share, Spread
 
 
 @dataclass(frozen=True)
@@ -41,40 +42,6 @@ class Entry:
     """The registered model's URI, where there is one."""
     published_accuracy: float | None = None
     note: str = ""
-
-    def values(self) -> dict[str, Any]:
-        """For JSON: everything, accuracies as fractions."""
-        return {
-            **{each.name: getattr(self, each.name) for each in dataclasses.fields(self)},
-            "params": dict(self.params),
-            "validation": self.validation.values(),
-            "test": self.test.values() if self.test else None,
-        }
-
-
-@dataclass(frozen=True)
-class Disagreement:
-    """How the errors of the two winners on the test images overlap."""
-
-    images: int
-    ann_wrong: int
-    cnn_wrong: int
-    both_wrong: int
-
-    @property
-    def cnn_right_of_ann_wrong(self) -> int:
-        return self.ann_wrong - self.both_wrong
-
-    @property
-    def ann_right_of_cnn_wrong(self) -> int:
-        return self.cnn_wrong - self.both_wrong
-
-    def values(self) -> dict[str, int]:
-        return {
-            **dataclasses.asdict(self),
-            "cnn_right_of_ann_wrong": self.cnn_right_of_ann_wrong,
-            "ann_right_of_cnn_wrong": self.ann_right_of_cnn_wrong,
-        }
 
 
 @dataclass(frozen=True)
@@ -111,9 +78,21 @@ class Finalist:
     """Whether it has the best mean validation accuracy of its family."""
 
     @property
-    def mean(self) -> float:
+    def spread(self) -> Spread:
         """Of validation over the fresh seeds."""
-        return sum(self.validation) / len(self.validation)
+        return Spread(self.validation)
+
+    @property
+    def mean(self) -> float:
+        return self.spread.mean
+
+    @property
+    def std(self) -> float | None:
+        return self.spread.std
+
+    @model_serializer(mode="wrap")
+    def _with_spread(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {**fields(self), "mean": self.mean, "std": self.std}
 
 
 @dataclass(frozen=True)
@@ -131,16 +110,6 @@ class Opening:
 
 
 @dataclass(frozen=True)
-class Duplicates:
-    """Images that lie in two splits: what was trained on is no test."""
-
-    train_test: int
-    """Test images that are training images too, pixel by pixel."""
-    validation_test: int
-    train_validation: int
-
-
-@dataclass(frozen=True)
 class Comparison:
     """The answer of a sweep."""
 
@@ -154,21 +123,20 @@ class Comparison:
     """COMPLETE, or INTERRUPTED where the sweep was stopped before its budget was spent."""
     data: Mapping[str, Any]
     """name, source, digests, number of images of each split."""
-    budget: Mapping[str, float]
+    budget: Mapping[str, int | float]
     spent: Mapping[str, Spent]
-    entries: Sequence[Entry]
-    disagreement: Disagreement | None = None
+    entries: tuple[Entry, ...]
     verdict: str = ""
     """One honest sentence."""
     difference: Difference | None = None
     """Of the two best models on the test images; None where there is only one family."""
-    finalists: Sequence[Finalist] = ()
+    finalists: tuple[Finalist, ...] = ()
     """By family, the winner first, then by their mean."""
     evidence: Evidence | None = None
-    costs: Sequence[Cost] = ()
+    costs: tuple[Cost, ...] = ()
     history: Mapping[str, SearchHistory] = dataclasses.field(default_factory=dict)
     """By family."""
-    openings: Sequence[Opening] = ()
+    openings: tuple[Opening, ...] = ()
     duplicates: Duplicates | None = None
     run_id: str = ""
     """The sweep's run."""
@@ -179,15 +147,9 @@ class Comparison:
         return [each for each in self.entries if each.role == "best"]
 
     def values(self) -> dict[str, Any]:
-        """For JSON; the keys are those of the fields."""
-        return {
-            **{each.name: getattr(self, each.name) for each in dataclasses.fields(self)},
-            "data": dict(self.data),
-            "budget": dict(self.budget),
-            "spent": {family: dataclasses.asdict(each) for family, each in self.spent.items()},
-            "entries": [each.values() for each in self.entries],
-            "disagreement": self.disagreement.values() if self.disagreement else None,
-        }
+        """For JSON: the keys are those of the fields; accuracies are fractions, with their intervals."""
+        values: dict[str, Any] = TypeAdapter(Comparison).dump_python(self, mode="json", fallback=_plain)
+        return values
 
     def table(self) -> pd.DataFrame:
         """The entries, a row each, with accuracies, intervals and hyperparameters as columns."""
@@ -196,26 +158,7 @@ class Comparison:
 
 def comparison_from(values: Mapping[str, Any]) -> Comparison:
     """The value that `Comparison.values` wrote."""
-
-    def share(written: Mapping[str, Any] | None) -> Share | None:
-        return Share(written["hits"], written["images"]) if written else None
-
-    def entry(written: Mapping[str, Any]) -> Entry:
-        validation = share(written["validation"])
-        assert validation is not None
-        return Entry(**{**written, "validation": validation, "test": share(written["test"])})
-
-    differing = values["disagreement"]
-    return Comparison(
-        **{
-            **values,
-            "spent": {family: Spent(**each) for family, each in values["spent"].items()},
-            "entries": [entry(each) for each in values["entries"]],
-            "disagreement": Disagreement(**{each.name: differing[each.name] for each in dataclasses.fields(Disagreement)})
-            if differing
-            else None,
-        }
-    )
+    return TypeAdapter(Comparison).validate_python(values)
 
 
 def best_of(records: Sequence[TrialRecord], metric: str) -> TrialRecord | None:
@@ -242,12 +185,6 @@ def spent(records: Sequence[TrialRecord]) -> Spent:
     )
 
 
-def disagreement(labels: NDArray[np.uint8], ann: NDArray[np.uint8], cnn: NDArray[np.uint8]) -> Disagreement:
-    """Counts the errors of two predictions of the same images, all (n,)."""
-    ann_wrong, cnn_wrong = ann != labels, cnn != labels
-    return Disagreement(len(labels), int(ann_wrong.sum()), int(cnn_wrong.sum()), int((ann_wrong & cnn_wrong).sum()))
-
-
 def _row(entry: Entry) -> dict[str, Any]:
     def columns(name: str, share: Share | None) -> dict[str, Any]:
         low, high = share.interval if share else (None, None)
@@ -262,3 +199,10 @@ def _row(entry: Entry) -> dict[str, Any]:
         "note": entry.note,
         **entry.params,
     }
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy's as Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} has no JSON form")

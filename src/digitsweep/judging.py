@@ -9,16 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digitsweep import plots
-from digitsweep.comparison import Comparison, Entry, best_of, disagreement, spent
+from digitsweep.comparison import Comparison, Entry, best_of, spent
 from digitsweep.data import Dataset, Split
 from digitsweep.evaluation import evaluate
 from digitsweep.experiment import Experiment
 from digitsweep.provenance import Commit
 from digitsweep.registry import Registered, describe_version, load, register
 from digitsweep.results import TrialRecord, TrialState
-from digitsweep.statistics import Share
+from digitsweep.statistics import Share, difference
 from digitsweep.tracking import Tracker
 from digitsweep.training import probabilities, trained_model
+from digitsweep.verdict import verdict
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def judge(
         for each, predicted in zip(finished, predictions, strict=True)
         if each.role == "best"
     }
+    found = difference(test.labels, winners["ann"], winners["cnn"]) if len(winners) == 2 else None
     training = dataset.training
     comparison = Comparison(
         experiment=experiment.name,
@@ -75,8 +77,9 @@ def judge(
         },
         budget=experiment.budget.model_dump(),
         spent={family: spent(each) for family, each in records.items()},
-        entries=entries,
-        disagreement=disagreement(test.labels, winners["ann"], winners["cnn"]) if len(winners) == 2 else None,
+        entries=tuple(entries),
+        difference=found,
+        verdict=verdict(found) if found else "",
         run_id=tracker.run_id,
         seconds=seconds,
     )

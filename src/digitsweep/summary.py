@@ -19,7 +19,7 @@ EXPLAINED = 0.005
 
 
 def print_summary(comparison: Comparison, console: Console) -> None:
-    """The best of each family beside the baselines, and how their errors overlap."""
+    """The best of each family beside the baselines, the verdict, and what else there is to say."""
     data = comparison.data
     table = Table(
         title=f"{comparison.experiment} on {data['name']}: {escape(comparison.question)}",
@@ -77,18 +77,19 @@ def print_plan(experiment: Experiment, workers: int, console: Console) -> None:
 
 
 def sentences(comparison: Comparison) -> list[str]:
-    """What stands below the table."""
-    lines = []
+    """What stands below the table, the verdict first."""
+    lines = [comparison.verdict] if comparison.verdict else []
     images = comparison.data["images"]
     lines.append(
         f"In brackets 95 % intervals. Chosen on {images['validation']:,} validation images; the {images['test']:,} test "
         "images were opened once, after the choice."
     )
-    if differing := comparison.disagreement:
+    if differing := comparison.difference:
+        first, second = differing.first, differing.second
         lines.append(
-            f"Of the {differing.ann_wrong} test images that the ANN gets wrong, the CNN gets "
-            f"{differing.cnn_right_of_ann_wrong} right; of the {differing.cnn_wrong} that the CNN gets wrong, "
-            f"the ANN gets {differing.ann_right_of_cnn_wrong} right; {differing.both_wrong} both get wrong."
+            f"Of the {differing.first_wrong} test images that the {first} gets wrong, the {second} gets "
+            f"{differing.only_first_wrong} right; of the {differing.second_wrong} that the {second} gets wrong, "
+            f"the {first} gets {differing.only_second_wrong} right; {differing.both_wrong} both get wrong."
         )
     for family, each in comparison.spent.items():
         states = ", ".join(f"{count} {state.lower()}" for state, count in sorted(each.trials.items())) or "none"
