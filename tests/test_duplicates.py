@@ -53,6 +53,8 @@ def test_equal_images_count_once_each() -> None:
         return Split(np.zeros((count, 4, 4, 1), np.uint8), np.zeros(count, np.uint8))
 
     assert duplicates(dataset(train=joined(TRAIN, blank(5)), test=joined(TEST, blank(3)))).train_test == 3
+    found = duplicates(dataset(joined(TRAIN, blank(1)), joined(VALIDATION, blank(5)), joined(TEST, blank(3))))
+    assert found == Duplicates(train_test=3, validation_test=3, train_validation=5)
     assert duplicates(dataset(test=joined(TEST, blank(3)))).train_test == 0  # equal among themselves only
 
 

@@ -124,6 +124,9 @@ def test_the_counts_add_up(seed: int, images: int) -> None:
     assert sorted(only_a + both) == sorted(wrong["a"])
     assert sorted(only_b + both) == sorted(wrong["b"])
     assert set(suspicious) <= set(both)
+    sure_a, sure_b = (each.max(axis=1) for each in made.values())
+    for indices, sureness in ((only_a, sure_a), (only_b, sure_b), (both, np.minimum(sure_a, sure_b))):
+        assert np.all(np.diff(sureness[indices]) <= 0)
     assert galleries.suspicious_count == len(suspicious)
     for name in made:
         assert sum(each.recalls[name].hits for each in found.classes) == images - len(wrong[name])
