@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,37 @@ def test_weights_are_kept_of_the_best_only(experiment: Experiment) -> None:
     run_to_the_end(study, {1: 0.7, 2: 0.9, 3: 0.8})
     kept = [each.trial.number for each in study.records if each.result.weights is not None]
     assert kept == [0, 2]
+
+
+def test_a_better_trial_takes_the_weights_of_the_one_before(experiment: Experiment) -> None:
+    """Records stay in the order in which trials ended, and of each its epochs; only the best has predictions too."""
+    study = Study(experiment, "ann", 8)
+    while (trial := study.next_trial()) is not None:
+        result = finished(trial, 0.5 + trial.number / 10)
+        record = study.ended(trial, dataclasses.replace(result, predictions=np.zeros(4, np.uint8)))
+        assert record.result.predictions is not None, "who records it gets all of it"
+    assert [each.trial.number for each in study.records] == [0, 1, 2, 3]
+    assert [each.result.predictions is not None for each in study.records] == [True, False, False, True]
+    assert [each.result.weights is not None for each in study.records] == [True, False, False, True]
+    assert all(each.result.epochs for each in study.records)
+
+
+def test_what_is_left_follows_from_what_ended(experiment: Experiment) -> None:
+    """The seconds that are left: what a trial took in the mean, for each that is still to come, within the budget."""
+    now = [100.0]
+    study = Study(experiment.changed(trials=10, seconds=50.0), "cnn", 8, lambda: now[0])
+    baseline = study.next_trial()
+    assert baseline is not None
+    study.ended(baseline, finished(baseline, 0.9, seconds=100.0))
+    assert study.seconds_left() == 50.0, "nothing is known yet: all of the budget"
+    trials = [study.next_trial() for _ in range(3)]
+    for trial, seconds in zip(trials, (1.0, 3.0), strict=False):
+        assert trial is not None
+        now[0] += seconds
+        study.ended(trial, finished(trial, 0.9, seconds))
+    assert study.seconds_left() == pytest.approx(2.0 * 7.5), "seven are to come, and half of the one that runs"
+    now[0] += 40.0
+    assert study.seconds_left() == pytest.approx(50.0 - 4.0 - 44.0)
 
 
 def test_seeds_differ_and_repeat() -> None:
