@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import heapq
+import math
 import warnings
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
 
 import optuna
 from pydantic import ValidationError
 
 from digitsweep.experiment import Experiment, PrunerSpec, SamplerSpec
-from digitsweep.params import Params, Scalar, parse_params
+from digitsweep.params import Params, parse_params
 from digitsweep.results import TrialState
 from digitsweep.space import Space
 
 MOST_DRAWS = 200
 """After so many draws without a new configuration the space counts as exhausted."""
+BEST = 100
+"""Of the finished trials so many best are always looked at. TPE calls at most 25 of them good, whatever there are."""
+NEWEST = 300
+"""Of the finished trials so many newest are looked at besides. With these TPE has the 250 from which on it calls 25 good."""
+RUNNING = 100
+"""So many of the running trials are looked at, the newest, in order not to draw what is being tried already."""
 
 
 class Search:
@@ -25,14 +35,17 @@ class Search:
         self._space: Space = experiment.families[family].space  # type: ignore[index]
         self._family = family
         self._accepts = accepts
-        self._seen: set[tuple[tuple[str, Scalar], ...]] = set()
+        self._seen: set[int] = set()
+        """Hashes of keys, which take 3 KiB each; that two of 10,000 configurations share one has odds of 1 to 10^11."""
         self._trials: dict[int, optuna.Trial] = {}
+        self._storage = Window(maximize=experiment.objective.direction == "maximize")
         self._random = optuna.samplers.RandomSampler(seed=experiment.seed)
         with warnings.catch_warnings():
             # `group` is experimental in name only: it is what conditional hyperparameters need.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = _sampler(experiment.sampler, experiment.seed)
         self.study = optuna.create_study(
+            storage=self._storage,
             study_name=f"{experiment.name}-{family}",
             direction=experiment.objective.direction,
             sampler=sampler,
@@ -41,7 +54,7 @@ class Search:
 
     def seen(self, params: Params) -> None:
         """A configuration that was trained otherwise, as a baseline: it is not drawn again."""
-        self._seen.add(params.key())
+        self._seen.add(hash(params.key()))
 
     def ask(self, number: int) -> Params | None:
         """A configuration that was not drawn before, known from now on by `number`; None if there is none left.
@@ -54,11 +67,12 @@ class Search:
                     self.study.sampler = self._random
                 trial = self.study.ask()
                 try:
-                    params = parse_params(self._family, self._space.suggest(trial))
+                    with self._storage.narrowed():
+                        params = parse_params(self._family, self._space.suggest(trial))
                 except ValidationError:  # bounds that are fine one by one and not together
                     params = None
-                if params is not None and params.key() not in self._seen and self._accepts(params):
-                    self._seen.add(params.key())
+                if params is not None and hash(params.key()) not in self._seen and self._accepts(params):
+                    self._seen.add(hash(params.key()))
                     self._trials[number] = trial
                     return params
                 self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
@@ -75,10 +89,77 @@ class Search:
     def tell(self, number: int, state: TrialState, value: float | None) -> None:
         """Notes how a trial ended; a value goes with COMPLETE only."""
         self.study.tell(
-            self._trials[number],
+            self._trials.pop(number),
             value if state is TrialState.COMPLETE else None,
             state=optuna.trial.TrialState[state.value],
         )
+
+
+class Window(optuna.storages.InMemoryStorage):
+    """Trials in memory, of which the sampler sees a bounded number, so that an ask costs the same however many there are.
+
+    TPE goes over all trials several times for each draw. Narrowed, this storage gives it the best and the newest of those
+    that finished, and the newest of those that run; as long as all of them fit, it gives all, and what is drawn is what
+    Optuna would draw by itself. The pruner asks when the storage is not narrowed, and compares with all."""
+
+    def __init__(self, *, maximize: bool) -> None:
+        super().__init__()
+        self._sign = 1.0 if maximize else -1.0
+        self._narrowed = False
+        self._unfinished: dict[int, None] = {}
+        """By id, in the order in which they started; a dict since a set has no order."""
+        self._finished = 0
+        """How many were completed or pruned: a failed trial says nothing to TPE."""
+        self._best: list[tuple[tuple[bool, int, float], int, optuna.trial.FrozenTrial]] = []
+        """A heap, the worst on top; of equals the later one is the worse."""
+        self._newest: deque[optuna.trial.FrozenTrial] = deque(maxlen=NEWEST)
+
+    @contextmanager
+    def narrowed(self) -> Iterator[None]:
+        """Within this, `get_all_trials` gives only what the sampler should see."""
+        self._narrowed = True
+        try:
+            yield
+        finally:
+            self._narrowed = False
+
+    def create_new_trial(self, study_id: int, template_trial: optuna.trial.FrozenTrial | None = None) -> int:
+        trial_id = super().create_new_trial(study_id, template_trial)
+        self._unfinished[trial_id] = None
+        return trial_id
+
+    def set_trial_state_values(
+        self, trial_id: int, state: optuna.trial.TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        done = super().set_trial_state_values(trial_id, state, values)
+        if state.is_finished():
+            del self._unfinished[trial_id]
+        if state in (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED):
+            trial = self.get_trial(trial_id)
+            self._finished += 1
+            self._newest.append(trial)
+            keep = heapq.heappush if len(self._best) < BEST else heapq.heappushpop
+            keep(self._best, (self._rank(trial), -trial.number, trial))
+        return done
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[optuna.trial.TrialState] | None = None
+    ) -> list[optuna.trial.FrozenTrial]:
+        fits = self._finished <= BEST + NEWEST and len(self._unfinished) <= RUNNING
+        if fits or deepcopy or not self._narrowed:
+            return super().get_all_trials(study_id, deepcopy, states)
+        finished = {each.number: each for each in (*self._newest, *(trial for *_, trial in self._best))}
+        running = map(self.get_trial, list(self._unfinished)[-RUNNING:])
+        seen = sorted([*finished.values(), *running], key=lambda each: each.number)
+        return [each for each in seen if states is None or each.state in states]
+
+    def _rank(self, trial: optuna.trial.FrozenTrial) -> tuple[bool, int, float]:
+        """As TPE ranks: complete ones by value, then pruned ones by how far they came, then by their last value."""
+        if trial.state is optuna.trial.TrialState.COMPLETE:
+            assert trial.value is not None
+            return True, 0, self._sign * trial.value
+        step, value = max(trial.intermediate_values.items(), default=(-1, 0.0))
+        return False, step, -math.inf if math.isnan(value) else self._sign * value
 
 
 def _sampler(spec: SamplerSpec, seed: int) -> optuna.samplers.BaseSampler:
