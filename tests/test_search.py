@@ -88,7 +88,7 @@ class WithoutWindow(optuna.storages.InMemoryStorage):
 def test_a_window_that_is_too_small_for_all_is_used(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     """Past its size the window has a say in what is drawn, from that trial on and not before; nothing is drawn twice."""
     everything = drawn(experiment, 60)
-    with_window(monkeypatch, 5, 15, 100)
+    with_window(monkeypatch, 5, 20, 100)
     narrow = drawn(experiment, 60)
     assert narrow[:20] == everything[:20]
     assert narrow != everything

@@ -19,12 +19,13 @@ from digitsweep.space import Space
 
 MOST_DRAWS = 200
 """After so many draws without a new configuration the space counts as exhausted."""
-BEST = 100
-"""Of the finished trials so many best are always looked at. TPE calls at most 25 of them good, whatever there are."""
 NEWEST = 300
-"""Of the finished trials so many newest are looked at besides. With these TPE has the 250 from which on it calls 25 good."""
+"""The sampler sees so many of the newest finished trials. TPE calls a tenth of what it sees good, but never more than 25, so
+that from 250 on it loses none of the good ones."""
+BEST = 100
+"""And so many of the best ones ever: the 25 good ones, and those near them that were not quite as good."""
 RUNNING = 100
-"""So many of the running trials are looked at, the newest, in order not to draw what is being tried already."""
+"""And so many of the newest running ones, in order not to draw what is being tried already."""
 
 
 class Search:
@@ -98,9 +99,9 @@ class Search:
 class Window(optuna.storages.InMemoryStorage):
     """Trials in memory, of which the sampler sees a bounded number, so that an ask costs the same however many there are.
 
-    TPE goes over all trials several times for each draw. Narrowed, this storage gives it the best and the newest of those
-    that finished, and the newest of those that run; as long as all of them fit, it gives all, and what is drawn is what
-    Optuna would draw by itself. The pruner asks when the storage is not narrowed, and compares with all."""
+    TPE goes over all trials several times for each draw. Narrowed, this storage gives it the newest and the best of those
+    that finished, and the newest of those that run. Up to NEWEST trials these are all, and what is drawn is what Optuna
+    would draw by itself. The pruner asks when the storage is not narrowed, and compares with all."""
 
     def __init__(self, *, maximize: bool) -> None:
         super().__init__()
@@ -108,8 +109,6 @@ class Window(optuna.storages.InMemoryStorage):
         self._narrowed = False
         self._unfinished: dict[int, None] = {}
         """By id, in the order in which they started; a dict since a set has no order."""
-        self._finished = 0
-        """How many were completed or pruned: a failed trial says nothing to TPE."""
         self._best: list[tuple[tuple[bool, int, float], int, optuna.trial.FrozenTrial]] = []
         """A heap, the worst on top; of equals the later one is the worse."""
         self._newest: deque[optuna.trial.FrozenTrial] = deque(maxlen=NEWEST)
@@ -134,9 +133,8 @@ class Window(optuna.storages.InMemoryStorage):
         done = super().set_trial_state_values(trial_id, state, values)
         if state.is_finished():
             del self._unfinished[trial_id]
-        if state in (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED):
+        if state in (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED):  # a failed one says nothing to TPE
             trial = self.get_trial(trial_id)
-            self._finished += 1
             self._newest.append(trial)
             keep = heapq.heappush if len(self._best) < BEST else heapq.heappushpop
             keep(self._best, (self._rank(trial), -trial.number, trial))
@@ -145,8 +143,7 @@ class Window(optuna.storages.InMemoryStorage):
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[optuna.trial.TrialState] | None = None
     ) -> list[optuna.trial.FrozenTrial]:
-        fits = self._finished <= BEST + NEWEST and len(self._unfinished) <= RUNNING
-        if fits or deepcopy or not self._narrowed:
+        if deepcopy or not self._narrowed:
             return super().get_all_trials(study_id, deepcopy, states)
         finished = {each.number: each for each in (*self._newest, *(trial for *_, trial in self._best))}
         running = map(self.get_trial, list(self._unfinished)[-RUNNING:])
