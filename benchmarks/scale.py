@@ -86,8 +86,8 @@ def events_a_second(experiment: Experiment) -> tuple[int, float, float]:
     return workers.count, time.perf_counter() - begun, asking[0]
 
 
-def ask_seconds(experiment: Experiment, trials: int) -> list[float]:
-    """Seconds of some asks when a study holds so many trials."""
+def ask_seconds(experiment: Experiment, trials: int, running: int = 0) -> list[float]:
+    """Seconds of some asks when a study holds so many trials that ended, and some that run."""
     search = Search(experiment, "cnn")
     sampler, search.study.sampler = search.study.sampler, optuna.samplers.RandomSampler(seed=1)
     space = experiment.families["cnn"].space
@@ -97,8 +97,10 @@ def ask_seconds(experiment: Experiment, trials: int) -> list[float]:
         parse_params("cnn", space.suggest(trial))
         search.study.tell(trial, float(generator.random()))
     search.study.sampler = sampler
+    for number in range(running):
+        search.ask(number)
     found = []
-    for number in range(ASKS):
+    for number in range(running, running + ASKS):
         begun = time.perf_counter()
         search.ask(number)
         found.append(time.perf_counter() - begun)
@@ -117,6 +119,8 @@ def main() -> None:
     ]
     asks = {trials: statistics.median(ask_seconds(experiment, trials)) for trials in ASK_AT}
     rows += [[f"an ask at {trials:,} trials, ms", f"{1000 * value:.0f}"] for trials, value in asks.items()]
+    busy = statistics.median(ask_seconds(experiment, ASK_AT[-1], WORKERS))
+    rows.append([f"and while {WORKERS:,} run, ms", f"{1000 * busy:.0f}"])
     assert "tensorflow" not in sys.modules
     last = 1000 * asks[ASK_AT[-1]]
     headline = f"scale: {count / seconds:,.0f} events a second, an ask at {ASK_AT[-1]:,} trials {last:.0f} ms"
