@@ -25,6 +25,7 @@ LAYERS = [
     {"tracking", "registry"},
     {"store"},
     {"search"},
+    {"source"},
     {"plots"},
     {"comparison"},
     {"evidence", "cost", "history", "verdict"},

@@ -11,7 +11,8 @@ from running import EXPERIMENTS
 
 from digitsweep.experiment import Experiment, load_experiment
 from digitsweep.results import Epoch, EpochMetrics, Trial, TrialResult, TrialState
-from digitsweep.study import INTERRUPTED, PRUNED, SPENT, Study, Verdict, trial_seed
+from digitsweep.source import INTERRUPTED, Verdict, trial_seed
+from digitsweep.study import PRUNED, SPENT, Study
 
 
 @pytest.fixture

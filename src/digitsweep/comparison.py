@@ -54,6 +54,9 @@ class Spent:
     seconds: float
     """Training seconds of the searched trials."""
     baseline_seconds: float
+    finalists: int = 0
+    """Trainings on fresh seeds, the refit included."""
+    finalist_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -173,7 +176,7 @@ def ranked(records: Sequence[TrialRecord], metric: str) -> list[TrialRecord]:
     return sorted(complete, key=lambda each: (sign * each.result.last(metric), each.result.weight_count, each.trial.number))
 
 
-def spent(records: Sequence[TrialRecord]) -> Spent:
+def spent(records: Sequence[TrialRecord], finalists: Sequence[TrialRecord] = ()) -> Spent:
     """Adds up a family's records."""
     searched = [each for each in records if each.trial.baseline is None]
     baselines = [each for each in records if each.trial.baseline is not None]
@@ -182,6 +185,8 @@ def spent(records: Sequence[TrialRecord]) -> Spent:
         baselines=len(baselines),
         seconds=sum(each.result.train_seconds for each in searched),
         baseline_seconds=sum(each.result.train_seconds for each in baselines),
+        finalists=len(finalists),
+        finalist_seconds=sum(each.result.train_seconds for each in finalists),
     )
 
 

@@ -11,7 +11,7 @@ from types import FrameType
 
 from digitsweep.progress import Display
 from digitsweep.results import Epoch, Trial, failed
-from digitsweep.study import INTERRUPTED, Source, Verdict
+from digitsweep.source import INTERRUPTED, Source, Verdict
 from digitsweep.tracking import Tracker
 from digitsweep.workers import EpochEnded, Event, TrialEnded, Workers
 

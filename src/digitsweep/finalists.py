@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from digitsweep.comparison import ranked
 from digitsweep.experiment import Experiment, FinalistsSpec
 from digitsweep.results import Epoch, Kind, Trial, TrialRecord, TrialResult, TrialState
-from digitsweep.study import INTERRUPTED, Verdict, trial_seed
+from digitsweep.source import INTERRUPTED, Verdict, trial_seed
 
 
 def planned_seconds(experiment: Experiment, records: Sequence[TrialRecord]) -> float:

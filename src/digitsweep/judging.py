@@ -1,67 +1,69 @@
-"""After the search: register the winners, open the test set once, and say what came of it."""
+"""After the search: freeze and register the winners, open the test set once for each family, and say what came of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import datetime
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from digitsweep import plots
-from digitsweep.comparison import Comparison, Entry, best_of, spent
-from digitsweep.data import Dataset, Split
-from digitsweep.evaluation import evaluate
+from digitsweep.comparison import Comparison, Entry, Finalist, Opening, spent
+from digitsweep.cost import Cost, Latency, measure_latency
+from digitsweep.data import Dataset, Split, duplicates
+from digitsweep.evidence import evidence
 from digitsweep.experiment import Experiment
+from digitsweep.finalists import Finals
+from digitsweep.history import SearchHistory
+from digitsweep.pictures import pictures
 from digitsweep.provenance import Commit
-from digitsweep.registry import Registered, describe_version, load, register
+from digitsweep.registry import Registered, describe_version, load
+from digitsweep.report import report
 from digitsweep.results import TrialRecord, TrialState
 from digitsweep.statistics import Share, difference
 from digitsweep.tracking import Tracker
-from digitsweep.training import probabilities, trained_model
+from digitsweep.training import compiled, probabilities, trained_model
 from digitsweep.verdict import verdict
+from digitsweep.winners import Winner, register_winner, winner_of
 
-
-@dataclass(frozen=True)
-class _Judged:
-    """A trial that is judged."""
-
-    record: TrialRecord
-    role: str
-    registered: Registered | None
+LATENCY_SECONDS = 0.15
+"""For each batch size of each model."""
 
 
 def judge(
     experiment: Experiment,
     dataset: Dataset,
     records: Mapping[str, Sequence[TrialRecord]],
+    finals: Mapping[str, Finals],
+    histories: Mapping[str, SearchHistory],
     tracker: Tracker,
     commit: Commit,
     *,
     state: str,
-    seconds: float,
+    seconds: Callable[[], float],
 ) -> tuple[Comparison, dict[str, bytes]]:
-    """The comparison, and its pictures by file name.
+    """The comparison, and the files that show it by name.
 
     The winners are chosen on validation and registered before the test set is opened; then each registered model, loaded
-    back from the registry, and each baseline classifies the test images, once."""
-    finished = _candidates(experiment, dataset, records, tracker, commit)
-    by = f"sweep {tracker.run_id or experiment.name}"
-    test = dataset.test.open(by)
-    tracker.test_opened(by, dataset.test.digest)
-    predictions = _predictions(finished, dataset, test.images)
-    entries = []
-    for each, predicted in zip(finished, predictions, strict=True):
-        entry = _entry(experiment, dataset, each, Share(int((predicted == test.labels).sum()), len(test)))
-        entries.append(entry)
-        if each.registered is not None:
-            _describe(each.registered, experiment, entry)
-    winners = {
-        each.record.trial.family: predicted
-        for each, predicted in zip(finished, predictions, strict=True)
-        if each.role == "best"
+    back from the registry, classifies the test images, and beside it each of the winner's fresh seeds and each baseline."""
+    winners: dict[str, Winner] = {}
+    registered: dict[str, Registered] = {}
+    for family, each in records.items():
+        winner = winner_of(each, finals.get(family), experiment.objective.metric)
+        if winner is not None:
+            winners[family] = winner
+            if experiment.register_models:
+                registered[family] = register_winner(experiment, dataset, winner, finals.get(family), tracker, commit)
+    courts = {
+        family: _Court(experiment, dataset, family, winner, registered.get(family), finals.get(family), tracker)
+        for family, winner in winners.items()
     }
-    found = difference(test.labels, winners["ann"], winners["cnn"]) if len(winners) == 2 else None
+    for family, court in courts.items():
+        court.sit(records[family])
+    test = next(iter(courts.values())).test
+    answers = {family.upper(): court.probabilities for family, court in courts.items()}
+    predicted = {name: each.argmax(axis=1).astype(np.uint8) for name, each in answers.items()}
+    found = difference(test.labels, predicted["ANN"], predicted["CNN"]) if len(predicted) == 2 else None
     training = dataset.training
     comparison = Comparison(
         experiment=experiment.name,
@@ -76,136 +78,170 @@ def judge(
             "images": {"train": len(training.train), "validation": len(training.validation), "test": len(test)},
         },
         budget=experiment.budget.model_dump(),
-        spent={family: spent(each) for family, each in records.items()},
-        entries=tuple(entries),
-        difference=found,
+        spent={family: spent(each, finals[family].records if family in finals else ()) for family, each in records.items()},
+        entries=tuple(
+            [court.entries[0] for court in courts.values()] + [each for c in courts.values() for each in c.entries[1:]]
+        ),
         verdict=verdict(found) if found else "",
+        difference=found,
+        finalists=tuple(each for court in courts.values() for each in court.finalists()),
+        evidence=evidence(test.labels, answers, training.classes),
+        costs=tuple(each for court in courts.values() for each in court.costs),
+        history=dict(histories),
+        openings=tuple(court.opening for court in courts.values()),
+        duplicates=duplicates(dataset),
         run_id=tracker.run_id,
-        seconds=seconds,
+        seconds=seconds(),
     )
-    return comparison, _pictures(dataset, finished, winners, test)
+    shown = {court.entries[0].trial: court.winner for court in courts.values()}
+    files = pictures(comparison, records, shown, {name: (test.labels, each) for name, each in predicted.items()})
+    return comparison, {**files, **report(comparison, test.images)}
 
 
-def _candidates(
-    experiment: Experiment,
-    dataset: Dataset,
-    records: Mapping[str, Sequence[TrialRecord]],
-    tracker: Tracker,
-    commit: Commit,
-) -> list[_Judged]:
-    """The best of each family, registered, and then the baselines in the order of the experiment file."""
-    best = [found for each in records.values() if (found := best_of(each, experiment.objective.metric)) is not None]
-    baselines = [
-        record
-        for each in records.values()
-        for record in sorted(each, key=lambda record: record.trial.number)
-        if record.trial.baseline is not None and record.result.state is TrialState.COMPLETE
-    ]
-    winners = []
-    for record in best:
-        registered = _register(experiment, dataset, record, tracker, commit) if experiment.register_models else None
-        winners.append(_Judged(record, "best", registered))
-    return winners + [_Judged(record, "baseline", None) for record in baselines]
+class _Court:
+    """Judges one family: its registered winner, the winner's fresh seeds, and the baselines."""
 
+    test: Split
+    opening: Opening
+    probabilities: NDArray[np.float32]
+    """What the winner says of the test images."""
 
-def _pictures(
-    dataset: Dataset, finished: Sequence[_Judged], winners: Mapping[str, NDArray[np.uint8]], test: Split
-) -> dict[str, bytes]:
-    curves: list[plots.Curve] = []
-    for each in finished:
-        trial, best = each.record.trial, each.role == "best"
-        words = [trial.family, trial.baseline, "(best)" if best else None]
-        curve = plots.Curve(" ".join(filter(None, words)), trial.family, best, each.record.result.epochs)
-        if not any(curve.epochs is drawn.epochs for drawn in curves):  # a baseline that is its family's best is drawn once
-            curves.append(curve)
-    matrices = {
-        f"best {family.upper()}, {np.mean(predicted == test.labels):.2%}": evaluate(
-            test.labels, predicted, dataset.training.classes
-        ).confusion
-        for family, predicted in winners.items()
-    }
-    figures = {
-        "training_curves.png": plots.training_curves(curves, f"Validation error by epoch, {dataset.name}"),
-        "confusion_matrices.png": plots.confusion_matrices(matrices, f"Test images of {dataset.name}"),
-    }
-    return {name: plots.png(figure) for name, figure in figures.items()}
+    def __init__(
+        self,
+        experiment: Experiment,
+        dataset: Dataset,
+        family: str,
+        winner: Winner,
+        registered: Registered | None,
+        finals: Finals | None,
+        tracker: Tracker,
+    ) -> None:
+        self.winner = winner
+        self.entries: list[Entry] = []
+        """The winner first."""
+        self.costs: list[Cost] = []
+        self._experiment, self._dataset, self._family = experiment, dataset, family
+        self._registered, self._finals, self._tracker = registered, finals, tracker
+        self._fresh: tuple[float, ...] = ()
 
+    def sit(self, records: Sequence[TrialRecord]) -> None:
+        """Opens the test set and asks every model once."""
+        self._open()
+        share, self.probabilities, latencies = self._ask(self.winner.trained, self._registered)
+        self._add("best", self.winner.search, self.winner.trained, share, latencies)
+        self._tracker.measured(self.winner.trained.trial, {"test_accuracy": share.accuracy})
+        fresh = []
+        for record in self.winner.repetitions:
+            found, _, _ = self._ask(record, timed=False)
+            self._tracker.measured(record.trial, {"test_accuracy": found.accuracy})
+            fresh.append(found.accuracy)
+        self._fresh = tuple(fresh)
+        for record in sorted(records, key=lambda each: each.trial.number):
+            if record.trial.baseline is not None and record.result.state is TrialState.COMPLETE:
+                # A baseline that won without finalists has been asked already: it is the same network.
+                known = share, self.probabilities, latencies
+                found, _, taken = known if record is self.winner.trained else self._ask(record)
+                self._add("baseline", record, record, found, taken)
+        if self._registered is not None:
+            self._describe(self._registered, self.entries[0])
 
-def _register(experiment: Experiment, dataset: Dataset, best: TrialRecord, tracker: Tracker, commit: Commit) -> Registered:
-    trial, result = best.trial, best.result
-    assert result.weights is not None
-    return register(
-        f"{dataset.name}-{trial.family}",
-        trial.params,
-        result.weights,
-        side=dataset.training.side,
-        classes=dataset.training.classes,
-        run_id=tracker.run_of(trial),
-        tags={
-            **commit.tags(),
-            "digitsweep.data": dataset.name,
-            "digitsweep.data.digest": dataset.digest(),
-            "digitsweep.digest": experiment.digest(),
-            "digitsweep.sweep": tracker.run_id,
-            "family": trial.family,
-            "seed": str(trial.seed),
-            "val_accuracy": f"{result.last('val_accuracy'):.6f}",
-        },
-        description=f"{trial.params.describe()}, the best {trial.family.upper()} of sweep {tracker.run_id}.",
-    )
+    def finalists(self) -> list[Finalist]:
+        """The family's finalists, the winner first."""
+        if self._finals is None:
+            return []
+        found = []
+        for each in self._finals.candidates():
+            complete = [record for record in each.repetitions if record.result.state is TrialState.COMPLETE]
+            won = each.search is self.winner.search
+            if complete:
+                found.append(
+                    Finalist(
+                        family=self._family,
+                        trial=each.search.trial.name,
+                        network=each.search.trial.params.describe(),
+                        weights=each.search.result.weight_count,
+                        search=each.search.result.last("val_accuracy"),
+                        seeds=tuple(record.trial.seed for record in complete),
+                        validation=tuple(record.result.last("val_accuracy") for record in complete),
+                        test=self._fresh if won else (),
+                        train_seconds=sum(record.result.train_seconds for record in each.repetitions),
+                        won=won,
+                    )
+                )
+        return found
 
+    def _open(self) -> None:
+        by = f"{self._tracker.run_id or self._experiment.name}: best {self._family.upper()}"
+        self.test = self._dataset.test.open(by)
+        self.opening = Opening(
+            by=by,
+            at=f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}",
+            digest=self._dataset.test.digest,
+            number=self._dataset.test.openings.count(by),
+        )
+        self._tracker.test_opened(self._family, self.opening)
 
-def _describe(registered: Registered, experiment: Experiment, entry: Entry) -> None:
-    assert entry.test is not None
-    low, high = entry.test.interval
-    describe_version(
-        registered,
-        {"test_accuracy": f"{entry.test.accuracy:.6f}"},
-        f"{entry.network}: {entry.test.accuracy:.2%} of {entry.test.total:,} test images "
-        f"(95 % interval {low:.2%} to {high:.2%}), {entry.weights:,} weights. "
-        f"The best {entry.family.upper()} of experiment {experiment.name}, chosen on validation "
-        f"({entry.validation.accuracy:.2%}). Takes raw uint8 images, 0 to 255; gives probabilities.",
-    )
+    def _ask(
+        self, record: TrialRecord, registered: Registered | None = None, *, timed: bool = True
+    ) -> tuple[Share, NDArray[np.float32], tuple[Latency, ...]]:
+        """How many test images a model gets right, what it says of each, and how long a call takes."""
+        training = self._dataset.training
+        if registered is not None:
+            model = load(registered.uri)
+        else:
+            assert record.result.weights is not None
+            model = trained_model(record.trial.params, training.side, training.classes, record.result.weights)
+        said = probabilities(model, self.test.images)
+        hits = int((said.argmax(axis=1) == self.test.labels).sum())
+        latencies = measure_latency(compiled(model), self.test.images, seconds=LATENCY_SECONDS) if timed else ()
+        return Share(hits, len(self.test)), said, latencies
 
+    def _add(
+        self, role: str, source: TrialRecord, trained: TrialRecord, test: Share, latencies: tuple[Latency, ...]
+    ) -> None:
+        trial, result = source.trial, source.result
+        total = len(self._dataset.training.validation)
+        published = self._experiment.families[self._family].baselines.get(trial.baseline or "")  # type: ignore[index]
+        self.entries.append(
+            Entry(
+                family=trial.family,
+                role=role,
+                trial=trial.name,
+                network=trial.params.describe(),
+                params=trial.params.flat(),
+                seed=trained.trial.seed,
+                epochs=len(trained.result.epochs),
+                weights=result.weight_count,
+                train_seconds=trained.result.train_seconds,
+                validation=Share(round(result.last("val_accuracy") * total), total),
+                test=test,
+                model=self._registered.uri if self._registered and role == "best" else "",
+                published_accuracy=published.published_accuracy if published else None,
+                note=published.note if published else "",
+            )
+        )
+        self.costs.append(
+            Cost(
+                name=f"best {self._family.upper()}" if role == "best" else str(trial.baseline),
+                family=self._family,
+                accuracy=test.accuracy,
+                weights=result.weight_count,
+                train_seconds=trained.result.train_seconds,
+                latencies=latencies,
+            )
+        )
 
-def _predictions(finished: Sequence[_Judged], dataset: Dataset, images: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    """Of each; a baseline that is its family's best is asked once."""
-    found: dict[str, NDArray[np.uint8]] = {}
-    for each in finished:
-        name = each.record.trial.name
-        found[name] = found[name] if name in found else _predict(each, dataset, images)
-    return [found[each.record.trial.name] for each in finished]
-
-
-def _predict(finished: _Judged, dataset: Dataset, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    record = finished.record
-    if finished.registered is not None:
-        model = load(finished.registered.uri)
-    else:
-        assert record.result.weights is not None
-        training = dataset.training
-        model = trained_model(record.trial.params, training.side, training.classes, record.result.weights)
-    predictions: NDArray[np.uint8] = probabilities(model, images).argmax(axis=1).astype(np.uint8)
-    return predictions
-
-
-def _entry(experiment: Experiment, dataset: Dataset, finished: _Judged, test: Share) -> Entry:
-    trial, result = finished.record.trial, finished.record.result
-    total = len(dataset.training.validation)
-    published = experiment.families[trial.family].baselines.get(trial.baseline or "")  # type: ignore[index]
-    return Entry(
-        family=trial.family,
-        role=finished.role,
-        trial=trial.name,
-        network=trial.params.describe(),
-        params=trial.params.flat(),
-        seed=trial.seed,
-        epochs=len(result.epochs),
-        weights=result.weight_count,
-        train_seconds=result.train_seconds,
-        validation=Share(round(result.last("val_accuracy") * total), total),
-        test=test,
-        model=finished.registered.uri if finished.registered else "",
-        published_accuracy=published.published_accuracy if published else None,
-        note=published.note if published else "",
-    )
+    def _describe(self, registered: Registered, entry: Entry) -> None:
+        assert entry.test is not None
+        low, high = entry.test.interval
+        fresh = self.winner.fresh_mean()
+        describe_version(
+            registered,
+            {"test_accuracy": f"{entry.test.accuracy:.6f}"},
+            f"{entry.network}: {entry.test.accuracy:.2%} of {entry.test.total:,} test images "
+            f"(95 % interval {low:.2%} to {high:.2%}), {entry.weights:,} weights. "
+            f"The best {entry.family.upper()} of experiment {self._experiment.name}, chosen on validation "
+            f"({f'{fresh:.2%} over fresh seeds, ' if fresh else ''}{entry.validation.accuracy:.2%} in the search). "
+            f"{'Trained on training and validation images together. ' if self.winner.refitted else ''}"
+            "Takes raw uint8 images, 0 to 255; gives probabilities.",
+        )

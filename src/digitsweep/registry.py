@@ -38,7 +38,7 @@ class Registered:
         return f"models:/{self.name}/{self.version}"
 
 
-def register(
+def log_model(
     name: str,
     params: Params,
     weights: Sequence[NDArray[Any]],
@@ -47,9 +47,8 @@ def register(
     classes: int,
     run_id: str,
     tags: Mapping[str, str],
-    description: str,
-) -> Registered:
-    """Packages a trained network, registers it as a new version of `name` and gives that the alias challenger.
+) -> tuple[str, str]:
+    """Packages a trained network and logs it on a run: the model's URI and id.
 
     The network is rebuilt in float32 from stock layers with no optimizer inside; nothing in it is pickled."""
     import mlflow.keras
@@ -60,8 +59,7 @@ def register(
         inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, side, side, 1))]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, classes))]),
     )
-    with server_errors(f"did not register {name}"):
-        client = MlflowClient()
+    with server_errors(f"took no model {name}"):
         logged = Model.log(
             artifact_path=None,
             name=name,
@@ -72,6 +70,15 @@ def register(
             pip_requirements=[f"{each}=={version(each)}" for each in REQUIREMENTS],
             tags=dict(tags),
         )
+    return logged.model_uri, logged.model_id
+
+
+def register(
+    name: str, model_uri: str, model_id: str, *, run_id: str, tags: Mapping[str, str], description: str
+) -> Registered:
+    """Makes a logged model a new version of `name` and gives that the alias challenger."""
+    with server_errors(f"did not register {name}"):
+        client = MlflowClient()
         try:
             client.create_registered_model(name)
         except MlflowException as error:
@@ -79,11 +86,11 @@ def register(
                 raise
         created = client.create_model_version(
             name,
-            logged.model_uri,
+            model_uri,
             run_id=run_id,
             tags=dict(tags),
             description=description,
-            model_id=logged.model_id,
+            model_id=model_id,
         )
         client.set_registered_model_alias(name, CHALLENGER, created.version)
     return Registered(name, str(created.version))

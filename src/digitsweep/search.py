@@ -6,17 +6,19 @@ import heapq
 import math
 import warnings
 from collections import deque
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import optuna
 from pydantic import ValidationError
 
 from digitsweep.experiment import Experiment, PrunerSpec, SamplerSpec
-from digitsweep.params import Params, parse_params
+from digitsweep.params import Params, Scalar, parse_params
 from digitsweep.results import TrialState
 from digitsweep.space import Space
 
+FEWEST = 4
+"""Complete trials of which the importance of hyperparameters is told."""
 MOST_DRAWS = 200
 """After so many draws without a new configuration the space counts as exhausted."""
 NEWEST = 300
@@ -39,6 +41,8 @@ class Search:
         self._seen: set[int] = set()
         """Hashes of keys, which take 3 KiB each; that two of 10,000 configurations share one has odds of 1 to 10^11."""
         self._trials: dict[int, optuna.Trial] = {}
+        self._drawn: dict[int, Mapping[str, Scalar]] = {}
+        self._log_scaled: dict[str, None] = {}
         self._storage = Window(maximize=experiment.objective.direction == "maximize")
         self._random = optuna.samplers.RandomSampler(seed=experiment.seed)
         with warnings.catch_warnings():
@@ -75,6 +79,9 @@ class Search:
                 if params is not None and hash(params.key()) not in self._seen and self._accepts(params):
                     self._seen.add(hash(params.key()))
                     self._trials[number] = trial
+                    self._drawn[number] = trial.params
+                    distributions = trial.distributions.items()
+                    self._log_scaled |= dict.fromkeys(name for name, each in distributions if getattr(each, "log", False))
                     return params
                 self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
         finally:
@@ -94,6 +101,25 @@ class Search:
             value if state is TrialState.COMPLETE else None,
             state=optuna.trial.TrialState[state.value],
         )
+
+    def drawn(self, number: int) -> Mapping[str, Scalar]:
+        """What a trial was drawn with: the searched hyperparameters only."""
+        return self._drawn[number]
+
+    def log_scaled(self) -> tuple[str, ...]:
+        """The hyperparameters that are drawn on a logarithmic scale."""
+        return tuple(self._log_scaled)
+
+    def importance(self) -> dict[str, float]:
+        """Of each hyperparameter for the objective, adding up to 1, the most important first (PED-ANOVA, Watanabe et al.
+        2023); empty where fewer than FEWEST trials are complete."""
+        complete = self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+        if len(complete) < FEWEST:
+            return {}
+        try:
+            return dict(optuna.importance.get_param_importances(self.study))
+        except (RuntimeError, ValueError):  # all values are the same, or no hyperparameter is in every trial
+            return {}
 
 
 class Window(optuna.storages.InMemoryStorage):

@@ -3,64 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import enum
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from digitsweep.comparison import best_of
 from digitsweep.experiment import Experiment
+from digitsweep.history import SearchHistory, TrialPoint
 from digitsweep.params import Params
 from digitsweep.results import Epoch, Trial, TrialRecord, TrialResult, TrialState
 from digitsweep.search import Search
+from digitsweep.source import INTERRUPTED, Verdict, trial_seed
 
-INTERRUPTED = "the sweep was interrupted"
 PRUNED = "pruned: behind the others at this epoch"
 SPENT = "the family's seconds were spent"
 STOPPING_SECONDS = 1.0
 """What a trial still takes after it was told to stop: the step it is in, and its evaluation."""
-
-
-def trial_seed(seed: int, family: str, number: int | str) -> int:
-    """A trial's own seed: a function of the sweep's seed, the family and the number (or what stands for it) alone."""
-    digest = hashlib.sha256(f"{seed}/{family}/{number}".encode()).digest()
-    return int.from_bytes(digest[:4], "big") >> 1
-
-
-class Verdict(enum.Enum):
-    """What is to be done about an epoch."""
-
-    GO_ON = enum.auto()
-    STOP = enum.auto()
-    TOO_LATE = enum.auto()
-    """The trial was told to stop before: the epoch does not count."""
-
-
-class Source(Protocol):
-    """One family's trainings: what is next, and what is to be done about each of their epochs."""
-
-    def next_cost(self) -> float:
-        """What the next training costs, where it must be had whatever else there is; 0 where it is one of a search."""
-
-    def share(self) -> float:
-        """How much of what is to be done has begun, 0 to 1."""
-
-    def next_trial(self) -> Trial | None:
-        """The training to start now; None where there is none."""
-
-    def seconds_left(self) -> float:
-        """Training seconds that are still to come, as far as can be known."""
-
-    def epoch(self, trial: Trial, epoch: Epoch) -> Verdict:
-        """Notes an epoch; what is to be done about it."""
-
-    def overdrawn(self) -> list[Trial]:
-        """The trainings that should stop now; each is named once."""
-
-    def ended(self, trial: Trial, result: TrialResult) -> TrialRecord:
-        """Notes how a training ended."""
 
 
 @dataclass
@@ -86,6 +44,7 @@ class Study:
         self._budget = experiment.budget
         self._metric = experiment.objective.metric
         self._seed = experiment.seed
+        self._history: list[TrialPoint] = []
         self._search = Search(experiment, family, lambda params: params.smallest_image() <= side)
         self._clock = clock
         self._running: dict[int, tuple[Trial, float]] = {}
@@ -202,10 +161,26 @@ class Study:
             self._begun = self._begun - begun if self._running else 0.0  # no rounding is carried on
             value = result.last(self._metric) if result.state is TrialState.COMPLETE else None
             self._search.tell(trial.number, result.state, value)
+            self._history.append(self._point(trial, result))
         (self._searched if trial.baseline is None else self._whole).add(result)
         record = TrialRecord(trial, result)
         self._keep(record)
         return record
+
+    def history(self) -> SearchHistory:
+        """What the search has done so far."""
+        trials = tuple(self._history)
+        searched = self._search
+        return SearchHistory(self.family, self._metric, trials, searched.importance(), searched.log_scaled())
+
+    def _point(self, trial: Trial, result: TrialResult) -> TrialPoint:
+        return TrialPoint(
+            number=trial.number,
+            state=result.state.value,
+            params=self._search.drawn(trial.number),
+            values=tuple(float(getattr(each, self._metric)) for each in result.epochs),
+            ended=self._searched.seconds + result.train_seconds,
+        )
 
     def _keep(self, record: TrialRecord) -> None:
         """Keeps learned numbers and predictions of the baselines and of the best trial so far only."""

@@ -166,8 +166,17 @@ def _judged(
     _getting_ready_to_judge().join()
     from digitsweep.judging import judge
 
-    comparison, pictures = judge(
-        experiment, dataset, records, tracker, commit, state=state, seconds=time.monotonic() - begun
+    histories = {family: study.history() for family, study in studies.items()}
+    comparison, files = judge(
+        experiment,
+        dataset,
+        records,
+        finals,
+        histories,
+        tracker,
+        commit,
+        state=state,
+        seconds=lambda: time.monotonic() - begun,
     )
-    tracker.compared(comparison, pictures)
+    tracker.compared(comparison, files)
     return comparison

@@ -5,7 +5,6 @@ Records are written by one thread, in order and in batches: workers and the coor
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
 import queue
@@ -24,7 +23,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME, MLFLOW_USER
 
 from digitsweep import plots
-from digitsweep.comparison import Comparison
+from digitsweep.comparison import Comparison, Opening
 from digitsweep.data import Dataset
 from digitsweep.errors import DigitsweepError
 from digitsweep.evaluation import evaluate
@@ -59,8 +58,11 @@ class Tracker(Protocol):
     def run_of(self, trial: Trial) -> str:
         """The id of a trial's run, once it is written."""
 
-    def test_opened(self, by: str, digest: str) -> None:
-        """Somebody has opened the sealed test set."""
+    def measured(self, trial: Trial, metrics: Mapping[str, float]) -> None:
+        """What was found out about a trained network after its training."""
+
+    def test_opened(self, family: str, opening: Opening) -> None:
+        """The sealed test set was opened for a family."""
 
     def check(self) -> None:
         """Raises DigitsweepError where records could not be written."""
@@ -83,7 +85,8 @@ class NoTracker:
     def run_of(self, trial: Trial) -> str:
         return ""
 
-    def test_opened(self, by: str, digest: str) -> None: ...
+    def measured(self, trial: Trial, metrics: Mapping[str, float]) -> None: ...
+    def test_opened(self, family: str, opening: Opening) -> None: ...
     def check(self) -> None: ...
     def compared(self, comparison: Comparison, files: Mapping[str, bytes]) -> None: ...
     def ended(self, state: str) -> None: ...
@@ -134,9 +137,14 @@ class MlflowTracker:
         self.check()
         return self._runs[trial.name]
 
-    def test_opened(self, by: str, digest: str) -> None:
-        opened = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M:%S} UTC by {by}, sha256 {digest}"
-        self._queue.put(lambda: self._client.set_tag(self.run_id, "digitsweep.test.opened", opened))
+    def measured(self, trial: Trial, metrics: Mapping[str, float]) -> None:
+        now = _now()
+        values = [Metric(name, value, now, 0) for name, value in metrics.items()]
+        self._queue.put(lambda: self._client.log_batch(self._runs[trial.name], metrics=values))
+
+    def test_opened(self, family: str, opening: Opening) -> None:
+        opened = f"{opening.at} by {_user()} for {opening.by}, sha256 {opening.digest}, opening {opening.number}"
+        self._queue.put(lambda: self._client.set_tag(self.run_id, f"digitsweep.test.opened.{family}", opened))
 
     def check(self) -> None:
         if self._failure is not None:

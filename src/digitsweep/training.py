@@ -236,6 +236,13 @@ def trained_model(params: Params, side: int, classes: int, weights: Sequence[NDA
     return model
 
 
+def compiled(model: keras.Model) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """A model as it is served: one graph for batches of any size, uint8 (n, side, side, 1) to float32 (n, classes)."""
+    signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)]
+    graph = tf.function(lambda images: model(images, training=False), input_signature=signature, autograph=False)
+    return lambda images: np.asarray(graph(images))
+
+
 def probabilities(model: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """What a model says of images, uint8 (n, side, side, 1): float32 (n, classes)."""
     parts = (images[start : start + EVALUATION_BATCH] for start in range(0, len(images), EVALUATION_BATCH))
