@@ -1,26 +1,21 @@
-"""Values -> matplotlib figures. No pyplot, no files, no state; each function draws numbers it is given."""
+"""A trial's way through its epochs, alone and among others."""
 
 from __future__ import annotations
 
-import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
-from numpy.typing import NDArray
 
 from digitsweep.results import EpochMetrics
 
 COLORS = {"ann": "#3b6fb6", "cnn": "#d1603d"}
 SHADES = {"ann": "Blues", "cnn": "Oranges"}
 TRAIN, VALIDATION = "#8a8f98", "#3b6fb6"
-DPI = 100
 
 
 def learning_curves(epochs: Sequence[EpochMetrics], title: str) -> Figure:
@@ -46,24 +41,6 @@ def learning_curves(epochs: Sequence[EpochMetrics], title: str) -> Figure:
         accuracy.legend(fontsize=9, frameon=False, loc="lower right")
     else:
         loss.text(0.5, 0.5, "no epoch was finished", ha="center", va="center", transform=loss.transAxes)
-    figure.suptitle(title, fontsize=11)
-    return figure
-
-
-def confusion_matrix(matrix: NDArray[np.int64], title: str) -> Figure:
-    """Counts of true (rows) against predicted labels (columns); shades show each row's errors, not its hits."""
-    figure = Figure(figsize=(5.4, 5.0), layout="constrained")
-    _draw_confusion(figure.subplots(), matrix)
-    figure.suptitle(title, fontsize=11)
-    return figure
-
-
-def confusion_matrices(matrices: Mapping[str, NDArray[np.int64]], title: str) -> Figure:
-    """The matrices of several models side by side."""
-    figure = Figure(figsize=(5.2 * len(matrices), 5.0), layout="constrained")
-    for axes, (name, matrix) in zip(np.atleast_1d(figure.subplots(1, len(matrices))), matrices.items(), strict=True):
-        _draw_confusion(axes, matrix)
-        axes.set_title(name, fontsize=10)
     figure.suptitle(title, fontsize=11)
     return figure
 
@@ -108,14 +85,6 @@ def training_curves(curves: Sequence[Curve], title: str) -> Figure:
     return figure
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as a PNG file's bytes."""
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure)
-    figure.savefig(buffer, format="png", dpi=DPI)
-    return buffer.getvalue()
-
-
 _DASHES = ("--", ":", "-.", (0, (5, 1)), (0, (1, 1)))
 
 
@@ -124,25 +93,3 @@ def _by_epoch(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     axes.grid(True, alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _draw_confusion(axes: Axes, matrix: NDArray[np.int64]) -> None:
-    errors = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    np.fill_diagonal(errors, 0.0)
-    top = max(float(errors.max()), 1e-9)
-    axes.imshow(errors, cmap="Oranges", vmin=0.0, vmax=top)
-    classes = len(matrix)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    if classes > 20:
-        return
-    axes.set_xticks(range(classes))
-    axes.set_yticks(range(classes))
-    size = 8 if classes <= 10 else 5
-    for row, column in np.ndindex(matrix.shape):
-        count = int(matrix[row, column])
-        if row == column:
-            axes.text(column, row, str(count), ha="center", va="center", fontsize=size, fontweight="bold")
-        elif count:
-            shade = "white" if errors[row, column] > 0.65 * top else "black"
-            axes.text(column, row, str(count), ha="center", va="center", fontsize=size, color=shade)

@@ -1,0 +1,83 @@
+"""What accuracy costs: the searches at equal seconds, and models that nobody beats in cost and accuracy at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from matplotlib.figure import Figure
+
+from digitsweep.cost import Cost
+from digitsweep.history import SearchHistory
+from digitsweep.plots.labels import Label, name_points
+from digitsweep.plots.search import Measure, best_so_far
+from digitsweep.plots.style import INK, PAPER, family_color, legend, logarithmic, panel, percent, positive, short
+
+Point = tuple[float, float]
+
+
+def equal_cost(histories: Sequence[SearchHistory]) -> Figure:
+    """The best so far of every family against the training seconds that its search had used."""
+    figure, axes = panel()
+    paths = {history.family: best_so_far(history) for history in histories}
+    everything = positive([reached for path in paths.values() for _, reached in path])
+    for history in histories:
+        path = paths[history.family]
+        if path:
+            axes.step(
+                [seconds for seconds, _ in path],
+                [max(reached, min(everything)) for _, reached in path],
+                where="post",
+                color=family_color(history.family),
+                linewidth=1.8,
+                label=history.family.upper(),
+            )
+    measure = Measure(histories[0].metric)
+    if everything:
+        logarithmic(axes, "y", everything, measure.text)
+    axes.set_xlim(left=0.0)
+    axes.set(xlabel="training seconds of the family's search", ylabel=f"best {measure.label} so far")
+    legend(axes)
+    return figure
+
+
+def front(points: Sequence[Point]) -> list[Point]:
+    """Of (cost, error), those that no other beats in one without losing in the other; from cheap to dear."""
+    kept: list[Point] = []
+    for cost, error in sorted(points):
+        if not kept or error < kept[-1][1]:
+            kept.append((cost, error))
+    return kept
+
+
+def trade_off(costs: Sequence[Cost], of: Callable[[Cost], float], label: str) -> Figure:
+    """Test error against one cost, both logarithmic, and the front; `of` tells a model's cost."""
+    figure, axes = panel(height=3.4)
+    errors = positive([1.0 - each.accuracy for each in costs])
+    spent = positive([of(each) for each in costs])
+    points = list(zip(spent, errors, strict=True))
+    best = front(points)
+    axes.step(
+        [x for x, _ in best], [y for _, y in best], where="post", color=INK, linewidth=0.9, linestyle=(0, (4, 2)), zorder=2
+    )
+    for each, (x, y) in zip(costs, points, strict=True):
+        strong = is_best(each)
+        axes.plot(
+            x,
+            y,
+            "o",
+            color=family_color(each.family),
+            markersize=8 if strong else 5.5,
+            markeredgecolor=PAPER,
+            markeredgewidth=0.8,
+            zorder=4 if strong else 3,
+        )
+    logarithmic(axes, "x", spent, short, room=0.12)
+    logarithmic(axes, "y", errors, percent, room=0.1)
+    axes.set(xlabel=label, ylabel="test error")
+    name_points(axes, [Label(x, y, each.name, is_best(each)) for each, (x, y) in zip(costs, points, strict=True)])
+    return figure
+
+
+def is_best(cost: Cost) -> bool:
+    """Whether this is a family's best model rather than a baseline."""
+    return cost.name.startswith("best ")

@@ -1,0 +1,143 @@
+"""Models as they were judged: their difference, each class, and the finalists on fresh seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from digitsweep.comparison import Finalist
+from digitsweep.evidence import ClassRecall
+from digitsweep.plots.style import INK, MUTED, PAPER, SMALL, TEXT, family_color, legend, panel, percent
+from digitsweep.statistics import Difference
+
+
+def difference_interval(difference: Difference) -> Figure:
+    """The difference in points with its interval, beside no difference at all and what the test set could show."""
+    figure, axes = panel(4.8, 1.35)
+    low, middle, high, smallest = (
+        100 * value for value in (difference.low, difference.accuracy, difference.high, difference.smallest)
+    )
+    axes.axvspan(-smallest, smallest, color=MUTED, alpha=0.14, linewidth=0)
+    axes.axvline(0.0, color=INK, linewidth=1.0)
+    axes.plot([low, high], [0, 0], color=INK, linewidth=2.2, solid_capstyle="butt")
+    axes.plot([middle], [0], "o", color=INK, markersize=8, markeredgecolor=PAPER, markeredgewidth=1.0)
+    for value in (low, high):
+        axes.text(value, -0.5, f"{value:+.2f}".replace("-", "−"), ha="center", va="center", fontsize=SMALL, color=INK)
+    axes.text(
+        middle,
+        0.5,
+        f"{middle:+.2f}".replace("-", "−"),
+        ha="center",
+        va="center",
+        fontsize=TEXT,
+        color=INK,
+        fontweight="bold",
+    )
+    reach = 1.25 * max(abs(low), abs(high), smallest, 1e-3)
+    axes.set(
+        xlim=(min(1.3 * low, -1.4 * smallest, -0.12 * reach), max(1.3 * high, 1.4 * smallest, 0.12 * reach)),
+        ylim=(-0.95, 0.95),
+    )
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: "0" if abs(value) < 1e-9 else f"{value:+.3g}".replace("-", "−"))
+    )
+    axes.set_xlabel(f"points by which {difference.second} is above {difference.first}")
+    axes.grid(visible=False)
+    return figure
+
+
+def class_recalls(classes: Sequence[ClassRecall], colors: Mapping[str, str]) -> Figure:
+    """Of each class the share that each model gets right, with 95 % intervals; `colors` by the model's name."""
+    figure, axes = panel(height=0.9 + 0.27 * len(classes))
+    for number, (name, color) in enumerate(colors.items()):
+        shift = 0.34 * (number - (len(colors) - 1) / 2) / max(len(colors) - 1, 1)
+        found = [(place, each.recalls[name]) for place, each in enumerate(classes) if each.recalls.get(name)]
+        shown = [(place + shift, share) for place, share in found if share.total]
+        axes.hlines(
+            [place for place, _ in shown],
+            [share.interval[0] for _, share in shown],
+            [share.interval[1] for _, share in shown],
+            color=color,
+            linewidth=1.3,
+            alpha=0.55,
+        )
+        axes.plot(
+            [share.accuracy for _, share in shown],
+            [place for place, _ in shown],
+            "o",
+            color=color,
+            markersize=5,
+            markeredgecolor=PAPER,
+            markeredgewidth=0.6,
+            label=name,
+        )
+    axes.set_yticks(range(len(classes)), [str(each.label) for each in classes])
+    axes.set(ylim=(len(classes) - 0.4, -0.6), xlabel="share of its test images that is classified rightly", ylabel="label")
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False, axis="y")
+    legend(axes)
+    return figure
+
+
+def finalists_on_seeds(finalists: Sequence[Finalist]) -> Figure:
+    """Validation accuracy of each finalist on each fresh seed, their mean, and the score of the search that it was picked by."""
+    figure, axes = panel(height=0.85 + 0.42 * len(finalists))
+    for place, each in enumerate(finalists):
+        color = family_color(each.family)
+        first = place == 0
+        axes.plot(
+            each.validation,
+            [place] * len(each.validation),
+            "o",
+            color=color,
+            markersize=5,
+            alpha=0.75,
+            markeredgewidth=0,
+            label="a fresh seed" if first else "_",
+        )
+        if each.validation:
+            axes.plot(
+                [each.mean],
+                [place],
+                "|",
+                color=color,
+                markersize=13,
+                markeredgewidth=2,
+                label="their mean" if first else "_",
+            )
+        axes.plot(
+            [each.search],
+            [place],
+            "D",
+            color="none",
+            markeredgecolor=INK,
+            markersize=5,
+            markeredgewidth=1,
+            label="score in the search" if first else "_",
+        )
+        axes.annotate(
+            f"{each.trial}  {each.network}" + (" · won" if each.won else ""),
+            (0.0, place),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 7),
+            textcoords="offset points",
+            fontsize=SMALL,
+            color=INK,
+            fontweight="bold" if each.won else "normal",
+        )
+    axes.set(ylim=(len(finalists) - 0.4, -0.75), xlabel="validation accuracy")
+    axes.margins(x=0.08)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
+    axes.grid(visible=False, axis="y")
+    legend(axes)
+    return figure

@@ -1,0 +1,64 @@
+"""A figure, or an image of the data, as what a file or a page holds."""
+
+from __future__ import annotations
+
+import io
+import re
+from html import escape
+
+import numpy as np
+from matplotlib import image, rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from digitsweep.plots.style import THEME
+
+DPI = 100
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file's bytes."""
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()
+
+
+def svg(figure: Figure, name: str, alt: str) -> str:
+    """The figure as an `<svg>` element for the middle of a page: transparent, in the page's colours and typeface.
+
+    `name` begins every id in it, so that several can stand on one page; the same figure gives the same text."""
+    buffer = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "digitsweep"}):
+        metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->|<\?.*?\?>", "", text, flags=re.DOTALL)
+    text = text.replace("xlink:href", "href")
+    text = _own_ids(text, name)
+    text = re.sub(r"font: ([^;\"]*?px) [^;\"]*", r"font: \1 var(--sans)", text)
+    text = re.sub(r"-?\d+\.\d{3,}", lambda match: f"{float(match[0]):.2f}".rstrip("0").rstrip("."), text)
+    for color, themed in THEME.items():
+        text = text.replace(color, themed)
+    text = re.sub(r"\s*\n\s*", "\n", text)
+    text = re.sub(r"<defs>\s*</defs>", "", text)
+    viewed = re.search(r'viewBox="[^"]*"', text)
+    assert viewed is not None
+    return re.sub(r"<svg[^>]*>", f'<svg {viewed[0]} role="img" aria-label="{escape(alt)}">', text, count=1).strip()
+
+
+def pixels(values: NDArray[np.uint8]) -> bytes:
+    """One image of the data, (side, side) or (side, side, 1), as a small PNG file's bytes: ink is dark on a light ground."""
+    buffer = io.BytesIO()
+    image.imsave(buffer, 255 - values.reshape(values.shape[:2]), cmap="gray", vmin=0, vmax=255, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _own_ids(text: str, name: str) -> str:
+    """Drops the ids that nothing refers to; the others are counted and begin with `name`."""
+    used = dict.fromkeys(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", text))
+    short = {each: f"{name}-{number}" for number, each in enumerate(used)}
+    text = re.sub(r' id="([^"]*)"', lambda match: f' id="{short[match[1]]}"' if match[1] in short else "", text)
+    return re.sub(r"(url\(#|href=\"#)([^)\"]+)", lambda match: match[1] + short[match[2]], text)

@@ -1,0 +1,126 @@
+"""How the figures of the report look: one palette, quiet axes, ticks that can be read on a logarithmic scale.
+
+The colours are real ones, so that a figure can stand alone; `output.svg` swaps each for a variable of the page's style sheet,
+and the figure then follows light and dark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+INK, MUTED, RULE, PAPER = "#1c2026", "#666d78", "#d8dbe0", "#fefefd"
+FIRST, SECOND = "#3b6fb6", "#d1603d"
+"""Of the two things compared: ANN and CNN, or the first and the second model."""
+RAMP = ("#cfd6e1", "#b3c3da", "#97afd2", "#7b9bc8", "#6087bb", "#4774ac", "#32609b", "#204c86", "#12386d")
+"""From the worst to the best."""
+
+THEME: Mapping[str, str] = {
+    INK: "currentColor",
+    MUTED: "var(--muted)",
+    RULE: "var(--rule)",
+    PAPER: "var(--paper)",
+    FIRST: "var(--first)",
+    SECOND: "var(--second)",
+    **{color: f"var(--ramp-{rank})" for rank, color in enumerate(RAMP)},
+}
+"""Colour of a figure: what stands for it on the page."""
+
+TEXT, SMALL = 8.5, 7.5
+"""Points. A panel is drawn 4.8 inches wide and shown between 350 and 520 pixels wide."""
+SIZE = (4.8, 3.2)
+
+
+def family_color(family: str) -> str:
+    """A family has its colour in every figure."""
+    return SECOND if family.lower() == "cnn" else FIRST
+
+
+def panel(width: float = SIZE[0], height: float = SIZE[1]) -> tuple[Figure, Axes]:
+    """A figure with one pair of quiet axes."""
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="none")
+    axes = figure.subplots()
+    axes.set_facecolor("none")
+    axes.spines[["top", "right"]].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(MUTED)
+        axes.spines[side].set_linewidth(0.6)
+    axes.tick_params(which="both", color=MUTED, labelcolor=INK, labelsize=TEXT, width=0.6, length=3)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.label.set_color(INK)
+        axis.label.set_fontsize(TEXT)
+    axes.grid(True, color=RULE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def legend(axes: Axes, columns: int = 4) -> None:
+    """Names above the axes, in a line."""
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+        ncols=columns,
+        fontsize=TEXT,
+        labelcolor=INK,
+        frameon=False,
+        borderaxespad=0.2,
+        handlelength=1.4,
+        columnspacing=1.3,
+    )
+
+
+def percent(value: float) -> str:
+    """A share for an axis: `0.5 %`."""
+    return f"{100 * value:.4g} %"
+
+
+def short(value: float) -> str:
+    """A number for an axis: `0.001`, `250`, `12 k`, `1.5 M`."""
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e4, " k")):
+        if abs(value) >= size:
+            return f"{value / (1e3 if unit == ' k' else size):.3g}{unit}"
+    return f"{value:.3g}" if abs(value) >= 1e-4 or value == 0 else f"{value:.0e}".replace("e-0", "e-")
+
+
+def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round values between two positive ones: as many of 1, 2, 3, 5, 7 in each power of ten as have room, at least two if any."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    found: list[float] = []
+    for digits in (
+        (1.0,),
+        (1.0, 3.0),
+        (1.0, 2.0, 5.0),
+        (1.0, 2.0, 3.0, 5.0, 7.0),
+        tuple(1 + each / 5 for each in range(45)),
+    ):
+        ticks = [digit * 10.0**power for power in powers for digit in digits]
+        inside = [round(tick, 12) for tick in ticks if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
+        if len(inside) > most and len(found) >= 2:
+            break
+        found = inside
+        if len(found) >= 4:
+            break
+    return found[:: math.ceil(len(found) / most)] if len(found) > most else found
+
+
+def logarithmic(axes: Axes, which: str, values: Sequence[float], text: Callable[[float], str], room: float = 0.06) -> None:
+    """Makes one axis (`x` or `y`) logarithmic, with ticks that say their value."""
+    low, high = min(values), max(values)
+    stretch = max((high / low) ** room, 1.05)
+    low, high = low / stretch, high * stretch
+    axis: Axis = getattr(axes, f"{which}axis")
+    getattr(axes, f"set_{which}scale")("log")
+    getattr(axes, f"set_{which}lim")(low, high)
+    axis.set_major_locator(FixedLocator(log_ticks(low, high)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
+
+
+def positive(values: Sequence[float]) -> list[float]:
+    """For a logarithmic axis: what is 0 is drawn at half of the least that is not."""
+    least = min((value for value in values if value > 0), default=1e-3)
+    return [value if value > 0 else least / 2 for value in values]

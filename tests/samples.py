@@ -1,0 +1,284 @@
+"""Comparisons as a sweep makes them, made up: for tests of what is done with a comparison."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from digitsweep.comparison import Comparison, Duplicates, Entry, Finalist, Opening, Spent
+from digitsweep.evidence import Answer, ClassRecall, ConfusedPair, Evidence, Galleries, JudgedImage
+from digitsweep.history import SearchHistory, TrialPoint
+from digitsweep.params import Scalar
+from digitsweep.statistics import Difference, Share
+
+TEST = 10_000
+NETWORKS = {"ann": ("dense 896-640-512", 1_621_258), "cnn": ("conv 32-64-96 k3, dense 128", 186_186)}
+BASELINES = (
+    # family, name, network, weights, wrong test images, training seconds, published, note
+    ("ann", "softmax", "softmax", 7_850, 742, 8.1, 0.91, "about 91 % is what a few epochs give"),
+    ("ann", "dense-100", "dense 100", 79_510, 223, 10.7, 0.975, ""),
+    ("ann", "dense-128-32", "dense 128-32", 104_938, 231, 11.9, None, "no figure is published"),
+    ("ann", "dense-two", "dense 64-64", 55_050, 262, 10.2, 0.97, "the source says one or two relu layers: two of 64"),
+    ("ann", "dense-30-epochs", "dense 128", 101_770, 218, 9.0, None, "the source shows its figure in a picture only"),
+    ("cnn", "conv-32", "conv 32 k3, dense 100", 542_230, 128, 61.0, 0.986, ""),
+    ("cnn", "conv-pool", "conv 16-32 k3, dense 64", 56_714, 104, 48.9, 0.98, "98 % is reached in the first epoch"),
+    ("cnn", "conv-0.01", "conv 32 k3, dense 128", 693_962, 171, 34.4, None, "the source gives no widths"),
+)
+
+
+def images(count: int = TEST, side: int = 8) -> NDArray[np.uint8]:
+    """Blots in place of digits, (count, side, side, 1)."""
+    values = np.random.default_rng(5).integers(0, 256, (16, side, side, 1), dtype=np.uint8)
+    return np.resize(values, (count, side, side, 1))
+
+
+def labels(count: int = TEST) -> NDArray[np.uint8]:
+    return np.random.default_rng(6).integers(0, 10, count).astype(np.uint8)
+
+
+def comparison(*, trials: int = 24, true: NDArray[np.uint8] | None = None) -> Comparison:
+    """A whole one, of MNIST's size: the CNN is better, and some of everything went as it does go."""
+    histories = {family: history(family, trials) for family in NETWORKS}
+    return Comparison(
+        experiment="mnist",
+        question="Does a convolutional network beat a dense one on handwritten digits, and by how much?",
+        digest="6f3a5abb61c68125",
+        metric="val_accuracy",
+        state="COMPLETE",
+        data={
+            "name": "mnist",
+            "source": "https://storage.googleapis.com/cvdf-datasets/mnist/",
+            "digests": {split: f"{number}" * 64 for number, split in enumerate(("train", "validation", "test"), start=1)},
+            "images": {"train": 50_000, "validation": 10_000, "test": TEST},
+        },
+        budget={"trials": trials, "epochs": 9, "seconds": 450.0},
+        spent={family: spent(histories[family]) for family in NETWORKS},
+        entries=[*(best(family, wrong) for family, wrong in (("ann", 92), ("cnn", 41))), *(map(baseline, BASELINES))],
+        verdict="The CNN is better by 0.51 points, 95 % interval 0.33 to 0.69, p < 0.0001.",
+        difference=Difference("ANN", "CNN", TEST, 92, 41, 25, 0.0033, 0.0069, 2.6e-8, 0.0026),
+        finalists=[each for family in NETWORKS for each in finalists(family, histories[family])],
+        evidence=evidence(labels() if true is None else true),
+        costs=[
+            cost("best ANN", "ann", 0.9908, 1_621_258, 31.5, 0.00021, 0.0031),
+            cost("best CNN", "cnn", 0.9959, 186_186, 44.8, 0.00052, 0.0174),
+            *(cost(name, family, 1 - wrong / TEST, weights, seconds, 0.0001 + weights * 9e-11, 0.001 + weights * 3e-9)
+              for family, name, _, weights, wrong, seconds, _, _ in BASELINES),
+        ],
+        history=histories,
+        openings=[
+            Opening(f"sweep 3f2a9c: best {family.upper()}", f"2026-11-20T12:0{number}:31+00:00", "3" * 64, 1)
+            for number, family in enumerate(NETWORKS)
+        ],
+        duplicates=Duplicates(0, 0, 3),
+        run_id="3f2a9c0d51b84e6d8a7f",
+        seconds=684.2,
+    )  # fmt: skip
+
+
+def alone(whole: Comparison, family: str = "cnn") -> Comparison:
+    """The same as a sweep of one family has it."""
+    found = whole.evidence
+    assert found is not None
+    name = family.upper()
+    wrong = found.galleries.only_first_wrong
+    return dataclasses.replace(
+        whole,
+        verdict="",
+        difference=None,
+        spent={family: whole.spent[family]},
+        entries=[each for each in whole.entries if each.family == family],
+        finalists=[each for each in whole.finalists if each.family == family],
+        evidence=Evidence(
+            tuple(ClassRecall(each.label, {name: each.recalls[name]}) for each in found.classes),
+            {name: found.confused[name]},
+            Galleries(
+                tuple(JudgedImage(each.index, each.true, {name: each.answers[name]}) for each in wrong), (), (), (), 0
+            ),
+        ),
+        costs=[each for each in whole.costs if each.family == family],
+        history={family: whole.history[family]},
+        openings=[each for each in whole.openings if name in each.by],
+    )
+
+
+def registered(whole: Comparison) -> Comparison:
+    """The same as a comparison of two registered models has it: no search, no budget, no finalists; other names."""
+    found = whole.evidence
+    assert found is not None
+    assert whole.difference is not None
+    names = {"ANN": "models:/mnist-cnn/3", "CNN": "models:/mnist-cnn@champion"}
+
+    def judged(shown: Sequence[JudgedImage]) -> tuple[JudgedImage, ...]:
+        return tuple(JudgedImage(each.index, each.true, {names[key]: each.answers[key] for key in names}) for each in shown)
+
+    one, two, both, odd = (
+        judged(each)
+        for each in (found.galleries.only_first_wrong, found.galleries.only_second_wrong, found.galleries.both_wrong,
+                     found.galleries.suspicious)
+    )  # fmt: skip
+    return dataclasses.replace(
+        whole,
+        question="Is the newer model better?",
+        budget={},
+        spent={},
+        history={},
+        finalists=(),
+        costs=(),
+        openings=(),
+        duplicates=None,
+        entries=[
+            dataclasses.replace(each, family="cnn", model=name)
+            for each, name in zip(whole.best(), names.values(), strict=True)
+        ],
+        difference=dataclasses.replace(whole.difference, first=names["ANN"], second=names["CNN"]),
+        evidence=Evidence(
+            tuple(ClassRecall(each.label, {names[key]: each.recalls[key] for key in names}) for each in found.classes),
+            {names[key]: pairs for key, pairs in found.confused.items()},
+            Galleries(one, two, both, odd, found.galleries.suspicious_count),
+        ),
+    )
+
+
+def best(family: str, wrong: int) -> Entry:
+    network, weights = NETWORKS[family]
+    return Entry(
+        family=family, role="best", trial=f"{family}-017", network=network, params={"learning_rate": 0.0031, "batch_size": 128},
+        seed=7, epochs=9, weights=weights, train_seconds=31.5, validation=Share(9_912 if family == "ann" else 9_957, 10_000),
+        test=Share(TEST - wrong, TEST), model=f"models:/mnist-{family}/4",
+    )  # fmt: skip
+
+
+def baseline(row: tuple[str, str, str, int, int, float, float | None, str]) -> Entry:
+    family, name, network, weights, wrong, seconds, published, note = row
+    return Entry(
+        family=family, role="baseline", trial=f"{family}-000 {name}", network=network, params={"learning_rate": 0.001}, seed=3,
+        epochs=9, weights=weights, train_seconds=seconds, validation=Share(TEST - wrong - 12, TEST),
+        test=Share(TEST - wrong, TEST), published_accuracy=published, note=note,
+    )  # fmt: skip
+
+
+def history(family: str, trials: int = 24, seed: int = 1) -> SearchHistory:
+    """Trials that learn, some of them badly, which are pruned after the first or third of nine epochs; one failed."""
+    draw = np.random.default_rng(seed + len(family) + ord(family[0]))
+    floor, used, points = {"ann": 0.0088, "cnn": 0.0042}[family], 0.0, []
+    for number in range(trials):
+        params = ann_params(draw) if family == "ann" else cnn_params(draw)
+        ease = abs(np.log(float(params["learning_rate"]) / 0.003)) + (0.35 if params.get("schedule") == "cosine" else 0.0)
+        luck = float(draw.normal(0, 0.08))
+        errors = [floor * (1 + 0.5 * ease + luck) * (1 + 5 * np.exp(-0.7 * epoch)) for epoch in range(1, 10)]
+        kept = 9 if ease < 0.75 or number < 4 else int(draw.choice([1, 3]))
+        used += kept * float(draw.uniform(1.8, 3.0))
+        state = "COMPLETE" if kept == 9 else "PRUNED"
+        values = tuple(round(1.0 - float(error), 4) for error in errors[:kept])
+        points.append(TrialPoint(number, state, params, values, used))
+    if trials > 6:
+        points[5] = dataclasses.replace(points[5], state="FAIL", values=())
+    weights: dict[str, float] = dict.fromkeys(points[0].params if points else (), 1.0)
+    weights = {
+        name: 12.0 / (rank + 1) ** 1.6 for rank, name in enumerate(sorted(weights, key=lambda name: name != "learning_rate"))
+    }
+    importance = {name: value / sum(weights.values()) for name, value in weights.items()}
+    return SearchHistory(family, "val_accuracy", tuple(points), importance, ("learning_rate", "weight_decay"))
+
+
+def ann_params(draw: np.random.Generator) -> Mapping[str, Scalar]:
+    layers = int(draw.integers(2, 4))
+    return {
+        "hidden_layers": layers,
+        **{f"units_{layer}": int(draw.integers(4, 17)) * 64 for layer in range(1, layers + 1)},
+        "activation": str(draw.choice(["relu", "gelu"])),
+        "normalization": str(draw.choice(["none", "batch"])),
+        "dropout": float(draw.uniform(0.0, 0.2)),
+        "learning_rate": float(10 ** draw.uniform(-3.0, -2.2)),
+        "weight_decay": float(10 ** draw.uniform(-2.0, -0.7)),
+        "schedule": str(draw.choice(["cosine", "one_cycle"])),
+        "label_smoothing": float(draw.choice([0.0, 0.05])),
+    }
+
+
+def cnn_params(draw: np.random.Generator) -> Mapping[str, Scalar]:
+    dense = int(draw.choice([0, 128]))
+    return {
+        "filters_1": int(draw.choice([16, 32])),
+        "filters_2": int(draw.choice([32, 48, 64])),
+        "filters_3": int(draw.choice([64, 96])),
+        "pooling": str(draw.choice(["max", "stride"])),
+        "normalization": str(draw.choice(["none", "batch"])),
+        "dense_units": dense,
+        **({"dense_dropout": float(draw.uniform(0.0, 0.4))} if dense else {}),
+        "learning_rate": float(10 ** draw.uniform(-2.7, -2.0)),
+        "weight_decay": float(10 ** draw.uniform(-2.0, -0.7)),
+        "schedule": str(draw.choice(["cosine", "one_cycle"])),
+        "label_smoothing": float(draw.choice([0.0, 0.05])),
+    }
+
+
+def spent(searched: SearchHistory) -> Spent:
+    states = [each.state for each in searched.trials]
+    seconds = searched.trials[-1].ended if searched.trials else 0.0
+    return Spent({state: states.count(state) for state in dict.fromkeys(states)}, 5, seconds, 49.9)
+
+
+def finalists(family: str, searched: SearchHistory, seeds: int = 3) -> list[Finalist]:
+    """The three best of the search; each a little worse on fresh seeds than it was when it was picked."""
+    draw = np.random.default_rng(len(family) + ord(family[0]))
+    complete = [each for each in searched.trials if each.state == "COMPLETE"]
+    found = []
+    for rank, trial in enumerate(sorted(complete, key=lambda each: -each.values[-1])[:3]):
+        fresh = [round(trial.values[-1] - 0.0004 - 0.0003 * rank + float(draw.normal(0, 0.0004)), 4) for _ in range(seeds)]
+        tests = [round(value - 0.0002, 4) for value in fresh] if rank == 0 else []
+        network, weights = NETWORKS[family]
+        found.append(
+            Finalist(family, f"{family}-{trial.number:03d}", network, weights, trial.values[-1], (101, 102, 103)[:seeds],
+                     tuple(fresh), tuple(tests), 32.0 * seeds, rank == 0)
+        )  # fmt: skip
+    return found
+
+
+def evidence(true: NDArray[np.uint8], page: int = 12) -> Evidence:
+    """Recalls and pairs that fit together (92 and 41 errors), and images for each gallery."""
+    draw = np.random.default_rng(9)
+    totals = np.bincount(true, minlength=10)
+    pairs = {"ANN": confused(draw, 92), "CNN": confused(draw, 41)}
+    wrong = {
+        name: [sum(pair.count for pair in found if pair.true == label) for label in range(10)]
+        for name, found in pairs.items()
+    }
+    classes = tuple(
+        ClassRecall(label, {name: Share(int(totals[label]) - wrong[name][label], int(totals[label])) for name in pairs})
+        for label in range(10)
+    )
+    picked = iter(draw.permutation(len(true))[: 4 * page].tolist())
+
+    def answer(label: int, *, right: bool, other: int) -> Answer:
+        return Answer(label if right else (label + other) % 10, round(float(draw.uniform(0.55, 1.0)), 3))
+
+    def gallery(*, first: bool, second: bool, same: bool = False, count: int = page) -> tuple[JudgedImage, ...]:
+        shown = []
+        for index in (next(picked) for _ in range(count)):
+            label, other = int(true[index]), int(draw.integers(1, 10))
+            another = other if same else int(draw.integers(1, 10))
+            answers = {"ANN": answer(label, right=first, other=other), "CNN": answer(label, right=second, other=another)}
+            shown.append(JudgedImage(index, label, answers))
+        return tuple(shown)
+
+    galleries = Galleries(
+        gallery(first=False, second=True),
+        gallery(first=True, second=False),
+        gallery(first=False, second=False),
+        gallery(first=False, second=False, same=True, count=min(page, 6)),
+        6,
+    )
+    return Evidence(classes, pairs, galleries)
+
+
+def confused(draw: np.random.Generator, total: int) -> tuple[ConfusedPair, ...]:
+    """All confused pairs of a model with so many errors, a few of them frequent."""
+    cells = [(row, column) for row in range(10) for column in range(10) if row != column]
+    odds = draw.dirichlet(np.full(len(cells), 0.25))
+    counts = draw.multinomial(total, odds)
+    found = [ConfusedPair(row, column, int(count)) for (row, column), count in zip(cells, counts, strict=True) if count]
+    return tuple(sorted(found, key=lambda pair: -pair.count))
