@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digitsweep.comparison import Comparison, Duplicates, Entry, Finalist, Opening, Spent
+from digitsweep.cost import Cost, Latency
 from digitsweep.evidence import Answer, ClassRecall, ConfusedPair, Evidence, Galleries, JudgedImage
 from digitsweep.history import SearchHistory, TrialPoint
 from digitsweep.params import Scalar
@@ -64,8 +65,10 @@ def comparison(*, trials: int = 24, true: NDArray[np.uint8] | None = None) -> Co
         costs=[
             cost("best ANN", "ann", 0.9908, 1_621_258, 31.5, 0.00021, 0.0031),
             cost("best CNN", "cnn", 0.9959, 186_186, 44.8, 0.00052, 0.0174),
-            *(cost(name, family, 1 - wrong / TEST, weights, seconds, 0.0001 + weights * 9e-11, 0.001 + weights * 3e-9)
-              for family, name, _, weights, wrong, seconds, _, _ in BASELINES),
+            *(
+                cost(name, family, 1 - wrong / TEST, weights, seconds, 0.0001 + weights * 9e-11, 0.001 + weights * 3e-9)
+                for family, name, _, weights, wrong, seconds, _, _ in BASELINES
+            ),
         ],
         history=histories,
         openings=[
@@ -75,7 +78,7 @@ def comparison(*, trials: int = 24, true: NDArray[np.uint8] | None = None) -> Co
         duplicates=Duplicates(0, 0, 3),
         run_id="3f2a9c0d51b84e6d8a7f",
         seconds=684.2,
-    )  # fmt: skip
+    )
 
 
 def alone(whole: Comparison, family: str = "cnn") -> Comparison:
@@ -116,9 +119,13 @@ def registered(whole: Comparison) -> Comparison:
 
     one, two, both, odd = (
         judged(each)
-        for each in (found.galleries.only_first_wrong, found.galleries.only_second_wrong, found.galleries.both_wrong,
-                     found.galleries.suspicious)
-    )  # fmt: skip
+        for each in (
+            found.galleries.only_first_wrong,
+            found.galleries.only_second_wrong,
+            found.galleries.both_wrong,
+            found.galleries.suspicious,
+        )
+    )
     return dataclasses.replace(
         whole,
         question="Is the newer model better?",
@@ -145,19 +152,38 @@ def registered(whole: Comparison) -> Comparison:
 def best(family: str, wrong: int) -> Entry:
     network, weights = NETWORKS[family]
     return Entry(
-        family=family, role="best", trial=f"{family}-017", network=network, params={"learning_rate": 0.0031, "batch_size": 128},
-        seed=7, epochs=9, weights=weights, train_seconds=31.5, validation=Share(9_912 if family == "ann" else 9_957, 10_000),
-        test=Share(TEST - wrong, TEST), model=f"models:/mnist-{family}/4",
-    )  # fmt: skip
+        family=family,
+        role="best",
+        trial=f"{family}-017",
+        network=network,
+        params={"learning_rate": 0.0031, "batch_size": 128},
+        seed=7,
+        epochs=9,
+        weights=weights,
+        train_seconds=31.5,
+        validation=Share(9_912 if family == "ann" else 9_957, 10_000),
+        test=Share(TEST - wrong, TEST),
+        model=f"models:/mnist-{family}/4",
+    )
 
 
 def baseline(row: tuple[str, str, str, int, int, float, float | None, str]) -> Entry:
     family, name, network, weights, wrong, seconds, published, note = row
     return Entry(
-        family=family, role="baseline", trial=f"{family}-000 {name}", network=network, params={"learning_rate": 0.001}, seed=3,
-        epochs=9, weights=weights, train_seconds=seconds, validation=Share(TEST - wrong - 12, TEST),
-        test=Share(TEST - wrong, TEST), published_accuracy=published, note=note,
-    )  # fmt: skip
+        family=family,
+        role="baseline",
+        trial=f"{family}-000 {name}",
+        network=network,
+        params={"learning_rate": 0.001},
+        seed=3,
+        epochs=9,
+        weights=weights,
+        train_seconds=seconds,
+        validation=Share(TEST - wrong - 12, TEST),
+        test=Share(TEST - wrong, TEST),
+        published_accuracy=published,
+        note=note,
+    )
 
 
 def history(family: str, trials: int = 24, seed: int = 1) -> SearchHistory:
@@ -176,10 +202,8 @@ def history(family: str, trials: int = 24, seed: int = 1) -> SearchHistory:
         points.append(TrialPoint(number, state, params, values, used))
     if trials > 6:
         points[5] = dataclasses.replace(points[5], state="FAIL", values=())
-    weights: dict[str, float] = dict.fromkeys(points[0].params if points else (), 1.0)
-    weights = {
-        name: 12.0 / (rank + 1) ** 1.6 for rank, name in enumerate(sorted(weights, key=lambda name: name != "learning_rate"))
-    }
+    names = sorted(points[0].params if points else (), key=lambda name: name != "learning_rate")
+    weights = {name: (rank + 1) ** -1.6 for rank, name in enumerate(names)}
     importance = {name: value / sum(weights.values()) for name, value in weights.items()}
     return SearchHistory(family, "val_accuracy", tuple(points), importance, ("learning_rate", "weight_decay"))
 
@@ -232,9 +256,19 @@ def finalists(family: str, searched: SearchHistory, seeds: int = 3) -> list[Fina
         tests = [round(value - 0.0002, 4) for value in fresh] if rank == 0 else []
         network, weights = NETWORKS[family]
         found.append(
-            Finalist(family, f"{family}-{trial.number:03d}", network, weights, trial.values[-1], (101, 102, 103)[:seeds],
-                     tuple(fresh), tuple(tests), 32.0 * seeds, rank == 0)
-        )  # fmt: skip
+            Finalist(
+                family,
+                f"{family}-{trial.number:03d}",
+                network,
+                weights,
+                trial.values[-1],
+                (101, 102, 103)[:seeds],
+                tuple(fresh),
+                tuple(tests),
+                32.0 * seeds,
+                rank == 0,
+            )
+        )
     return found
 
 
@@ -282,3 +316,8 @@ def confused(draw: np.random.Generator, total: int) -> tuple[ConfusedPair, ...]:
     counts = draw.multinomial(total, odds)
     found = [ConfusedPair(row, column, int(count)) for (row, column), count in zip(cells, counts, strict=True) if count]
     return tuple(sorted(found, key=lambda pair: -pair.count))
+
+
+def cost(name: str, family: str, accuracy: float, weights: int, seconds: float, single: float, batch: float) -> Cost:
+    latencies = (Latency(1, single, single * 1.3), Latency(256, batch, batch * 1.15))
+    return Cost(name, family, accuracy, weights, seconds, latencies)

@@ -32,7 +32,7 @@ def confusion_matrices(matrices: Mapping[str, NDArray[np.int64]], title: str) ->
 
 
 def error_matrix(matrix: NDArray[np.int64], color: str) -> Figure:
-    """Counts of true (rows) against predicted labels (columns); the more of a row's images a cell has, the stronger its colour."""
+    """Counts of true (rows) against predicted labels (columns); errors that are frequent in their row are strong."""
     classes = len(matrix)
     figure, axes = panel(4.8, 4.5)
     axes.grid(visible=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 from matplotlib.figure import Figure
@@ -56,9 +57,10 @@ def trade_off(costs: Sequence[Cost], of: Callable[[Cost], float], label: str) ->
     spent = positive([of(each) for each in costs])
     points = list(zip(spent, errors, strict=True))
     best = front(points)
-    axes.step(
-        [x for x, _ in best], [y for _, y in best], where="post", color=INK, linewidth=0.9, linestyle=(0, (4, 2)), zorder=2
-    )
+    line = [best[0]]
+    for (_, above), (x, y) in itertools.pairwise(best):
+        line += [(x, above), (x, y)]
+    axes.plot([x for x, _ in line], [y for _, y in line], color=INK, linewidth=0.9, linestyle=(0, (4, 2)), zorder=2)
     for each, (x, y) in zip(costs, points, strict=True):
         strong = is_best(each)
         axes.plot(
@@ -74,7 +76,7 @@ def trade_off(costs: Sequence[Cost], of: Callable[[Cost], float], label: str) ->
     logarithmic(axes, "x", spent, short, room=0.12)
     logarithmic(axes, "y", errors, percent, room=0.1)
     axes.set(xlabel=label, ylabel="test error")
-    name_points(axes, [Label(x, y, each.name, is_best(each)) for each, (x, y) in zip(costs, points, strict=True)])
+    name_points(axes, [Label(x, y, each.name, is_best(each)) for each, (x, y) in zip(costs, points, strict=True)], line)
     return figure
 
 

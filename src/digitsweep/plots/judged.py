@@ -87,8 +87,8 @@ def class_recalls(classes: Sequence[ClassRecall], colors: Mapping[str, str]) -> 
 
 
 def finalists_on_seeds(finalists: Sequence[Finalist]) -> Figure:
-    """Validation accuracy of each finalist on each fresh seed, their mean, and the score of the search that it was picked by."""
-    figure, axes = panel(height=0.85 + 0.42 * len(finalists))
+    """Validation accuracy of each finalist on each fresh seed, their mean, and the search score that it was picked by."""
+    figure, axes = panel(height=0.85 + 0.46 * len(finalists))
     for place, each in enumerate(finalists):
         color = family_color(each.family)
         first = place == 0
@@ -126,7 +126,7 @@ def finalists_on_seeds(finalists: Sequence[Finalist]) -> Figure:
             f"{each.trial}  {each.network}" + (" · won" if each.won else ""),
             (0.0, place),
             xycoords=("axes fraction", "data"),
-            xytext=(0, 7),
+            xytext=(0, 8.5),
             textcoords="offset points",
             fontsize=SMALL,
             color=INK,

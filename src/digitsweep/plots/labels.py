@@ -23,16 +23,22 @@ class Label:
     strong: bool = False
 
 
-def name_points(axes: Axes, labels: Sequence[Label]) -> None:
-    """Writes each name where it is least in the way, the strong ones first; call it when scales and limits are set."""
+def name_points(axes: Axes, labels: Sequence[Label], corners: Sequence[tuple[float, float]] = ()) -> None:
+    """Writes each name where it is least in the way, the strong ones first; call it when scales and limits are set.
+
+    `corners` are those of a line of level and upright pieces, which names should not cross."""
     figure = axes.figure.figure
     assert figure is not None
-    renderer = FigureCanvasAgg(figure).get_renderer()
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     figure.draw_without_rendering()
     dots = figure.dpi / 72.0
     inside = axes.get_window_extent(renderer)
     points = [axes.transData.transform((each.x, each.y)) for each in labels]
     taken = [Bbox.from_bounds(x - 4 * dots, y - 4 * dots, 8 * dots, 8 * dots) for x, y in points]
+    bends = [axes.transData.transform(each) for each in corners]
+    taken += [
+        Bbox([(min(x, u), min(y, v) - dots), (max(x, u), max(y, v) + dots)]) for (x, y), (u, v) in itertools.pairwise(bends)
+    ]
     for label, (x, y) in sorted(zip(labels, points, strict=True), key=lambda each: not each[0].strong):
         text = axes.annotate(
             label.name,

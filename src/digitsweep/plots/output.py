@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from html import escape
+from typing import Any
 
 import numpy as np
 from matplotlib import image, rc_context
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from digitsweep.plots.style import THEME
 
 DPI = 100
+
+_NAMELESS: dict[str, Any] = {"Software": None}
 
 
 def png(figure: Figure) -> bytes:
@@ -31,7 +34,7 @@ def svg(figure: Figure, name: str, alt: str) -> str:
     `name` begins every id in it, so that several can stand on one page; the same figure gives the same text."""
     buffer = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "digitsweep"}):
-        metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        metadata: dict[str, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"), None)
         figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
@@ -52,7 +55,7 @@ def svg(figure: Figure, name: str, alt: str) -> str:
 def pixels(values: NDArray[np.uint8]) -> bytes:
     """One image of the data, (side, side) or (side, side, 1), as a small PNG file's bytes: ink is dark on a light ground."""
     buffer = io.BytesIO()
-    image.imsave(buffer, 255 - values.reshape(values.shape[:2]), cmap="gray", vmin=0, vmax=255, metadata={"Software": None})
+    image.imsave(buffer, 255 - values.reshape(values.shape[:2]), cmap="gray", vmin=0, vmax=255, metadata=_NAMELESS)
     return buffer.getvalue()
 
 

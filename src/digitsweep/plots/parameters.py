@@ -113,7 +113,7 @@ def parallel_coordinates(history: SearchHistory) -> Figure:
         axes.text(
             place,
             1.07,
-            each.name.replace("_", "_\n", 1) if len(each.name) > 9 else each.name,
+            _in_two_lines(each.name),
             ha="center",
             va="bottom",
             fontsize=TEXT,
@@ -163,6 +163,10 @@ def parameter_slice(history: SearchHistory, name: str) -> Figure:
     return figure
 
 
+def _in_two_lines(name: str) -> str:
+    return name.replace("_", "_\n", 1).replace(" ", "\n", 1) if len(name) > 9 else name
+
+
 def _tick(axes: Axes, place: float, height: float, text: str, *, right: bool) -> None:
     axes.plot([place - 0.02, place + 0.02], [height, height], color=MUTED, linewidth=0.8, zorder=4, label="_tick")
     axes.text(
@@ -187,7 +191,7 @@ def _objective(measure: Measure, reached: Sequence[float]) -> Scale:
         return 1.0 - math.log(value / low) / span
 
     ticks = tuple((place(tick), measure.text(tick)) for tick in log_ticks(low, high))
-    return Scale(measure.label.replace(" ", "_"), tuple(place(value) for value in reached), ticks)
+    return Scale(measure.label, tuple(place(value) for value in reached), ticks)
 
 
 def _shade(value: float, complete: Sequence[float]) -> str:

@@ -1,4 +1,4 @@
-"""A search, trial by trial: what each reached, how each learned, and which parameters mattered. Lower is better throughout."""
+"""A search, trial by trial: what each reached, how each learned, which parameters mattered. Lower is always better."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """How the figures of the report look: one palette, quiet axes, ticks that can be read on a logarithmic scale.
 
-The colours are real ones, so that a figure can stand alone; `output.svg` swaps each for a variable of the page's style sheet,
-and the figure then follows light and dark."""
+The colours are real ones, so that a figure can stand alone; `output.svg` swaps each for a variable of the page's style
+sheet, and the figure then follows light and dark."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 INK, MUTED, RULE, PAPER = "#1c2026", "#666d78", "#d8dbe0", "#fefefd"
 FIRST, SECOND = "#3b6fb6", "#d1603d"
@@ -79,32 +79,32 @@ def percent(value: float) -> str:
 
 
 def short(value: float) -> str:
-    """A number for an axis: `0.001`, `250`, `12 k`, `1.5 M`."""
-    for size, unit in ((1e9, " G"), (1e6, " M"), (1e4, " k")):
-        if abs(value) >= size:
-            return f"{value / (1e3 if unit == ' k' else size):.3g}{unit}"
-    return f"{value:.3g}" if abs(value) >= 1e-4 or value == 0 else f"{value:.0e}".replace("e-0", "e-")
+    """A number for an axis: `0.001`, `250`, `1,024`, `12 k`, `1.5 M`."""
+    size = abs(value)
+    for least, unit, sign in ((1e9, 1e9, " G"), (1e6, 1e6, " M"), (1e4, 1e3, " k")):
+        if size >= least:
+            return f"{value / unit:.3g}{sign}"
+    if size >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if size >= 1e-4 or size == 0 else f"{value:.0e}".replace("e-0", "e-")
 
 
 def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round values between two positive ones: as many of 1, 2, 3, 5, 7 in each power of ten as have room, at least two if any."""
+    """Round values between two positive ones, for a logarithmic axis."""
+    if high / low < 4:
+        ticks = [float(tick) for tick in MaxNLocator(most - 1).tick_values(low, high)]
+        return [tick for tick in ticks if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     found: list[float] = []
-    for digits in (
-        (1.0,),
-        (1.0, 3.0),
-        (1.0, 2.0, 5.0),
-        (1.0, 2.0, 3.0, 5.0, 7.0),
-        tuple(1 + each / 5 for each in range(45)),
-    ):
-        ticks = [digit * 10.0**power for power in powers for digit in digits]
-        inside = [round(tick, 12) for tick in ticks if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
+    for digits in ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 2.0, 3.0, 5.0, 7.0)):
+        ticks = [round(digit * 10.0**power, 12) for power in powers for digit in digits]
+        inside = [tick for tick in ticks if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
         if len(inside) > most and len(found) >= 2:
             break
         found = inside
         if len(found) >= 4:
             break
-    return found[:: math.ceil(len(found) / most)] if len(found) > most else found
+    return found[:: math.ceil(len(found) / most)] if found else [low, high]
 
 
 def logarithmic(axes: Axes, which: str, values: Sequence[float], text: Callable[[float], str], room: float = 0.06) -> None:
