@@ -1,5 +1,7 @@
 """Values -> matplotlib figures. No pyplot, no files, no state; each function draws numbers it is given."""
 
+from matplotlib.figure import Figure
+
 from digitsweep.plots.confusion import confusion_matrices, confusion_matrix, error_matrix
 from digitsweep.plots.cost import equal_cost, front, trade_off
 from digitsweep.plots.judged import class_recalls, difference_interval, finalists_on_seeds
@@ -14,6 +16,7 @@ __all__ = [
     "FIRST",
     "SECOND",
     "Curve",
+    "Figure",
     "best_so_far",
     "class_recalls",
     "confusion_matrices",

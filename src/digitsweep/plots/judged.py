@@ -78,7 +78,7 @@ def class_recalls(classes: Sequence[ClassRecall], colors: Mapping[str, str]) -> 
         )
     axes.set_yticks(range(len(classes)), [str(each.label) for each in classes])
     axes.set(ylim=(len(classes) - 0.4, -0.6), xlabel="share of its test images that is classified rightly", ylabel="label")
-    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")

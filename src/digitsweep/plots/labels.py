@@ -34,11 +34,14 @@ def name_points(axes: Axes, labels: Sequence[Label], corners: Sequence[tuple[flo
     dots = figure.dpi / 72.0
     inside = axes.get_window_extent(renderer)
     points = [axes.transData.transform((each.x, each.y)) for each in labels]
-    taken = [Bbox.from_bounds(x - 4 * dots, y - 4 * dots, 8 * dots, 8 * dots) for x, y in points]
-    bends = [axes.transData.transform(each) for each in corners]
-    taken += [
-        Bbox([(min(x, u), min(y, v) - dots), (max(x, u), max(y, v) + dots)]) for (x, y), (u, v) in itertools.pairwise(bends)
+    taken = [
+        Bbox.from_bounds(x - size * dots, y - size * dots, 2 * size * dots, 2 * size * dots)
+        for (x, y), size in ((point, 5.0 if label.strong else 3.5) for point, label in zip(points, labels, strict=True))
     ]
+    bends = [axes.transData.transform(each) for each in corners]
+    for (x, y), (u, v) in itertools.pairwise(bends):
+        left, right, below, above = min(x, u), max(x, u), min(y, v), max(y, v)
+        taken.append(Bbox([(left - 3 * dots, below - 2 * dots), (right + 3 * dots, above + 2 * dots)]))
     for label, (x, y) in sorted(zip(labels, points, strict=True), key=lambda each: not each[0].strong):
         text = axes.annotate(
             label.name,
@@ -66,9 +69,9 @@ def name_points(axes: Axes, labels: Sequence[Label], corners: Sequence[tuple[flo
 
 def offsets(width: float, height: float) -> Iterator[tuple[float, float]]:
     """Places of the lower left corner of a text of that size around its point, in points, the nearest first."""
-    for away in (5.0, 10.0, 16.0, 24.0):
+    for away in (6.0, 9.0, 13.0, 18.0, 24.0):
         right, left, middle = away, -width - away, -width / 2
-        above, below, level = away - 2, -height - away + 2, -height / 2
+        above, below, level = away - 3, -height - away + 3, -height / 2
         yield from ((right, level), (left, level), (middle, above), (middle, below))
         yield from itertools.product((right - 3, left + 3), (above - 1, below + 1))
 

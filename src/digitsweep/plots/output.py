@@ -42,7 +42,7 @@ def svg(figure: Figure, name: str, alt: str) -> str:
     text = text.replace("xlink:href", "href")
     text = _own_ids(text, name)
     text = re.sub(r"font: ([^;\"]*?px) [^;\"]*", r"font: \1 var(--sans)", text)
-    text = re.sub(r"-?\d+\.\d{3,}", lambda match: f"{float(match[0]):.2f}".rstrip("0").rstrip("."), text)
+    text = re.sub(r"<[^>]+>", lambda tag: re.sub(r"-?\d+\.\d{3,}", _rounded, tag[0]), text)
     for color, themed in THEME.items():
         text = text.replace(color, themed)
     text = re.sub(r"\s*\n\s*", "\n", text)
@@ -57,6 +57,10 @@ def pixels(values: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     image.imsave(buffer, 255 - values.reshape(values.shape[:2]), cmap="gray", vmin=0, vmax=255, metadata=_NAMELESS)
     return buffer.getvalue()
+
+
+def _rounded(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
 
 
 def _own_ids(text: str, name: str) -> str:

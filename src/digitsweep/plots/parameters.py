@@ -6,10 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from digitsweep.history import SearchHistory
 from digitsweep.params import Scalar
@@ -18,7 +17,6 @@ from digitsweep.plots.style import (
     INK,
     MUTED,
     PAPER,
-    RAMP,
     SMALL,
     TEXT,
     family_color,
@@ -97,9 +95,9 @@ def parallel_coordinates(history: SearchHistory) -> Figure:
         axes.plot(
             range(len(scales)),
             [each.places[column] for each in scales],
-            color=MUTED if pruned else _shade(value, complete),
-            linewidth=0.6 if pruned else 1.5,
-            alpha=0.35 if pruned else 0.95,
+            color=MUTED if pruned else family_color(history.family),
+            linewidth=0.6 if pruned else 2.4 if value == min(complete) else 1.3,
+            alpha=0.35 if pruned else _strength(value, complete),
             zorder=2 if pruned else 3,
             label="pruned" if pruned else "complete",
         )
@@ -156,7 +154,9 @@ def parameter_slice(history: SearchHistory, name: str) -> Figure:
     elif name in history.log_scaled and numbers and min(numbers) > 0:
         logarithmic(axes, "x", numbers, short, room=0.08)
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(4))
+        few = sorted(set(numbers))
+        axes.xaxis.set_major_locator(FixedLocator(few) if len(few) <= 4 else MaxNLocator(4))
+        axes.margins(x=0.1)
         axes.xaxis.set_major_formatter(lambda value, _: short(value))
     axes.set_xlabel(name)
     axes.grid(visible=False, axis="x")
@@ -194,7 +194,7 @@ def _objective(measure: Measure, reached: Sequence[float]) -> Scale:
     return Scale(measure.label, tuple(place(value) for value in reached), ticks)
 
 
-def _shade(value: float, complete: Sequence[float]) -> str:
-    """By rank among the complete trials: the best has the strongest colour."""
-    worse = float(np.mean([each > value for each in complete])) if len(complete) > 1 else 1.0
-    return RAMP[min(round(worse * (len(RAMP) - 1) * len(complete) / max(len(complete) - 1, 1)), len(RAMP) - 1)]
+def _strength(value: float, complete: Sequence[float]) -> float:
+    """By rank among the complete trials: 1 of the best, a quarter of the worst."""
+    better = sum(each < value for each in complete)
+    return 1.0 - 0.75 * better / max(len(complete) - 1, 1)

@@ -118,7 +118,7 @@ def learning_values(history: SearchHistory) -> Figure:
     axes.set(xlabel="epoch", ylabel=measure.label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
     axes.grid(visible=False, axis="x")
-    legend(axes)
+    legend(axes, order=("the best", "complete", "pruned", "failed"))
     return figure
 
 
@@ -129,7 +129,15 @@ def importance(history: SearchHistory, most: int = 10) -> Figure:
     places = range(len(shown))
     axes.barh(places, [share for _, share in shown], height=0.62, color=family_color(history.family))
     for place, (_, share) in zip(places, shown, strict=True):
-        axes.text(share, place, f" {share:.0%}", ha="left", va="center_baseline", fontsize=SMALL, color=INK)
+        axes.annotate(
+            f"{100 * share:.0f} %",
+            (share, place),
+            xytext=(3, 0),
+            textcoords="offset points",
+            va="center_baseline",
+            fontsize=SMALL,
+            color=INK,
+        )
     axes.set_yticks(list(places), [name for name, _ in shown])
     axes.set(
         ylim=(len(shown) - 0.4, -0.6), xlim=(0.0, 1.12 * max(share for _, share in shown)), xlabel="share of the importance"

@@ -16,8 +16,6 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 INK, MUTED, RULE, PAPER = "#1c2026", "#666d78", "#d8dbe0", "#fefefd"
 FIRST, SECOND = "#3b6fb6", "#d1603d"
 """Of the two things compared: ANN and CNN, or the first and the second model."""
-RAMP = ("#cfd6e1", "#b3c3da", "#97afd2", "#7b9bc8", "#6087bb", "#4774ac", "#32609b", "#204c86", "#12386d")
-"""From the worst to the best."""
 
 THEME: Mapping[str, str] = {
     INK: "currentColor",
@@ -26,7 +24,6 @@ THEME: Mapping[str, str] = {
     PAPER: "var(--paper)",
     FIRST: "var(--first)",
     SECOND: "var(--second)",
-    **{color: f"var(--ramp-{rank})" for rank, color in enumerate(RAMP)},
 }
 """Colour of a figure: what stands for it on the page."""
 
@@ -58,12 +55,16 @@ def panel(width: float = SIZE[0], height: float = SIZE[1]) -> tuple[Figure, Axes
     return figure, axes
 
 
-def legend(axes: Axes, columns: int = 4) -> None:
+def legend(axes: Axes, order: Sequence[str] = ()) -> None:
     """Names above the axes, in a line."""
+    named = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    names = [*(name for name in order if name in named), *(name for name in named if name not in order)]
     axes.legend(
+        [named[name] for name in names],
+        names,
         loc="lower left",
         bbox_to_anchor=(0.0, 1.0),
-        ncols=columns,
+        ncols=4,
         fontsize=TEXT,
         labelcolor=INK,
         frameon=False,

@@ -60,6 +60,7 @@ class Search:
     family: str
     history: SearchHistory
     overview: Sequence[Plot]
+    importance: Plot | None
     parameters: Plot | None
     slices: Sequence[Plot]
 
@@ -79,8 +80,7 @@ class Page:
     confused: Mapping[str, Sequence[ConfusedPair]]
     matrices: Sequence[Plot]
     galleries: Sequence[Gallery]
-    equal_cost: Plot | None
-    trade_offs: Sequence[Plot]
+    cost_plots: Sequence[Plot]
     batches: Sequence[int]
     """Whose latency was measured."""
     searches: Sequence[Search]
@@ -110,13 +110,23 @@ def page_of(comparison: Comparison, images: NDArray[np.uint8]) -> Page:
         confused={name: pairs[:CONFUSED_SHOWN] for name, pairs in evidence.confused.items() if pairs} if evidence else {},
         matrices=figures.matrices(evidence, tones) if evidence else [],
         galleries=_galleries(comparison, names, images),
-        equal_cost=figures.equal_cost(histories) if histories else None,
-        trade_offs=figures.trade_offs(comparison.costs) if len(comparison.costs) > 1 else [],
-        batches=sorted({latency.batch for cost in comparison.costs for latency in cost.latencies}),
-        searches=[
-            Search(each.family, each, figures.search(each), figures.parameters(each), figures.slices(each))
-            for each in histories
+        cost_plots=[
+            *([figures.equal_cost(histories)] if histories else []),
+            *(figures.trade_offs(comparison.costs) if len(comparison.costs) > 1 else []),
         ],
+        batches=sorted({latency.batch for cost in comparison.costs for latency in cost.latencies}),
+        searches=[_search(each) for each in histories],
+    )
+
+
+def _search(history: SearchHistory) -> Search:
+    return Search(
+        history.family,
+        history,
+        figures.search(history),
+        figures.importance(history),
+        figures.parameters(history),
+        figures.slices(history),
     )
 
 

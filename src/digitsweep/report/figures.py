@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from digitsweep import plots
 from digitsweep.comparison import Finalist
@@ -24,7 +22,7 @@ COLORS = {"first": plots.FIRST, "second": plots.SECOND}
 class Plot:
     """A figure for the page."""
 
-    svg: Markup
+    svg: str
     title: str
     how: str
     """A sentence on how to read it."""
@@ -32,8 +30,8 @@ class Plot:
     """Scrolls in its own box on a phone instead of getting too small to be read."""
 
 
-def _plot(figure: Figure, name: str, alt: str, title: str, how: str, *, wide: bool = False) -> Plot:
-    return Plot(Markup(plots.svg(figure, name, alt)), title, how, wide)
+def _plot(figure: plots.Figure, name: str, alt: str, title: str, how: str, *, wide: bool = False) -> Plot:
+    return Plot(plots.svg(figure, name, alt), title, how, wide)
 
 
 def difference(found: Difference) -> Plot:
@@ -101,7 +99,7 @@ def matrices(evidence: Evidence, tones: Mapping[str, str]) -> list[Plot]:
                 f"Confusion matrix of {name}: {wrong} of {matrix.sum()} test images are off the diagonal; the confused "
                 "pairs are "
                 "in the table.",
-                f"Confusion matrix, {name}",
+                name,
                 "Rows are the labels, columns what the model says; grey numbers are right. A strong cell is an error "
                 "that is "
                 "frequent for its row.",
@@ -161,11 +159,11 @@ def _median(cost: Cost, batch: int) -> float:
 
 
 def search(history: SearchHistory) -> list[Plot]:
-    """The trials in order, their learning, and the importance of the parameters."""
+    """The trials in order, and their learning."""
     family, name = history.family, history.family.upper()
     states = [each.state for each in history.trials]
     counts = ", ".join(f"{states.count(state)} {state.lower()}" for state in dict.fromkeys(states))
-    found = [
+    return [
         _plot(
             plots.search_history(history),
             f"{family}-history",
@@ -184,20 +182,21 @@ def search(history: SearchHistory) -> list[Plot]:
             "gets wrong.",
         ),
     ]
-    if history.importance:
-        told = ", ".join(f"{key} {share:.0%}" for key, share in history.importance.items())
-        found.append(
-            _plot(
-                plots.importance(history),
-                f"{family}-importance",
-                f"Importance of the parameters of the {name} search: {told}.",
-                "What mattered",
-                "How much each parameter decides whether a trial is among the best, by PED-ANOVA, within the ranges "
-                "that were "
-                "searched. With few trials this is a hint, not a finding.",
-            )
-        )
-    return found
+
+
+def importance(history: SearchHistory) -> Plot | None:
+    if not history.importance:
+        return None
+    name = history.family.upper()
+    told = ", ".join(f"{key} {share:.0%}" for key, share in history.importance.items())
+    return _plot(
+        plots.importance(history),
+        f"{history.family}-importance",
+        f"Importance of the parameters of the {name} search: {told}.",
+        "What mattered",
+        "How much each parameter decides whether a trial is among the best, by PED-ANOVA, within the ranges that "
+        "were searched. With few trials this is a hint, not a finding.",
+    )
 
 
 def parameters(history: SearchHistory) -> Plot | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -11,11 +12,17 @@ from typing import Any
 from digitsweep.statistics import Share
 
 MINUS = "−"
+TIE = "\N{NO-BREAK SPACE}"
+
+
+def tied(text: str) -> str:
+    """A sentence whose numbers stay on one line with their signs and units: `95 %`, `p < 0.0001`."""
+    return re.sub(r"(?<=\d) (?=[%±])|(?<=[±<=]) (?=\d)|(?<=\bp) (?=[<=])", TIE, text)
 
 
 def percent(share: float, digits: int = 2) -> str:
     """`99.08 %`, with a space that does not break."""
-    return f"{100 * share:.{digits}f} %"
+    return f"{100 * share:.{digits}f}{TIE}%"
 
 
 def points(share: float, digits: int = 2) -> str:
@@ -27,12 +34,12 @@ def points(share: float, digits: int = 2) -> str:
 def interval(share: Share, digits: int = 2) -> str:
     """`98.87 to 99.25 %`."""
     low, high = share.interval
-    return f"{100 * low:.{digits}f} to {100 * high:.{digits}f} %"
+    return f"{100 * low:.{digits}f} to {100 * high:.{digits}f}{TIE}%"
 
 
 def p_value(value: float) -> str:
     """`p < 0.0001`, `p = 0.041`."""
-    return "p < 0.0001" if value < 0.0001 else f"p = {value:.4f}" if value < 0.001 else f"p = {min(value, 1.0):.3f}"
+    return tied("p < 0.0001" if value < 0.0001 else f"p = {value:.4f}" if value < 0.001 else f"p = {min(value, 1.0):.3f}")
 
 
 def count(value: float) -> str:
@@ -51,7 +58,7 @@ def seconds(value: float) -> str:
 
 def duration(value: float) -> str:
     """A latency: `0.21 ms`, `17.4 ms`."""
-    return f"{1000 * value:.3g} ms"
+    return f"{1000 * value:.{2 if value < 0.01 else 1}f}{TIE}ms"
 
 
 def deviation(values: tuple[float, ...]) -> float | None:
@@ -65,7 +72,7 @@ def deviation(values: tuple[float, ...]) -> float | None:
 def spread(values: tuple[float, ...]) -> str:
     """Mean and standard deviation of shares: `99.04 ± 0.05 %`; of one value it alone."""
     mean, std = sum(values) / len(values), deviation(values)
-    return f"{100 * mean:.2f} %" if std is None else f"{100 * mean:.2f} ± {100 * std:.2f} %"
+    return tied(f"{100 * mean:.2f} %" if std is None else f"{100 * mean:.2f} ± {100 * std:.2f} %")
 
 
 def plural(number: int, word: str) -> str:
@@ -101,6 +108,21 @@ def cell(text: Any) -> str:
 
 FILTERS: Mapping[str, Callable[..., Any]] = {
     each.__name__: each
-    for each in (percent, points, interval, p_value, count, seconds, duration, spread, plural, moment, scalar, inlined, cell)
+    for each in (
+        tied,
+        percent,
+        points,
+        interval,
+        p_value,
+        count,
+        seconds,
+        duration,
+        spread,
+        plural,
+        moment,
+        scalar,
+        inlined,
+        cell,
+    )
 }
 """For the templates, by name."""
