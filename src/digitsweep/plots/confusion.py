@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from digitsweep.plots.style import INK, MUTED, PAPER, SMALL, TEXT, panel
+from digitsweep.plots.style import INK, MUTED, SMALL, TEXT, panel
 
 
 def confusion_matrix(matrix: NDArray[np.int64], title: str) -> Figure:
@@ -45,10 +45,10 @@ def error_matrix(matrix: NDArray[np.int64], color: str) -> Figure:
     for row, column in np.ndindex(matrix.shape):
         count, strength = int(matrix[row, column]), float(errors[row, column]) / top
         if strength > 0:
-            alpha = round(0.12 + 0.88 * strength, 2)
+            alpha = round(0.1 + 0.5 * strength, 2)  # not more: ink has to stay readable on it, by day and by night
             axes.add_patch(Rectangle((column - 0.47, row - 0.47), 0.94, 0.94, facecolor=color, alpha=alpha, linewidth=0))
         if classes <= 20 and (count or row == column):
-            shade = MUTED if row == column else PAPER if strength > 0.6 else INK
+            shade = MUTED if row == column else INK
             axes.text(column, row, str(count), ha="center", va="center_baseline", fontsize=size, color=shade)
     axes.set(xlim=(-0.6, classes - 0.4), ylim=(classes - 0.4, -0.6), xlabel="predicted", ylabel="true", aspect="equal")
     axes.tick_params(length=0, labelsize=TEXT if classes <= 10 else 5)

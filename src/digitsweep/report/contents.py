@@ -18,6 +18,8 @@ from digitsweep.report.wording import percent, plural
 
 CONFUSED_SHOWN = 8
 """Pairs of each model."""
+LONGEST = 6
+"""A name that stands below a small image."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class Page:
     cards: Sequence[Card]
     tones: Mapping[str, str]
     """By a model's name."""
+    letters: Mapping[str, str]
+    """What stands for a model below an image: its name, or a letter where that is long."""
     difference: Plot | None
     optimism: Plot | None
     recalls: Plot | None
@@ -104,6 +108,7 @@ def page_of(comparison: Comparison, images: NDArray[np.uint8]) -> Page:
         warnings=_warnings(comparison),
         cards=cards,
         tones=tones,
+        letters={name: name if len(name) <= LONGEST else chr(ord("A") + number) for number, name in enumerate(names)},
         difference=figures.difference(comparison.difference) if comparison.difference else None,
         optimism=figures.finalists(comparison.finalists) if comparison.finalists else None,
         recalls=figures.recalls(evidence.classes, tones) if evidence and evidence.classes and names else None,
