@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from digitsweep.comparison import Comparison, Duplicates, Entry, Finalist, Opening, Spent
+from digitsweep.comparison import Comparison, Entry, Finalist, Opening, Spent
 from digitsweep.cost import Cost, Latency
 from digitsweep.evidence import Answer, ClassRecall, ConfusedPair, Evidence, Galleries, JudgedImage
 from digitsweep.history import SearchHistory, TrialPoint

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from digitsweep import __version__
-from digitsweep.errors import DigitsweepError
+from digitsweep.errors import DigitsweepError, InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +24,7 @@ INTERRUPTED = 130
 DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",  # half a minute for a server that is away; MLflow's 7 take four minutes
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
 
@@ -118,18 +119,46 @@ def sweep(experiment: str, **options: Any) -> None:
 
 
 @main.command()
-@click.argument("run", default="last")
-def compare(run: str) -> None:
-    """Print the comparison of a sweep's RUN again: a run id, or `last`."""
+@click.argument("what", nargs=-1)
+@_data
+def compare(what: tuple[str, ...], data: Path | None) -> None:
+    """Print the comparison of a sweep again, or compare registered models on the test images that they share.
+
+    WHAT is a sweep's run id, or nothing for the newest sweep; or two models and more, each as NAME@ALIAS, NAME/VERSION or a
+    model URI: the first is compared with the best of the others, and the page of that is a run's comparison/report.html.
+    """
+    named = [name for each in what for name in each.split()]  # `mlflow run` gives them as one
+    if len(named) > 1:
+        _compare_models(named, data)
+        return
+    if named and any(mark in named[0] for mark in "@/:"):
+        raise InputError(f"{named[0]}: a model is compared with another one; name two or more")
+    if data is not None:
+        raise InputError("--data: a sweep's comparison has its data; it is for models, of which two or more must be named")
     from digitsweep.comparison import comparison_from
     from digitsweep.store import adopt_run, last_sweep, load_comparison
     from digitsweep.summary import print_summary
 
-    run_id = last_sweep() if run == "last" else run
+    run_id = last_sweep() if named in ([], ["last"]) else named[0]
     comparison = comparison_from(load_comparison(run_id))
     adopt_run({"digitsweep.kind": "comparison", "digitsweep.sweep": run_id})
     console = _console()
     print_summary(comparison, console)
+    _print_ui(console)
+
+
+def _compare_models(named: list[str], data: Path | None) -> None:
+    from digitsweep.quiet import import_tensorflow_quietly, no_collections
+
+    with no_collections():
+        import_tensorflow_quietly()
+        from digitsweep.comparing import compare_models
+        from digitsweep.summary import print_summary
+
+    console = _console()
+    comparison = compare_models(named, data)
+    print_summary(comparison, console)
+    console.print(f"The page: comparison/report.html of run {comparison.run_id}.", highlight=False, soft_wrap=True)
     _print_ui(console)
 
 

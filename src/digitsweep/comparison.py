@@ -35,7 +35,8 @@ class Entry:
     epochs: int
     weights: int
     train_seconds: float
-    validation: Share
+    validation: Share | None
+    """None where that is not known: for a model that was named, not found by a sweep."""
     test: Share | None = None
     """None where the test set was not opened for it."""
     model: str = ""

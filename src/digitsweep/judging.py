@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
+from digitsweep.asking import Asked, ask, open_test
 from digitsweep.comparison import Comparison, Entry, Finalist, Opening, spent
-from digitsweep.cost import Cost, Latency, measure_latency
+from digitsweep.cost import Cost
 from digitsweep.data import Dataset, Split, duplicates
 from digitsweep.evidence import evidence
 from digitsweep.experiment import Experiment
@@ -22,12 +19,9 @@ from digitsweep.report import report
 from digitsweep.results import TrialRecord, TrialState
 from digitsweep.statistics import Share, difference
 from digitsweep.tracking import Tracker
-from digitsweep.training import compiled, probabilities, trained_model
+from digitsweep.training import trained_model
 from digitsweep.verdict import verdict
 from digitsweep.winners import Winner, register_winner, winner_of
-
-LATENCY_SECONDS = 0.15
-"""For each batch size of each model."""
 
 
 def judge(
@@ -61,8 +55,8 @@ def judge(
     for family, court in courts.items():
         court.sit(records[family])
     test = next(iter(courts.values())).test
-    answers = {family.upper(): court.probabilities for family, court in courts.items()}
-    predicted = {name: each.argmax(axis=1).astype(np.uint8) for name, each in answers.items()}
+    answers = {family.upper(): court.asked.probabilities for family, court in courts.items()}
+    predicted = {family.upper(): court.asked.predicted() for family, court in courts.items()}
     found = difference(test.labels, predicted["ANN"], predicted["CNN"]) if len(predicted) == 2 else None
     training = dataset.training
     comparison = Comparison(
@@ -103,7 +97,7 @@ class _Court:
 
     test: Split
     opening: Opening
-    probabilities: NDArray[np.float32]
+    asked: Asked
     """What the winner says of the test images."""
 
     def __init__(
@@ -126,22 +120,22 @@ class _Court:
 
     def sit(self, records: Sequence[TrialRecord]) -> None:
         """Opens the test set and asks every model once."""
-        self._open()
-        share, self.probabilities, latencies = self._ask(self.winner.trained, self._registered)
-        self._add("best", self.winner.search, self.winner.trained, share, latencies)
-        self._tracker.measured(self.winner.trained.trial, {"test_accuracy": share.accuracy})
+        by = f"{self._tracker.run_id or self._experiment.name}: best {self._family.upper()}"
+        self.test, self.opening = open_test(self._dataset, by)
+        self._tracker.test_opened(self._family, self.opening)
+        asked = self.asked = self._ask(self.winner.trained, self._registered)
+        self._add("best", self.winner.search, self.winner.trained, asked)
+        self._tracker.measured(self.winner.trained.trial, {"test_accuracy": asked.share.accuracy})
         fresh = []
         for record in self.winner.repetitions:
-            found, _, _ = self._ask(record, timed=False)
+            found = self._ask(record, timed=False).share
             self._tracker.measured(record.trial, {"test_accuracy": found.accuracy})
             fresh.append(found.accuracy)
         self._fresh = tuple(fresh)
         for record in sorted(records, key=lambda each: each.trial.number):
             if record.trial.baseline is not None and record.result.state is TrialState.COMPLETE:
                 # A baseline that won without finalists has been asked already: it is the same network.
-                known = share, self.probabilities, latencies
-                found, _, taken = known if record is self.winner.trained else self._ask(record)
-                self._add("baseline", record, record, found, taken)
+                self._add("baseline", record, record, asked if record is self.winner.trained else self._ask(record))
         if self._registered is not None:
             self._describe(self._registered, self.entries[0])
 
@@ -170,35 +164,15 @@ class _Court:
                 )
         return found
 
-    def _open(self) -> None:
-        by = f"{self._tracker.run_id or self._experiment.name}: best {self._family.upper()}"
-        self.test = self._dataset.test.open(by)
-        self.opening = Opening(
-            by=by,
-            at=f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}",
-            digest=self._dataset.test.digest,
-            number=self._dataset.test.openings.count(by),
-        )
-        self._tracker.test_opened(self._family, self.opening)
-
-    def _ask(
-        self, record: TrialRecord, registered: Registered | None = None, *, timed: bool = True
-    ) -> tuple[Share, NDArray[np.float32], tuple[Latency, ...]]:
-        """How many test images a model gets right, what it says of each, and how long a call takes."""
+    def _ask(self, record: TrialRecord, registered: Registered | None = None, *, timed: bool = True) -> Asked:
         training = self._dataset.training
         if registered is not None:
-            model = load(registered.uri)
-        else:
-            assert record.result.weights is not None
-            model = trained_model(record.trial.params, training.side, training.classes, record.result.weights)
-        said = probabilities(model, self.test.images)
-        hits = int((said.argmax(axis=1) == self.test.labels).sum())
-        latencies = measure_latency(compiled(model), self.test.images, seconds=LATENCY_SECONDS) if timed else ()
-        return Share(hits, len(self.test)), said, latencies
+            return ask(load(registered.uri), self.test, timed=timed)
+        assert record.result.weights is not None
+        model = trained_model(record.trial.params, training.side, training.classes, record.result.weights)
+        return ask(model, self.test, timed=timed)
 
-    def _add(
-        self, role: str, source: TrialRecord, trained: TrialRecord, test: Share, latencies: tuple[Latency, ...]
-    ) -> None:
+    def _add(self, role: str, source: TrialRecord, trained: TrialRecord, asked: Asked) -> None:
         trial, result = source.trial, source.result
         total = len(self._dataset.training.validation)
         published = self._experiment.families[self._family].baselines.get(trial.baseline or "")  # type: ignore[index]
@@ -214,7 +188,7 @@ class _Court:
                 weights=result.weight_count,
                 train_seconds=trained.result.train_seconds,
                 validation=Share(round(result.last("val_accuracy") * total), total),
-                test=test,
+                test=asked.share,
                 model=self._registered.uri if self._registered and role == "best" else "",
                 published_accuracy=published.published_accuracy if published else None,
                 note=published.note if published else "",
@@ -224,15 +198,16 @@ class _Court:
             Cost(
                 name=f"best {self._family.upper()}" if role == "best" else str(trial.baseline),
                 family=self._family,
-                accuracy=test.accuracy,
+                accuracy=asked.share.accuracy,
                 weights=result.weight_count,
                 train_seconds=trained.result.train_seconds,
-                latencies=latencies,
+                latencies=asked.latencies,
             )
         )
 
     def _describe(self, registered: Registered, entry: Entry) -> None:
         assert entry.test is not None
+        assert entry.validation is not None
         low, high = entry.test.interval
         fresh = self.winner.fresh_mean()
         describe_version(

@@ -14,9 +14,11 @@ from mlflow.models import Model, ModelSignature
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from mlflow.types import Schema, TensorSpec
 from numpy.typing import NDArray
+from sqlalchemy.exc import SQLAlchemyError
 
+from digitsweep.errors import InputError
 from digitsweep.params import Params
-from digitsweep.store import server_errors
+from digitsweep.store import first_line, quiet_mlflow, server_errors, shown_uri, without_secrets
 
 if TYPE_CHECKING:
     import keras
@@ -111,3 +113,38 @@ def load(uri: str) -> keras.Model:
 
     with server_errors(f"did not give {uri}"):
         return mlflow.keras.load_model(uri)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A model that somebody named, wherever it is."""
+
+    uri: str
+    """`models:/…` or `runs:/…`, with the version that an alias stood for."""
+    label: str
+    """For a person: `mnist-cnn 3`."""
+    tags: Mapping[str, str]
+
+
+def find(named: str) -> Found:
+    """The model of `name@alias`, `name/version`, or one of MLflow's model URIs.
+
+    Raises InputError where there is none."""
+    quiet_mlflow()
+    uri = named if ":" in named.split("/", 1)[0] else f"models:/{named}"
+    name, at, alias = uri.removeprefix("models:/").partition("@")
+    name, slash, version = (name, "", "") if at else name.partition("/")
+    client = MlflowClient()
+    try:
+        if not uri.startswith("models:/"):
+            return Found(uri, uri, {})
+        if at or slash:
+            found = client.get_model_version_by_alias(name, alias) if at else client.get_model_version(name, version)
+            return Found(f"models:/{name}/{found.version}", f"{name} {found.version}", dict(found.tags))
+        logged = client.get_logged_model(name)
+        return Found(uri, logged.name or name, dict(logged.tags))
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise InputError(
+            f"{without_secrets(named)}: no such model at {shown_uri()}: {first_line(error)}; write NAME@ALIAS, NAME/VERSION "
+            "or a model URI"
+        ) from None

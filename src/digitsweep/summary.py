@@ -7,9 +7,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from digitsweep.comparison import Comparison, Entry
+from digitsweep.comparison import Comparison, Entry, Finalist
 from digitsweep.experiment import Experiment
-from digitsweep.statistics import Share
+from digitsweep.statistics import Share, Spread
+from digitsweep.verdict import the
 
 WIDE, NARROW = 120, 90
 """Columns of a terminal from which on intervals stand behind their accuracies, and below which some columns are left out."""
@@ -37,7 +38,7 @@ def print_summary(comparison: Comparison, console: Console) -> None:
     for each in comparison.entries:
         cells = _cells(each, " " if wide else "\n")
         table.add_row(
-            f"best {each.family.upper()}" if each.role == "best" else each.trial.partition(" ")[2],
+            _name(each, comparison),
             escape(each.network),
             *(cells[name] for name in shown),
             style="bold" if each.role == "best" else "",
@@ -80,28 +81,50 @@ def sentences(comparison: Comparison) -> list[str]:
     """What stands below the table, the verdict first."""
     lines = [comparison.verdict] if comparison.verdict else []
     images = comparison.data["images"]
+    chosen = f"Chosen on {images['validation']:,} validation images; t" if images["validation"] else "T"
     lines.append(
-        f"In brackets 95 % intervals. Chosen on {images['validation']:,} validation images; the {images['test']:,} test "
-        "images were opened once, after the choice."
+        f"In brackets 95 % intervals. {chosen}he {images['test']:,} test images were opened once for each, after the choice."
     )
+    lines += [_on_fresh_seeds(each, comparison) for each in comparison.finalists if each.won]
     if differing := comparison.difference:
-        first, second = differing.first, differing.second
+        first, second = the(differing.first), the(differing.second)
         lines.append(
-            f"Of the {differing.first_wrong} test images that the {first} gets wrong, the {second} gets "
-            f"{differing.only_first_wrong} right; of the {differing.second_wrong} that the {second} gets wrong, "
-            f"the {first} gets {differing.only_second_wrong} right; {differing.both_wrong} both get wrong."
+            f"Of the {differing.first_wrong} test images that {first} gets wrong, {second} gets "
+            f"{differing.only_first_wrong} right; of the {differing.second_wrong} that {second} gets wrong, "
+            f"{first} gets {differing.only_second_wrong} right; {differing.both_wrong} both get wrong."
         )
     for family, each in comparison.spent.items():
         states = ", ".join(f"{count} {state.lower()}" for state, count in sorted(each.trials.items())) or "none"
         lines.append(
             f"{family.upper()}: trials {states}, {each.seconds:.0f} training seconds of the "
-            f"{comparison.budget['seconds']:g} allowed; {each.baselines} baselines, {each.baseline_seconds:.0f} s."
+            f"{comparison.budget['seconds']:g} allowed; {each.baselines} baselines, {each.baseline_seconds:.0f} s"
+            f"{f'; {each.finalists} finalists, {each.finalist_seconds:.0f} s' if each.finalists else ''}."
         )
     lines += [line for each in comparison.entries if (line := _against_published(each))]
-    lines += [f"Registered {each.model}, alias challenger." for each in comparison.best() if each.model]
+    if comparison.spent:
+        lines += [f"Registered {each.model}, alias challenger." for each in comparison.best() if each.model]
     if comparison.state != "COMPLETE":
         lines.append("The sweep was interrupted: this compares what was finished by then.")
     return lines
+
+
+def _name(entry: Entry, comparison: Comparison) -> str:
+    """`best ANN`, a baseline's name, or a registered model's."""
+    if entry.role != "best":
+        return entry.trial.partition(" ")[2]
+    return f"best {entry.family.upper()}" if comparison.spent else entry.trial
+
+
+def _on_fresh_seeds(finalist: Finalist, comparison: Comparison) -> str:
+    """How much of the winner's score was luck."""
+    rivals = [each for each in comparison.finalists if each.family == finalist.family]
+    spread = f" ± {100 * finalist.std:.2f}" if finalist.std is not None else ""
+    test = Spread(finalist.test)
+    tested = f"; their networks get {test.mean:.2%} of the test images" if finalist.test else ""
+    return (
+        f"The {finalist.family.upper()} of {finalist.trial} won among {len(rivals)} on {len(finalist.seeds)} fresh seeds: "
+        f"{finalist.search:.2%} in the search, {finalist.mean:.2%}{spread} on the seeds{tested}."
+    )
 
 
 def _against_published(entry: Entry) -> str:
@@ -122,7 +145,7 @@ _LEFT_OUT = ("published", "train s")
 
 def _cells(entry: Entry, between: str) -> dict[str, str]:
     return {
-        "validation": _share(entry.validation, between),
+        "validation": _share(entry.validation, between) if entry.validation else "",
         "test": _share(entry.test, between) if entry.test else "",
         "published": f"{entry.published_accuracy:.1%}" if entry.published_accuracy else "",
         "weights": f"{entry.weights:,}",

@@ -8,27 +8,31 @@ from __future__ import annotations
 import json
 import os
 import queue
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 from mlflow import MlflowClient
-from mlflow.entities import Dataset as MlflowDataset
-from mlflow.entities import DatasetInput, InputTag, Metric, Param
-from mlflow.exceptions import MlflowException
+from mlflow.entities import Metric
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME, MLFLOW_USER
 
-from digitsweep import plots
 from digitsweep.comparison import Comparison, Opening
 from digitsweep.data import Dataset
 from digitsweep.errors import DigitsweepError
 from digitsweep.evaluation import evaluate
 from digitsweep.experiment import Experiment
 from digitsweep.provenance import Commit
+from digitsweep.records import (
+    as_json,
+    dataset_input,
+    experiment_id,
+    log_comparison,
+    log_files,
+    milliseconds,
+    params,
+    user,
+)
 from digitsweep.results import EpochMetrics, Trial, TrialRecord, TrialState
 from digitsweep.store import first_line, quiet_mlflow, run_tags, server_errors, shown_uri
 
@@ -121,15 +125,15 @@ class MlflowTracker:
         self._thread.start()
 
     def trial_started(self, trial: Trial) -> None:
-        started = _now()
+        started = milliseconds()
         self._queue.put(lambda: self._create(trial, started))
 
     def epoch_ended(self, trial: Trial, metrics: EpochMetrics) -> None:
-        now = _now()
+        now = milliseconds()
         self._queue.put(lambda: self._collect(trial, metrics, now))
 
     def trial_ended(self, record: TrialRecord) -> None:
-        now = _now()
+        now = milliseconds()
         self._queue.put(lambda: self._finish(record, now))
 
     def run_of(self, trial: Trial) -> str:
@@ -138,12 +142,12 @@ class MlflowTracker:
         return self._runs[trial.name]
 
     def measured(self, trial: Trial, metrics: Mapping[str, float]) -> None:
-        now = _now()
+        now = milliseconds()
         values = [Metric(name, value, now, 0) for name, value in metrics.items()]
         self._queue.put(lambda: self._client.log_batch(self._runs[trial.name], metrics=values))
 
     def test_opened(self, family: str, opening: Opening) -> None:
-        opened = f"{opening.at} by {_user()} for {opening.by}, sha256 {opening.digest}, opening {opening.number}"
+        opened = f"{opening.at} by {user()} for {opening.by}, sha256 {opening.digest}, opening {opening.number}"
         self._queue.put(lambda: self._client.set_tag(self.run_id, f"digitsweep.test.opened.{family}", opened))
 
     def check(self) -> None:
@@ -184,9 +188,9 @@ class MlflowTracker:
         if adopted:
             self._client.log_batch(adopted, tags=run_tags(tags))
             return self._client.get_run(adopted).info.experiment_id, adopted
-        tags |= {MLFLOW_SOURCE_NAME: "digitsweep sweep", MLFLOW_USER: _user()}
-        run = self._client.create_run(self._experiment(), tags=tags)
-        self._client.log_batch(run.info.run_id, params=_params(options))
+        tags |= {MLFLOW_SOURCE_NAME: "digitsweep sweep", MLFLOW_USER: user()}
+        run = self._client.create_run(experiment_id(self._client), tags=tags)
+        self._client.log_batch(run.info.run_id, params=params(options))
         return run.info.experiment_id, run.info.run_id
 
     def _describe_sweep(self, experiment: Experiment, dataset: Dataset, commit: Commit) -> None:
@@ -202,22 +206,8 @@ class MlflowTracker:
         self._client.log_batch(self.run_id, tags=run_tags(tags))
         # What the UI asks of an experiment: training runs, not conversations of a language model.
         self._client.set_experiment_tag(self._experiment_id, "mlflow.experimentKind", "custom_model_development")
-        self._client.log_inputs(self.run_id, [_dataset_input(dataset)])
-        self._log_files(self.run_id, {"experiment.yaml": experiment.text.encode()})
-
-    def _experiment(self) -> str:
-        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT_NAME)
-        if given := os.environ.get("MLFLOW_EXPERIMENT_ID"):
-            return given
-        if found := self._client.get_experiment_by_name(name):
-            return str(found.experiment_id)
-        try:
-            return str(self._client.create_experiment(name))
-        except MlflowException:  # another sweep was first
-            found = self._client.get_experiment_by_name(name)
-            if found is None:
-                raise
-            return str(found.experiment_id)
+        self._client.log_inputs(self.run_id, [dataset_input(dataset)])
+        log_files(self._client, self.run_id, {"experiment.yaml": experiment.text.encode()})
 
     def _create(self, trial: Trial, started: int) -> None:
         tags = {
@@ -229,13 +219,13 @@ class MlflowTracker:
             **({"baseline": trial.baseline} if trial.baseline else {}),
             MLFLOW_PARENT_RUN_ID: self.run_id,
             MLFLOW_SOURCE_NAME: "digitsweep sweep",
-            MLFLOW_USER: _user(),
+            MLFLOW_USER: user(),
         }
         run = self._client.create_run(self._experiment_id, start_time=started, run_name=trial.name, tags=tags)
         self._runs[trial.name] = self._open[trial.name] = run.info.run_id
         self._waiting[trial.name] = []
         self._flushed[trial.name] = time.monotonic()
-        self._client.log_batch(run.info.run_id, params=_params({**trial.params.flat(), "epochs": trial.epochs}))
+        self._client.log_batch(run.info.run_id, params=params({**trial.params.flat(), "epochs": trial.epochs}))
 
     def _collect(self, trial: Trial, metrics: EpochMetrics, now: int) -> None:
         self._waiting[trial.name] += [Metric(key, value, now, metrics.epoch) for key, value in metrics.metrics().items()]
@@ -255,6 +245,8 @@ class MlflowTracker:
         metrics = [Metric("train_seconds", result.train_seconds, now, step)]
         if result.weight_count:
             metrics.append(Metric("weights", float(result.weight_count), now, step))
+        from digitsweep import plots  # here and not above: a sweep starts sooner, and draws when its first trial ends
+
         files: dict[str, bytes] = {}
         title = f"{trial.name}: {trial.params.describe()}"
         if result.predictions is not None:
@@ -262,9 +254,9 @@ class MlflowTracker:
             metrics.append(Metric("val_macro_f1", evaluation.macro_f1, now, step))
             matrix = plots.confusion_matrix(evaluation.confusion, f"{title} · validation, {evaluation.accuracy:.2%}")
             files |= {
-                "classification_report.json": _json(evaluation.report),
+                "classification_report.json": as_json(evaluation.report),
                 "classification_report.txt": evaluation.text.encode(),
-                "confusion_matrix.json": _json(evaluation.confusion.tolist()),
+                "confusion_matrix.json": as_json(evaluation.confusion.tolist()),
                 "confusion_matrix.png": plots.png(matrix),
             }
         if result.epochs or result.predictions is not None:
@@ -276,7 +268,7 @@ class MlflowTracker:
             **({"trial.reason": result.reason} if result.reason else {}),
         }
         self._client.log_batch(run_id, metrics=metrics, tags=run_tags(tags))
-        self._log_files(run_id, files)
+        log_files(self._client, run_id, files)
         self._client.set_terminated(run_id, STATUS[result.state], end_time=now)
         del self._open[trial.name], self._waiting[trial.name], self._flushed[trial.name]
 
@@ -303,29 +295,8 @@ class MlflowTracker:
         return text
 
     def _write_comparison(self, comparison: Comparison, files: Mapping[str, bytes]) -> None:
-        metrics = []
-        for each in comparison.best():
-            figures = {"val_accuracy": each.validation.accuracy, "weights": float(each.weights)}
-            if each.test:
-                figures["test_accuracy"] = each.test.accuracy
-            metrics += [Metric(f"{each.family}_{name}", value, _now(), 0) for name, value in figures.items()]
-        self._client.log_batch(
-            self.run_id, metrics=metrics, tags=run_tags({"mlflow.note.content": _description(comparison)})
-        )
-        table = comparison.table().to_csv(index=False).encode()
-        everything = {"comparison.json": _json(comparison.values()), "comparison.csv": table, **files}
-        self._log_files(self.run_id, {f"comparison/{name}": content for name, content in everything.items()})
+        log_comparison(self._client, self.run_id, comparison, files)
         self._note = ""
-
-    def _log_files(self, run_id: str, files: Mapping[str, bytes]) -> None:
-        if not files:
-            return
-        with tempfile.TemporaryDirectory(prefix="digitsweep-") as folder:
-            for name, content in files.items():
-                path = Path(folder, name)
-                path.parent.mkdir(exist_ok=True)
-                path.write_bytes(content)
-            self._client.log_artifacts(run_id, folder)
 
     def _write(self) -> None:
         while True:
@@ -339,61 +310,3 @@ class MlflowTracker:
                 self._failure = error
             finally:
                 self._queue.task_done()
-
-
-def _description(comparison: Comparison) -> str:
-    lines = [f"**{comparison.question}**", ""]
-    lines += [f"Data {comparison.data['name']}, {comparison.state.lower()}.", ""]
-    lines += ["| | network | validation | test | weights |", "| --- | --- | --- | --- | --- |"]
-    for each in comparison.entries:
-        name = f"**best {each.family.upper()}**" if each.role == "best" else each.trial
-        test = f"{each.test.accuracy:.2%}" if each.test else ""
-        lines.append(f"| {name} | {each.network} | {each.validation.accuracy:.2%} | {test} | {each.weights:,} |")
-    return "\n".join(lines)
-
-
-def _dataset_input(dataset: Dataset) -> DatasetInput:
-    training = dataset.training
-    profile = {
-        "train": len(training.train),
-        "validation": len(training.validation),
-        "test": len(dataset.test),
-        "classes": training.classes,
-    }
-    return DatasetInput(
-        MlflowDataset(
-            name=dataset.name,
-            digest=dataset.digest()[:16],
-            source_type="local",
-            source=json.dumps({"source": dataset.source, **dataset.digests()}),
-            profile=json.dumps(profile),
-        ),
-        tags=[InputTag("mlflow.data.context", "training")],
-    )
-
-
-def _params(values: Mapping[str, Any]) -> list[Param]:
-    return [Param(key, str(value)) for key, value in values.items()]
-
-
-def _json(values: Any) -> bytes:
-    return json.dumps(values, indent=2, default=_plain).encode()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
-def _user() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

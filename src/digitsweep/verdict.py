@@ -19,9 +19,11 @@ def verdict(difference: Difference) -> str:
     found = f"95 % interval {_points(low, images)} to {_points(high, images)}, {p_text(difference.p_value)}"
     if difference.p_value < LEVEL:
         doubt = "" if low > 0.0 else ", though only just: the interval reaches 0"
-        return f"The {ahead} is better by {gap} points on {images:,} test images ({found}){doubt}."
+        return (
+            f"{the(ahead).replace('the ', 'The ', 1)} is better by {gap} points on {images:,} test images ({found}){doubt}."
+        )
     if difference.accuracy:
-        seen = f"the {ahead} is ahead by {gap} points ({found})"
+        seen = f"{the(ahead)} is ahead by {gap} points ({found})"
     elif difference.discordant:
         seen = f"both get {difference.first_wrong:,} of {images:,} images wrong ({found})"
     else:
@@ -36,7 +38,12 @@ def verdict(difference: Difference) -> str:
         if difference.smallest < 1.0
         else f"with {images:,} images no difference would have shown"
     )
-    return f"This test set cannot tell the {difference.first} and the {difference.second} apart: {seen}; {could}."
+    return f"This test set cannot tell {the(difference.first)} and {the(difference.second)} apart: {seen}; {could}."
+
+
+def the(name: str) -> str:
+    """`the CNN`, but `mnist-cnn 3`."""
+    return f"the {name}" if name.isupper() else name
 
 
 def p_text(p_value: float) -> str:

@@ -92,4 +92,7 @@ def _tags(experiment: Experiment, dataset: Dataset, record: TrialRecord, tracker
         "digitsweep.kind": record.trial.kind.value,
         "family": record.trial.family,
         "seed": str(record.trial.seed),
+        "network": record.trial.params.describe(),
+        "epochs": str(len(record.result.epochs)),
+        "train_seconds": f"{record.result.train_seconds:.1f}",
     }
