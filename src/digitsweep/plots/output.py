@@ -33,6 +33,9 @@ def svg(figure: Figure, name: str, alt: str) -> str:
 
     `name` begins every id in it, so that several can stand on one page; the same figure gives the same text."""
     buffer = io.StringIO()
+    if (engine := figure.get_layout_engine()) is not None:  # once, here: savefig would draw everything a second time for it
+        engine.execute(figure)
+        figure.set_layout_engine(None)
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "digitsweep"}):
         metadata: dict[str, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"), None)
         figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
@@ -42,6 +45,7 @@ def svg(figure: Figure, name: str, alt: str) -> str:
     text = text.replace("xlink:href", "href")
     text = _own_ids(text, name)
     text = re.sub(r"font: ([^;\"]*?px) [^;\"]*", r"font: \1 var(--sans)", text)
+    text = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans)", text)
     text = re.sub(r"<[^>]+>", lambda tag: re.sub(r"-?\d+\.\d{3,}", _rounded, tag[0]), text)
     for color, themed in THEME.items():
         text = text.replace(color, themed)
