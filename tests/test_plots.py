@@ -187,11 +187,12 @@ def test_front() -> None:
 
 def test_trade_off(whole: Comparison) -> None:
     """Each model stands at its cost and its test error, and has its name."""
-    figure = plots.trade_off(whole.costs, lambda each: float(each.weights), "weights")
+    figure = plots.trade_off(whole.costs, lambda each: float(each.weights), "weights", {"best CNN": plots.SECOND})
     (axes,) = figure.axes
     shown = {(drawn(each)[0][0], drawn(each)[1][0]) for each in axes.lines if each.get_marker() == "o"}
     assert shown == {(each.weights, 1.0 - each.accuracy) for each in whole.costs}
     assert [each.get_text() for each in axes.texts] == [each.name for each in whole.costs]
+    assert [each.get_text() for each in axes.texts if each.get_fontweight() == "bold"] == ["best CNN"]
 
 
 def test_names_keep_apart() -> None:

@@ -18,7 +18,7 @@ from digitsweep.report import report
 from digitsweep.report.wording import interval, p_value, percent, points, seconds, spread
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
-HOSTILE = "<script>alert('&\"')</script>"
+HOSTILE = "<script>alert('&\"')</script> $\\no$"
 
 
 class Parsed(HTMLParser):
@@ -175,6 +175,7 @@ def test_the_outline_is_whole(page: Parsed) -> None:
         ({"history": {"ann": samples.history("ann", 0)}}, {"search"}),
         ({"costs": (), "history": {}, "spent": {}}, {"cost", "search"}),
         ({"openings": (), "duplicates": None, "data": {"name": "x"}}, {"test-set"}),
+        ({"data": {"source": "here", "images": {"test": 10}}, "budget": {}}, set()),
     ],
 )
 def test_what_is_missing_is_left_out(small: Comparison, page: Parsed, missing: dict[str, object], gone: set[str]) -> None:
@@ -241,8 +242,8 @@ def test_warnings_come_first(small: Comparison, page: Parsed) -> None:
     for text in (Parsed(contents["report.html"].decode()).text.partition("The models")[0], contents["report.md"].decode()):
         assert "interrupted" in text
         assert "opened 2 times" in text
-        assert "12 test images also among the training images" in text
-        assert "1 test image also among the validation images" in text
+        assert "12 test images are also among the training images" in text
+        assert "1 test image is also among the validation images" in text
     assert "Mind:" not in page.text
 
 
@@ -301,4 +302,5 @@ def test_figures_in_words() -> None:
     assert [points(each) for each in (0.0051, -0.0051, 0.0, -0.000001)] == ["+0.51", "−0.51", "0.00", "0.00"]
     assert [seconds(each) for each in (31.52, 684.2, 7501.0)] == ["31.5 s", "11 min 24 s", "2 h 5 min"]
     assert spread((0.99,)).replace("\N{NO-BREAK SPACE}", " ") == "99.00 %"
+    assert spread(()) == "–"
     assert spread((0.98, 0.99, 1.0)).replace("\N{NO-BREAK SPACE}", " ") == "99.00 ± 1.00 %"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from matplotlib.figure import Figure
 
@@ -50,24 +50,26 @@ def front(points: Sequence[Point]) -> list[Point]:
     return kept
 
 
-def trade_off(costs: Sequence[Cost], of: Callable[[Cost], float], label: str) -> Figure:
-    """Test error against one cost, both logarithmic, and the front; `of` tells a model's cost."""
+def trade_off(costs: Sequence[Cost], of: Callable[[Cost], float], label: str, best: Mapping[str, str]) -> Figure:
+    """Test error against one cost, both logarithmic, and the front.
+
+    `of` tells a model's cost; `best` has the colours, by name, of those that stand out from the baselines."""
     figure, axes = panel(height=3.4)
     errors = positive([1.0 - each.accuracy for each in costs])
     spent = positive([of(each) for each in costs])
     points = list(zip(spent, errors, strict=True))
-    best = front(points)
-    line = [best[0]]
-    for (_, above), (x, y) in itertools.pairwise(best):
+    unbeaten = front(points)
+    line = [unbeaten[0]]
+    for (_, above), (x, y) in itertools.pairwise(unbeaten):
         line += [(x, above), (x, y)]
     axes.plot([x for x, _ in line], [y for _, y in line], color=INK, linewidth=0.9, linestyle=(0, (4, 2)), zorder=2)
     for each, (x, y) in zip(costs, points, strict=True):
-        strong = is_best(each)
+        strong = each.name in best
         axes.plot(
             x,
             y,
             "o",
-            color=family_color(each.family),
+            color=best.get(each.name, family_color(each.family)),
             markersize=8 if strong else 5.5,
             markeredgecolor=PAPER,
             markeredgewidth=0.8,
@@ -76,10 +78,5 @@ def trade_off(costs: Sequence[Cost], of: Callable[[Cost], float], label: str) ->
     logarithmic(axes, "x", spent, short, room=0.12)
     logarithmic(axes, "y", errors, percent, room=0.1)
     axes.set(xlabel=label, ylabel="test error")
-    name_points(axes, [Label(x, y, each.name, is_best(each)) for each, (x, y) in zip(costs, points, strict=True)], line)
+    name_points(axes, [Label(x, y, each.name, each.name in best) for each, (x, y) in zip(costs, points, strict=True)], line)
     return figure
-
-
-def is_best(cost: Cost) -> bool:
-    """Whether this is a family's best model rather than a baseline."""
-    return cost.name.startswith("best ")

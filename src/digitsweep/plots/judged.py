@@ -46,7 +46,8 @@ def difference_interval(difference: Difference) -> Figure:
     axes.xaxis.set_major_formatter(
         FuncFormatter(lambda value, _: "0" if abs(value) < 1e-9 else f"{value:+.3g}".replace("-", "−"))
     )
-    axes.set_xlabel(f"points by which {difference.second} is above {difference.first}")
+    named = f"points by which {difference.second} is above {difference.first}"
+    axes.set_xlabel(named if len(named) <= 66 else "points, the second minus the first")
     axes.grid(visible=False)
     return figure
 

@@ -54,6 +54,7 @@ def name_points(axes: Axes, labels: Sequence[Label], corners: Sequence[tuple[flo
             fontweight="bold" if each.strong else "normal",
             color=INK,
             zorder=6,
+            parse_math=False,
             annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3},
         )

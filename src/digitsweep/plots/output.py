@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib import image, rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from digitsweep.plots.style import THEME
@@ -33,6 +34,8 @@ def svg(figure: Figure, name: str, alt: str) -> str:
 
     `name` begins every id in it, so that several can stand on one page; the same figure gives the same text."""
     buffer = io.StringIO()
+    for each in figure.findobj(Text):  # a name with dollar signs is a name, not a formula
+        each.set_parse_math(False)
     if (engine := figure.get_layout_engine()) is not None:  # once, here: savefig would draw everything a second time for it
         engine.execute(figure)
         figure.set_layout_engine(None)

@@ -64,7 +64,7 @@ def legend(axes: Axes, order: Sequence[str] = ()) -> None:
         names,
         loc="lower left",
         bbox_to_anchor=(0.0, 1.0),
-        ncols=4,
+        ncols=4 if sum(map(len, names)) < 50 else 1,
         fontsize=TEXT,
         labelcolor=INK,
         frameon=False,

@@ -85,6 +85,8 @@ class Page:
     matrices: Sequence[Plot]
     galleries: Sequence[Gallery]
     cost_plots: Sequence[Plot]
+    best: Mapping[str, str]
+    """The tones, by name, of those costs that are of the models compared."""
     batches: Sequence[int]
     """Whose latency was measured."""
     searches: Sequence[Search]
@@ -103,6 +105,8 @@ def page_of(comparison: Comparison, images: NDArray[np.uint8]) -> Page:
         list(evidence.classes[0].recalls) if evidence and evidence.classes else list(evidence.confused) if evidence else []
     )
     tones |= {name: ("first", "second")[number % 2] for number, name in enumerate(names) if name not in tones}
+    named = {prefix + each.name: each.tone for each in cards for prefix in ("", "best ")}
+    outstanding = {each.name: named[each.name] for each in comparison.costs if each.name in named}
     return Page(
         headline=comparison.verdict or _headline(cards),
         warnings=_warnings(comparison),
@@ -117,8 +121,9 @@ def page_of(comparison: Comparison, images: NDArray[np.uint8]) -> Page:
         galleries=_galleries(comparison, names, images),
         cost_plots=[
             *([figures.equal_cost(histories)] if histories else []),
-            *(figures.trade_offs(comparison.costs) if len(comparison.costs) > 1 else []),
+            *(figures.trade_offs(comparison.costs, outstanding) if len(comparison.costs) > 1 else []),
         ],
+        best=outstanding,
         batches=sorted({latency.batch for cost in comparison.costs for latency in cost.latencies}),
         searches=[_search(each) for each in histories],
     )
@@ -175,22 +180,25 @@ def _warnings(comparison: Comparison) -> list[str]:
     again = max((each.number for each in comparison.openings), default=0)
     if again > 1:
         found.append(
-            f"The test set was opened {again} times for the same family. Whatever was chosen after the first time may "
-            "have been "
-            "chosen by it, and its test accuracy flatters."
+            f"The test set was opened {again} times for the same family. Whatever was chosen after the first time may have "
+            "been chosen by it, and its test accuracy flatters."
         )
     leaked = comparison.duplicates
     if leaked and leaked.train_test:
         found.append(
-            f"{plural(leaked.train_test, 'test image')} also among the training images, pixel by pixel: "
-            "a model may know them by heart, and its test accuracy flatters."
+            f"{_are_also(leaked.train_test)} among the training images, pixel by pixel: a model may know them by heart, "
+            "and its test accuracy flatters."
         )
     if leaked and leaked.validation_test:
         found.append(
-            f"{plural(leaked.validation_test, 'test image')} also among the validation images, pixel by pixel: "
-            "the choice of the models has seen them."
+            f"{_are_also(leaked.validation_test)} among the validation images, pixel by pixel: the choice of the models "
+            "has seen them."
         )
     return found
+
+
+def _are_also(images: int) -> str:
+    return f"{plural(images, 'test image')} {'is' if images == 1 else 'are'} also"
 
 
 def _galleries(comparison: Comparison, names: Sequence[str], images: NDArray[np.uint8]) -> list[Gallery]:

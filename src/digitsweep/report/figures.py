@@ -42,8 +42,8 @@ def difference(found: Difference) -> Plot:
         f"{points(found.high)}; the least difference that could be shown is {points(found.smallest)}.",
         "The difference and its interval",
         "The dot is the difference in test accuracy, the bar its 95 % interval. A bar across the zero line means that "
-        "these test "
-        "images cannot tell the two apart; a difference inside the grey band is smaller than they can reliably show.",
+        "these test images cannot tell the two apart; a difference inside the grey band is smaller than they can "
+        "reliably show.",
     )
 
 
@@ -54,9 +54,8 @@ def finalists(shown: Sequence[Finalist]) -> Plot:
         "finalists",
         f"Validation accuracy of each finalist: {told}.",
         "Finalists on fresh seeds",
-        "Each dot is the same configuration trained again from another seed, the bar their mean. A diamond to the "
-        "right of the "
-        "dots is luck: the search picked that run because it happened to go well.",
+        "Each dot is the same configuration trained again from another seed, the bar their mean. A diamond to the right "
+        "of the dots is luck: the search picked that run because it happened to go well.",
     )
 
 
@@ -73,8 +72,7 @@ def recalls(classes: Sequence[ClassRecall], tones: Mapping[str, str]) -> Plot:
         f"Share of each label's test images that is classified rightly. {told}.",
         "Each label by itself",
         "Further right is better; bars are 95 % intervals. Where the bars of a label overlap widely, the test set has "
-        "too few of "
-        "its images to tell the models apart on it.",
+        "too few of its images to tell the models apart on it.",
     )
 
 
@@ -97,12 +95,10 @@ def matrices(evidence: Evidence, tones: Mapping[str, str]) -> list[Plot]:
                 plots.error_matrix(matrix, COLORS[tones[name]]),
                 f"matrix-{number}",
                 f"Confusion matrix of {name}: {wrong} of {matrix.sum()} test images are off the diagonal; the confused "
-                "pairs are "
-                "in the table.",
+                "pairs are in the table.",
                 name,
                 "Rows are the labels, columns what the model says; grey numbers are right. A strong cell is an error "
-                "that is "
-                "frequent for its row.",
+                "that is frequent for its row.",
             )
         )
     return found
@@ -120,14 +116,13 @@ def equal_cost(histories: Sequence[SearchHistory]) -> Plot:
         "equal-cost",
         f"The best of each search so far against its training seconds: {told or 'no trial was complete'}.",
         "The best so far, at equal cost",
-        "Go up from any number of seconds: the lower line is the family that had the better network by then. A line "
-        "that is still "
-        "falling at its end would have used a larger budget.",
+        "Go up from any number of seconds: the lower line is the family that had the better network by then. A line that "
+        "is still falling at its end would have used a larger budget.",
     )
 
 
-def trade_offs(costs: Sequence[Cost]) -> list[Plot]:
-    """Accuracy against each cost that is known of every model."""
+def trade_offs(costs: Sequence[Cost], best: Mapping[str, str]) -> list[Plot]:
+    """Accuracy against each cost that is known of every model; `best` has the tones of those that were compared."""
     wanted: list[tuple[str, str, str, Callable[[Cost], float]]] = [
         ("weights", "weights", "Accuracy and size", lambda each: float(each.weights)),
         ("train-seconds", "training seconds", "Accuracy and training", lambda each: each.train_seconds),
@@ -139,16 +134,15 @@ def trade_offs(costs: Sequence[Cost]) -> list[Plot]:
     found = []
     for name, axis, title, of in wanted:
         front = set(plots.front([(of(each), 1.0 - each.accuracy) for each in costs]))
-        best = [each.name for each in costs if (of(each), 1.0 - each.accuracy) in front]
+        unbeaten = [each.name for each in costs if (of(each), 1.0 - each.accuracy) in front]
         found.append(
             _plot(
-                plots.trade_off(costs, of, axis),
+                plots.trade_off(costs, of, axis, {name: COLORS[tone] for name, tone in best.items()}),
                 f"cost-{name}",
-                f"Test error against {axis}. On the front: {', '.join(best)}.",
+                f"Test error against {axis}. On the front: {', '.join(unbeaten)}.",
                 title,
                 "Lower left is better. The dashed line is the Pareto front: nothing here is both cheaper and more "
-                "accurate than a "
-                "model on it.",
+                "accurate than a model on it.",
             )
         )
     return found
@@ -169,17 +163,16 @@ def search(history: SearchHistory) -> list[Plot]:
             f"{family}-history",
             f"What each of the {len(states)} trials of the {name} search reached, in the order of ending: {counts}.",
             "Trial by trial",
-            "Each mark is a trial at its last epoch, the line the best complete one so far. Crosses were stopped "
-            "early, so they "
-            "stand higher than they might have ended.",
+            "Each mark is a trial at its last epoch, the line the best complete one so far. Crosses were stopped early, "
+            "so they stand higher than they might have ended.",
         ),
         _plot(
             plots.learning_values(history),
             f"{family}-learning",
             f"Validation after each epoch of every {name} trial; the pruned ones end early.",
             "Epoch by epoch",
-            "Each line is a trial; a cross is where the pruner stopped it. Lines that cross late are what a pruner "
-            "gets wrong.",
+            "Each line is a trial; a cross is where the pruner stopped it. Lines that cross late are what a pruner gets "
+            "wrong.",
         ),
     ]
 
@@ -194,8 +187,8 @@ def importance(history: SearchHistory) -> Plot | None:
         f"{history.family}-importance",
         f"Importance of the parameters of the {name} search: {told}.",
         "What mattered",
-        "How much each parameter decides whether a trial is among the best, by PED-ANOVA, within the ranges that "
-        "were searched. With few trials this is a hint, not a finding.",
+        "How much each parameter decides whether a trial is among the best, by PED-ANOVA, within the ranges that were "
+        "searched. With few trials this is a hint, not a finding.",
     )
 
 
@@ -209,8 +202,7 @@ def parameters(history: SearchHistory) -> Plot | None:
         "parameter.",
         "All parameters at once",
         "Follow a line from left to right: it crosses each axis at the trial's value and ends at what it reached, the "
-        "best on top. "
-        "The stronger the colour, the better the trial; pruned ones are thin and grey.",
+        "best on top. The stronger the colour, the better the trial; pruned ones are thin and grey.",
         wide=True,
     )
 

@@ -70,7 +70,9 @@ def deviation(values: tuple[float, ...]) -> float | None:
 
 
 def spread(values: tuple[float, ...]) -> str:
-    """Mean and standard deviation of shares: `99.04 ± 0.05 %`; of one value it alone."""
+    """Mean and standard deviation of shares: `99.04 ± 0.05 %`; of one value it alone, of none a dash."""
+    if not values:
+        return "–"
     mean, std = sum(values) / len(values), deviation(values)
     return tied(f"{100 * mean:.2f} %" if std is None else f"{100 * mean:.2f} ± {100 * std:.2f} %")
 
