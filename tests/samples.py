@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from digitsweep.comparison import Comparison, Entry, Finalist, Opening, Spent
 from digitsweep.cost import Cost, Latency
+from digitsweep.data import Duplicates
 from digitsweep.evidence import Answer, ClassRecall, ConfusedPair, Evidence, Galleries, JudgedImage
 from digitsweep.history import SearchHistory, TrialPoint
 from digitsweep.params import Scalar
@@ -57,24 +58,26 @@ def comparison(*, trials: int = 24, true: NDArray[np.uint8] | None = None) -> Co
         },
         budget={"trials": trials, "epochs": 9, "seconds": 450.0},
         spent={family: spent(histories[family]) for family in NETWORKS},
-        entries=[*(best(family, wrong) for family, wrong in (("ann", 92), ("cnn", 41))), *(map(baseline, BASELINES))],
+        entries=(*(best(family, wrong) for family, wrong in (("ann", 92), ("cnn", 41))), *(map(baseline, BASELINES))),
         verdict="The CNN is better by 0.51 points, 95 % interval 0.33 to 0.69, p < 0.0001.",
         difference=Difference("ANN", "CNN", TEST, 92, 41, 25, 0.0033, 0.0069, 2.6e-8, 0.0026),
-        finalists=[each for family in NETWORKS for each in finalists(family, histories[family])],
+        finalists=tuple([each for family in NETWORKS for each in finalists(family, histories[family])]),
         evidence=evidence(labels() if true is None else true),
-        costs=[
+        costs=(
             cost("best ANN", "ann", 0.9908, 1_621_258, 31.5, 0.00021, 0.0031),
             cost("best CNN", "cnn", 0.9959, 186_186, 44.8, 0.00052, 0.0174),
             *(
                 cost(name, family, 1 - wrong / TEST, weights, seconds, 0.0001 + weights * 9e-11, 0.001 + weights * 3e-9)
                 for family, name, _, weights, wrong, seconds, _, _ in BASELINES
             ),
-        ],
+        ),
         history=histories,
-        openings=[
-            Opening(f"sweep 3f2a9c: best {family.upper()}", f"2026-11-20T12:0{number}:31+00:00", "3" * 64, 1)
-            for number, family in enumerate(NETWORKS)
-        ],
+        openings=tuple(
+            [
+                Opening(f"sweep 3f2a9c: best {family.upper()}", f"2026-11-20T12:0{number}:31+00:00", "3" * 64, 1)
+                for number, family in enumerate(NETWORKS)
+            ]
+        ),
         duplicates=Duplicates(0, 0, 3),
         run_id="3f2a9c0d51b84e6d8a7f",
         seconds=684.2,
@@ -92,8 +95,8 @@ def alone(whole: Comparison, family: str = "cnn") -> Comparison:
         verdict="",
         difference=None,
         spent={family: whole.spent[family]},
-        entries=[each for each in whole.entries if each.family == family],
-        finalists=[each for each in whole.finalists if each.family == family],
+        entries=tuple([each for each in whole.entries if each.family == family]),
+        finalists=tuple([each for each in whole.finalists if each.family == family]),
         evidence=Evidence(
             tuple(ClassRecall(each.label, {name: each.recalls[name]}) for each in found.classes),
             {name: found.confused[name]},
@@ -101,9 +104,9 @@ def alone(whole: Comparison, family: str = "cnn") -> Comparison:
                 tuple(JudgedImage(each.index, each.true, {name: each.answers[name]}) for each in wrong), (), (), (), 0
             ),
         ),
-        costs=[each for each in whole.costs if each.family == family],
+        costs=tuple([each for each in whole.costs if each.family == family]),
         history={family: whole.history[family]},
-        openings=[each for each in whole.openings if name in each.by],
+        openings=tuple([each for each in whole.openings if name in each.by]),
     )
 
 
@@ -136,10 +139,12 @@ def registered(whole: Comparison) -> Comparison:
         costs=(),
         openings=(),
         duplicates=None,
-        entries=[
-            dataclasses.replace(each, family="cnn", model=name)
-            for each, name in zip(whole.best(), names.values(), strict=True)
-        ],
+        entries=tuple(
+            [
+                dataclasses.replace(each, family="cnn", model=name)
+                for each, name in zip(whole.best(), names.values(), strict=True)
+            ]
+        ),
         difference=dataclasses.replace(whole.difference, first=names["ANN"], second=names["CNN"]),
         evidence=Evidence(
             tuple(ClassRecall(each.label, {names[key]: each.recalls[key] for key in names}) for each in found.classes),

@@ -12,7 +12,8 @@ from html.parser import HTMLParser
 import pytest
 import samples
 
-from digitsweep.comparison import Comparison, Duplicates, Opening
+from digitsweep.comparison import Comparison, Opening
+from digitsweep.data import Duplicates
 from digitsweep.evidence import Evidence, Galleries
 from digitsweep.report import report
 from digitsweep.report.wording import interval, p_value, percent, points, seconds, spread
@@ -207,7 +208,7 @@ def test_next_to_nothing_is_still_a_page(whole: Comparison) -> None:
             data={},
             budget={},
             spent={},
-            entries=[],
+            entries=(),
         )
     )
     assert found.sections() == ["provenance"]
@@ -236,7 +237,7 @@ def test_warnings_come_first(small: Comparison, page: Parsed) -> None:
     """An interruption, a second opening of the test set and test images that were trained on are said before any figure."""
     again = Opening("sweep 77: best CNN", "2026-11-21T10:00:00+00:00", "3" * 64, 2)
     warned = dataclasses.replace(
-        small, state="INTERRUPTED", openings=[*small.openings, again], duplicates=Duplicates(12, 1, 0)
+        small, state="INTERRUPTED", openings=(*small.openings, again), duplicates=Duplicates(12, 1, 0)
     )
     contents = report(warned, samples.images())
     for text in (Parsed(contents["report.html"].decode()).text.partition("The models")[0], contents["report.md"].decode()):
@@ -250,17 +251,17 @@ def test_warnings_come_first(small: Comparison, page: Parsed) -> None:
 def test_hostile_names_are_text(whole: Comparison) -> None:
     """Names and remarks are shown as they are, and none of them becomes markup."""
     assert whole.difference is not None
-    entries = [dataclasses.replace(each, network=HOSTILE, note=HOSTILE, model=HOSTILE) for each in whole.entries]
+    entries = tuple(dataclasses.replace(each, network=HOSTILE, note=HOSTILE, model=HOSTILE) for each in whole.entries)
     hostile = dataclasses.replace(
         whole,
         experiment=HOSTILE,
         question=HOSTILE,
         verdict=HOSTILE,
         entries=entries,
-        openings=[dataclasses.replace(each, by=HOSTILE, at=HOSTILE) for each in whole.openings],
+        openings=tuple(dataclasses.replace(each, by=HOSTILE, at=HOSTILE) for each in whole.openings),
         difference=dataclasses.replace(whole.difference, first=HOSTILE),
-        finalists=[dataclasses.replace(each, network=HOSTILE, trial=HOSTILE) for each in whole.finalists],
-        costs=[dataclasses.replace(each, name=HOSTILE) for each in whole.costs[:2]],
+        finalists=tuple(dataclasses.replace(each, network=HOSTILE, trial=HOSTILE) for each in whole.finalists),
+        costs=tuple(dataclasses.replace(each, name=HOSTILE) for each in whole.costs[:2]),
         history={},
         data={**whole.data, "name": HOSTILE, "source": HOSTILE},
         run_id=HOSTILE,

@@ -87,7 +87,7 @@ def judge(
         run_id=tracker.run_id,
         seconds=seconds(),
     )
-    shown = {court.entries[0].trial: court.winner for court in courts.values()}
+    shown = {court.entries[0].trial for court in courts.values()}
     files = pictures(comparison, records, shown, {name: (test.labels, each) for name, each in predicted.items()})
     return comparison, {**files, **report(comparison, test.images)}
 

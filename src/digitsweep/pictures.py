@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,18 +11,17 @@ from digitsweep import plots
 from digitsweep.comparison import Comparison
 from digitsweep.evaluation import evaluate
 from digitsweep.results import TrialRecord, TrialState
-from digitsweep.winners import Winner
 
 
 def pictures(
     comparison: Comparison,
     records: Mapping[str, Sequence[TrialRecord]],
-    winners: Mapping[str, Winner],
+    winners: Collection[str],
     predictions: Mapping[str, tuple[NDArray[np.uint8], NDArray[np.uint8]]],
 ) -> dict[str, bytes]:
     """Training curves of the winners and the baselines, and the winners' confusion matrices.
 
-    winners: by their trial's name; predictions: true and predicted labels of the test images, (n,), by the model's name."""
+    winners: the names of their trials; predictions: true and predicted labels of the test images, (n,), by the model's name."""
     data = comparison.data["name"]
     curves = [
         plots.Curve(
