@@ -21,7 +21,7 @@ def pictures(
 ) -> dict[str, bytes]:
     """Training curves of the winners and the baselines, and the winners' confusion matrices.
 
-    winners: the names of their trials; predictions: true and predicted labels of the test images, (n,), by the model's name."""
+    winners: the names of their trials; predictions: true and predicted test labels, (n,), by the model's name."""
     data = comparison.data["name"]
     curves = [
         plots.Curve(
