@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
@@ -10,7 +13,7 @@ from digitsweep.comparison import Comparison
 from digitsweep.report.contents import page_of
 from digitsweep.report.wording import FILTERS
 
-PAGE, SHORT = "report.html", "report.md"
+PAGE, SHORT, SCRIPT = "report.html", "report.md", "framed.js"
 
 
 def report(comparison: Comparison, images: NDArray[np.uint8]) -> dict[str, bytes]:
@@ -28,7 +31,7 @@ def report(comparison: Comparison, images: NDArray[np.uint8]) -> dict[str, bytes
     )
     environment.filters |= FILTERS
     page = page_of(comparison, images)
-    return {
-        name: environment.get_template(f"{name}.jinja").render(comparison=comparison, page=page).encode()
-        for name in (PAGE, SHORT)
-    }
+    script = environment.get_template(SCRIPT).render()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    values = {"comparison": comparison, "page": page, "script": script, "script_digest": digest}
+    return {name: environment.get_template(f"{name}.jinja").render(values).encode() for name in (PAGE, SHORT)}
