@@ -107,7 +107,7 @@ def test_no_configuration_is_trained_twice(smoke: Sweep) -> None:
 
 
 def test_finalists_are_runs_of_their_own(smoke: Sweep) -> None:
-    """Two configurations of each family on the same two fresh seeds, children of the sweep, each with its files and a model."""
+    """Two configurations of each family on the same two fresh seeds, children of the sweep, with files and a model."""
     finalists = smoke.runs("finalist")
     for family in ("ann", "cnn"):
         own = [run for run in finalists if run.data.tags["family"] == family]

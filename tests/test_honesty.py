@@ -26,8 +26,8 @@ def text_of(page: bytes) -> str:
 
 
 def test_the_answer_is_what_the_registered_models_give(smoke: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Accuracies, McNemar's test, recalls and confused pairs of comparison.json and of the page, recomputed from the registry
-    with nothing of digitsweep but its split."""
+    """Accuracies, McNemar's test, recalls and confused pairs of comparison.json and of the page, computed again from the
+    registry with nothing of digitsweep but its split."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", smoke.uri)
     mlflow.set_tracking_uri(smoke.uri)
     comparison = json.loads(smoke.artifact(smoke.parent(), "comparison/comparison.json"))

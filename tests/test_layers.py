@@ -30,6 +30,7 @@ LAYERS = [
     {"source"},
     {"report"},
     {"plots"},
+    {"cautions"},
     {"comparison"},
     {"evidence", "cost", "history", "verdict"},
     {"statistics"},

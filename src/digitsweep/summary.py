@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from digitsweep.cautions import cautions
 from digitsweep.comparison import Comparison, Entry, Finalist
 from digitsweep.experiment import Experiment
 from digitsweep.statistics import Share, Spread
@@ -80,6 +81,7 @@ def print_plan(experiment: Experiment, workers: int, console: Console) -> None:
 def sentences(comparison: Comparison) -> list[str]:
     """What stands below the table, the verdict first."""
     lines = [comparison.verdict] if comparison.verdict else []
+    lines += [f"Mind: {each}" for each in cautions(comparison)]
     images = comparison.data["images"]
     chosen = f"Chosen on {images['validation']:,} validation images; t" if images["validation"] else "T"
     lines.append(
@@ -103,8 +105,6 @@ def sentences(comparison: Comparison) -> list[str]:
     lines += [line for each in comparison.entries if (line := _against_published(each))]
     if comparison.spent:
         lines += [f"Registered {each.model}, alias challenger." for each in comparison.best() if each.model]
-    if comparison.state != "COMPLETE":
-        lines.append("The sweep was interrupted: this compares what was finished by then.")
     return lines
 
 

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digitsweep import plots
+from digitsweep.cautions import cautions
 from digitsweep.comparison import Comparison, Entry, Finalist
 from digitsweep.evidence import ConfusedPair, JudgedImage
 from digitsweep.history import SearchHistory
 from digitsweep.report import figures
 from digitsweep.report.figures import Plot
-from digitsweep.report.wording import percent, plural
+from digitsweep.report.wording import percent
 
 CONFUSED_SHOWN = 8
 """Pairs of each model."""
@@ -109,7 +110,7 @@ def page_of(comparison: Comparison, images: NDArray[np.uint8]) -> Page:
     outstanding = {each.name: named[each.name] for each in comparison.costs if each.name in named}
     return Page(
         headline=comparison.verdict or _headline(cards),
-        warnings=_warnings(comparison),
+        warnings=cautions(comparison),
         cards=cards,
         tones=tones,
         letters={name: name if len(name) <= LONGEST else chr(ord("A") + number) for number, name in enumerate(names)},
@@ -168,37 +169,6 @@ def _headline(cards: Sequence[Card]) -> str:
         f"{each.name} gets {percent(each.entry.test.accuracy)} of the test images right" for each in cards if each.entry.test
     ]
     return f"The best {'; the best '.join(told)}." if told else "No model was judged on the test images."
-
-
-def _warnings(comparison: Comparison) -> list[str]:
-    """What a reader has to know before the figures."""
-    found = []
-    if comparison.state == "INTERRUPTED":
-        found.append("The sweep was interrupted before its budget was spent: this compares what was finished by then.")
-    elif comparison.state != "COMPLETE":
-        found.append(f"The sweep is {comparison.state}, not COMPLETE: this compares what there was.")
-    again = max((each.number for each in comparison.openings), default=0)
-    if again > 1:
-        found.append(
-            f"The test set was opened {again} times for the same family. Whatever was chosen after the first time may have "
-            "been chosen by it, and its test accuracy flatters."
-        )
-    leaked = comparison.duplicates
-    if leaked and leaked.train_test:
-        found.append(
-            f"{_are_also(leaked.train_test)} among the training images, pixel by pixel: a model may know them by heart, "
-            "and its test accuracy flatters."
-        )
-    if leaked and leaked.validation_test:
-        found.append(
-            f"{_are_also(leaked.validation_test)} among the validation images, pixel by pixel: the choice of the models "
-            "has seen them."
-        )
-    return found
-
-
-def _are_also(images: int) -> str:
-    return f"{plural(images, 'test image')} {'is' if images == 1 else 'are'} also"
 
 
 def _galleries(comparison: Comparison, names: Sequence[str], images: NDArray[np.uint8]) -> list[Gallery]:
