@@ -118,7 +118,7 @@ def test_an_interruption_before_anything_is_finished(times: int, store: Path) ->
 
 def test_a_trial_that_runs_on_is_not_waited_for(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An interrupted sweep gives its trials some seconds; one that does not stop by then is ended all the same."""
-    monkeypatch.setattr("digitsweep.sweep.STOP_SECONDS", 0.2)
+    monkeypatch.setattr("digitsweep.coordinator.STOP_SECONDS", 0.2)
     monkeypatch.setattr(ScriptedWorkers, "stop", lambda self, trial: None)
     recorder = Recorder(interrupting=1)
     with pytest.raises(KeyboardInterrupt):

@@ -18,7 +18,7 @@ from digitsweep.training import compiled, probabilities
 if TYPE_CHECKING:
     import keras
 
-LATENCY_SECONDS = 0.15
+LATENCY_SECONDS = 0.1
 """For each batch size of each model."""
 
 

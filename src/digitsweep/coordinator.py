@@ -17,6 +17,9 @@ from digitsweep.workers import EpochEnded, Event, TrialEnded, Workers
 
 POLL_SECONDS = 0.5
 """The longest that a signal waits to be seen."""
+NEAR, NEARLY = 10.0, 0.6
+"""Seconds before the end at which what comes after it is made ready; and the share of the work that must have begun, since
+at first nobody knows how many seconds there are."""
 STOP_SECONDS = 20.0
 """What running trials get to stop by themselves when the sweep is interrupted."""
 CUT_OFF = "the sweep failed while the trial ran"
@@ -58,15 +61,15 @@ class Coordinator:
         display: Display,
         interruption: Interruption,
         worker_count: int,
-        when_idle: Callable[[], object] = lambda: None,
+        near_the_end: Callable[[], object] = lambda: None,
     ) -> None:
         self._workers = workers
         self._sources: Mapping[str, Source] = {}
         self._tracker, self._display = tracker, display
         self._interruption = interruption
         self._worker_count = worker_count
-        self._when_idle = when_idle
-        """Called once, when a worker has nothing left to do."""
+        self._near_the_end = near_the_end
+        """Called when a worker has nothing left to do, and when that is NEAR seconds away."""
         self._running: dict[str, tuple[Trial, list[Epoch]]] = {}
         self._finished = False
         """Whether the sources have no more trainings to start."""
@@ -93,8 +96,10 @@ class Coordinator:
             for source in sources.values():
                 for trial in source.overdrawn():
                     self._workers.stop(trial)
-            left = after() + sum(each.seconds_left() for each in sources.values())
-            self._display.progressed(left / self._worker_count)
+            left = (after() + sum(each.seconds_left() for each in sources.values())) / self._worker_count
+            self._display.progressed(left)
+            if left < NEAR and all(each.share() >= NEARLY for each in sources.values()):
+                self._near_the_end()
 
     def close(self) -> None:
         """Ends the workers; a trial that still runs has failed, and its record says so. Nothing is started after it."""
@@ -108,9 +113,8 @@ class Coordinator:
         while not (self._closed or self._interruption.asked) and self._workers.free():
             trial = self._next_trial()
             if trial is None:
-                if not self._finished:
-                    self._when_idle()
                 self._finished = True
+                self._near_the_end()
                 return
             self._finished = False  # a winner's refit comes after everything else has ended
             self._workers.start(trial)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Protocol
@@ -78,7 +79,7 @@ def headline(experiment: Experiment, dataset: Dataset, workers: int) -> str:
 
 def time_left(seconds: float | None) -> str:
     """`, about 3 min left`; empty while nobody can know."""
-    if seconds is None:
+    if seconds is None or math.isinf(seconds):
         return ""
     return f", about {seconds:.0f} s left" if seconds < 100 else f", about {seconds / 60:.0f} min left"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,6 +59,9 @@ class Study:
         """Where in the records the best trial so far is."""
         self._searched, self._whole = Sums(), Sums()
         """What the searched trials that ended took, and the baselines."""
+        self._whole_running: dict[int, Trial] = {}
+        self._whole_cost = 0.0
+        """Of the baselines that ended."""
         self._begun = 0.0
         """The moments at which the running trials started, added up: all that their seconds need."""
         self._started = 0
@@ -79,7 +83,9 @@ class Study:
     def next_trial(self) -> Trial | None:
         """The trial to start now; None where there is none, or the budget does not allow one."""
         if self._baselines:
-            return self._baselines.pop()
+            baseline = self._baselines.pop()
+            self._whole_running[baseline.number] = baseline
+            return baseline
         if self._exhausted or self._started >= self._budget.trials or not self._fits():
             return None
         params = self._search.ask(self._number)
@@ -101,11 +107,13 @@ class Study:
         return min(1.0, max(trials, self._seconds() / self._budget.seconds))
 
     def seconds_left(self) -> float:
-        """Training seconds that are still to come, as far as can be known: from the mean of the trials that ended."""
+        """Training seconds that are still to come, as far as can be known: from the mean of the trials that ended, and from
+        what the baselines that ended cost; infinite while none of them has."""
         left = self._budget.trials - self._started + 0.5 * len(self._running)
         searched, whole = self._searched, self._whole
         each = searched.seconds / searched.trials if searched.trials else self._budget.seconds / max(self._budget.trials, 1)
-        unknown = whole.seconds / whole.trials * len(self._baselines) if whole.trials else 0.0
+        costs = sum(map(self._cost, self._baselines)) + 0.5 * sum(map(self._cost, self._whole_running.values()))
+        unknown = costs * (whole.seconds / self._whole_cost if whole.trials else math.inf) if costs else 0.0
         allowed = self._budget.seconds - self._seconds()
         return unknown + (0.0 if self._exhausted else max(0.0, min(allowed, left * each)))
 
@@ -162,6 +170,9 @@ class Study:
             value = result.last(self._metric) if result.state is TrialState.COMPLETE else None
             self._search.tell(trial.number, result.state, value)
             self._history.append(self._point(trial, result))
+        else:
+            self._whole_running.pop(trial.number, None)
+            self._whole_cost += self._cost(trial)
         (self._searched if trial.baseline is None else self._whole).add(result)
         record = TrialRecord(trial, result)
         self._keep(record)
