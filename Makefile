@@ -77,7 +77,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(INSTALL) --no-build-isolation -e '.[dev]'
 	@touch $@
 
-BENCHMARKS := throughput overhead utilisation startup memory scale quality step precision
+BENCHMARKS := throughput overhead utilisation startup memory scale quality step precision optimism
 
 .PHONY: $(addprefix bench-,$(BENCHMARKS))
 $(addprefix bench-,$(BENCHMARKS)): bench-%: $(VENV)/.installed

@@ -180,11 +180,6 @@ def test_equal_cost(whole: Comparison) -> None:
         assert drawn(named(axes, family.upper())) == (list(seconds), list(errors))
 
 
-def test_front() -> None:
-    """On the front is what no other beats in cost and error at once; of equal costs the better."""
-    assert plots.front([(1, 0.5), (2, 0.6), (2, 0.3), (3, 0.3), (4, 0.1), (1, 0.7)]) == [(1, 0.5), (2, 0.3), (4, 0.1)]
-
-
 def test_trade_off(whole: Comparison) -> None:
     """Each model stands at its cost and its test error, and has its name."""
     figure = plots.trade_off(whole.costs, lambda each: float(each.weights), "weights", {"best CNN": plots.SECOND})

@@ -13,9 +13,6 @@ from digitsweep.statistics import Share
 CONFIDENT = 0.9
 """From this probability on a wrong answer that two models share makes its label suspicious."""
 
-MOST_PAIRS = 8
-"""Confused pairs of a model."""
-
 
 @dataclass(frozen=True)
 class ClassRecall:
@@ -105,7 +102,7 @@ def _confused(labels: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: 
     wrong = predicted != labels
     pairs = labels[wrong].astype(np.intp) * classes + predicted[wrong]
     counts = np.bincount(pairs, minlength=classes**2)
-    most = np.argsort(-counts, kind="stable")[:MOST_PAIRS]
+    most = np.argsort(-counts, kind="stable")
     return tuple(ConfusedPair(*divmod(int(pair), classes), int(counts[pair])) for pair in most if counts[pair])
 
 

@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 from digitsweep.plots.confusion import confusion_matrices, confusion_matrix, error_matrix
-from digitsweep.plots.cost import equal_cost, front, trade_off
+from digitsweep.plots.cost import equal_cost, trade_off
 from digitsweep.plots.judged import class_recalls, difference_interval, finalists_on_seeds
 from digitsweep.plots.output import pixels, png, svg
 from digitsweep.plots.parameters import parallel_coordinates, parameter_slice, sliced
@@ -26,7 +26,6 @@ __all__ = [
     "error_matrix",
     "family_color",
     "finalists_on_seeds",
-    "front",
     "importance",
     "learning_curves",
     "learning_values",

@@ -7,13 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from digitsweep.cost import Cost
+from digitsweep.cost import Cost, pareto
 from digitsweep.history import SearchHistory
 from digitsweep.plots.labels import Label, name_points
 from digitsweep.plots.search import Measure, best_so_far
 from digitsweep.plots.style import INK, PAPER, family_color, legend, logarithmic, panel, percent, positive, short
-
-Point = tuple[float, float]
 
 
 def equal_cost(histories: Sequence[SearchHistory]) -> Figure:
@@ -41,15 +39,6 @@ def equal_cost(histories: Sequence[SearchHistory]) -> Figure:
     return figure
 
 
-def front(points: Sequence[Point]) -> list[Point]:
-    """Of (cost, error), those that no other beats in one without losing in the other; from cheap to dear."""
-    kept: list[Point] = []
-    for cost, error in sorted(points):
-        if not kept or error < kept[-1][1]:
-            kept.append((cost, error))
-    return kept
-
-
 def trade_off(costs: Sequence[Cost], of: Callable[[Cost], float], label: str, best: Mapping[str, str]) -> Figure:
     """Test error against one cost, both logarithmic, and the front.
 
@@ -58,7 +47,8 @@ def trade_off(costs: Sequence[Cost], of: Callable[[Cost], float], label: str, be
     errors = positive([1.0 - each.accuracy for each in costs])
     spent = positive([of(each) for each in costs])
     points = list(zip(spent, errors, strict=True))
-    unbeaten = front(points)
+    names = pareto(costs, of)
+    unbeaten = sorted({point for each, point in zip(costs, points, strict=True) if each.name in names})
     line = [unbeaten[0]]
     for (_, above), (x, y) in itertools.pairwise(unbeaten):
         line += [(x, above), (x, y)]

@@ -9,7 +9,7 @@ import numpy as np
 
 from digitsweep import plots
 from digitsweep.comparison import Finalist
-from digitsweep.cost import Cost
+from digitsweep.cost import Cost, pareto
 from digitsweep.evidence import ClassRecall, Evidence
 from digitsweep.history import SearchHistory
 from digitsweep.report.wording import percent, points, spread
@@ -133,13 +133,11 @@ def trade_offs(costs: Sequence[Cost], best: Mapping[str, str]) -> list[Plot]:
         wanted.append(("latency", axis, "Accuracy and latency", lambda each, batch=batch: 1000 * _median(each, batch)))  # type: ignore[misc]
     found = []
     for name, axis, title, of in wanted:
-        front = set(plots.front([(of(each), 1.0 - each.accuracy) for each in costs]))
-        unbeaten = [each.name for each in costs if (of(each), 1.0 - each.accuracy) in front]
         found.append(
             _plot(
                 plots.trade_off(costs, of, axis, {name: COLORS[tone] for name, tone in best.items()}),
                 f"cost-{name}",
-                f"Test error against {axis}. On the front: {', '.join(unbeaten)}.",
+                f"Test error against {axis}. On the front: {', '.join(pareto(costs, of))}.",
                 title,
                 "Lower left is better. The dashed line is the Pareto front: nothing here is both cheaper and more "
                 "accurate than a model on it.",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from digitsweep.statistics import Share
+from digitsweep.statistics import Share, Spread
 
 MINUS = "−"
 TIE = "\N{NO-BREAK SPACE}"
@@ -61,19 +60,11 @@ def duration(value: float) -> str:
     return f"{1000 * value:.{2 if value < 0.01 else 1}f}{TIE}ms"
 
 
-def deviation(values: tuple[float, ...]) -> float | None:
-    """The sample standard deviation; None of fewer than two values."""
-    if len(values) < 2:
-        return None
-    mean = sum(values) / len(values)
-    return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
-
-
 def spread(values: tuple[float, ...]) -> str:
     """Mean and standard deviation of shares: `99.04 ± 0.05 %`; of one value it alone, of none a dash."""
     if not values:
         return "–"
-    mean, std = sum(values) / len(values), deviation(values)
+    mean, std = Spread(values).mean, Spread(values).std
     return tied(f"{100 * mean:.2f} %" if std is None else f"{100 * mean:.2f} ± {100 * std:.2f} %")
 
 
