@@ -1,4 +1,4 @@
-"""How much the score of the picked flatters: ten sweeps of smoke.yaml with seeds of their own, search, fresh seeds and test."""
+"""How much the score of the picked flatters: ten sweeps of smoke.yaml, each with its own seed; search, fresh seeds, test."""
 
 from __future__ import annotations
 

@@ -125,6 +125,20 @@ def test_a_worker_that_has_grown_is_replaced(workers: LocalWorkers) -> None:
     assert workers.pids() == [after]
 
 
+def test_a_worker_is_replaced_after_its_trials(workers: LocalWorkers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What TensorFlow keeps of each trial ends with the worker: after so many trials another process takes the next."""
+    monkeypatch.setattr("digitsweep.workers.local.MOST_TRIALS", 2)
+    pids = []
+    for number in range(3):
+        wait_until_ready(workers)
+        pids.append(workers.pids()[0])
+        workers.start(trial(number, epochs=1))
+        end = events_until_end(workers)[-1]
+        assert isinstance(end, TrialEnded)
+        assert end.result.state is TrialState.COMPLETE
+    assert pids[0] == pids[1] != pids[2]
+
+
 def test_workers_that_cannot_start_end_the_sweep(data: TrainingData) -> None:
     """Where every worker dies before it is ready, the coordinator gives up with one line."""
     workers = LocalWorkers(data, [Place(None)])

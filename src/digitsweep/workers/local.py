@@ -27,6 +27,9 @@ from digitsweep.workers.process import READY, STOP, Start, serve
 END_SECONDS = 5.0
 LEAST_MEMORY = 2 * 2**30
 """Bytes that a worker may hold whatever the machine has: TensorFlow alone takes 0.7 GiB."""
+MOST_TRIALS = 40
+"""After so many a worker is replaced by a fresh one: TensorFlow keeps half a MiB of each trial for good, and to fork a worker
+takes a third of a second."""
 MEMORY_SHARE = 0.8
 """Of the machine's memory that all workers together may hold."""
 
@@ -39,6 +42,8 @@ class _Worker:
     ready: bool = False
     """Whether it has imported TensorFlow and waits for a trial, or has one."""
     trial: Trial | None = None
+    trials: int = 0
+    """How many have ended in it."""
     epochs: tuple[Epoch, ...] = ()
 
 
@@ -53,7 +58,7 @@ class LocalWorkers:
         self._workers: list[_Worker] = []
         self._retired: list[BaseProcess] = []
         self.memory_limit = max(LEAST_MEMORY, MEMORY_SHARE * _physical_memory() / max(len(places), 1))
-        """Bytes. A worker that holds more when a trial ends is replaced by a fresh one."""
+        """Bytes. A worker that holds more when a trial ends is replaced by a fresh one, as one that has had MOST_TRIALS is."""
         self._stillborn = 0
         """Workers in a row that died before they were ready."""
         try:
@@ -118,7 +123,8 @@ class LocalWorkers:
         assert trial is not None
         if isinstance(message, TrialResult):
             worker.trial = None
-            if resident_memory(worker.process.pid) > self.memory_limit:
+            worker.trials += 1
+            if worker.trials >= MOST_TRIALS or resident_memory(worker.process.pid) > self.memory_limit:
                 self._retire(worker)
             return [TrialEnded(trial, message)]
         assert isinstance(message, Epoch)
@@ -140,7 +146,7 @@ class LocalWorkers:
         return [TrialEnded(worker.trial, failed(worker.epochs, f"its worker died ({how}) after epoch {len(worker.epochs)}"))]
 
     def _retire(self, worker: _Worker) -> None:
-        """A worker that has grown too large ends by itself, as its pipe does; a fresh one takes its place."""
+        """A worker that has had its time ends by itself, as its pipe does; a fresh one takes its place."""
         worker.pipe.close()
         self._retired.append(worker.process)
         self._workers[self._workers.index(worker)] = self._spawn(worker.place)
