@@ -28,7 +28,7 @@ END_SECONDS = 5.0
 LEAST_MEMORY = 2 * 2**30
 """Bytes that a worker may hold whatever the machine has: TensorFlow alone takes 0.7 GiB."""
 MOST_TRIALS = 40
-"""After so many a worker is replaced by a fresh one: TensorFlow keeps half a MiB of each trial for good, and to fork a worker
+"""After so many a worker is replaced by a fresh one: TensorFlow keeps half a MiB of each trial for good, and forking a worker
 takes a third of a second."""
 MEMORY_SHARE = 0.8
 """Of the machine's memory that all workers together may hold."""
@@ -58,7 +58,7 @@ class LocalWorkers:
         self._workers: list[_Worker] = []
         self._retired: list[BaseProcess] = []
         self.memory_limit = max(LEAST_MEMORY, MEMORY_SHARE * _physical_memory() / max(len(places), 1))
-        """Bytes. A worker that holds more when a trial ends is replaced by a fresh one, as one that has had MOST_TRIALS is."""
+        """Bytes. A worker that holds more when a trial ends is replaced, as one that has had MOST_TRIALS is."""
         self._stillborn = 0
         """Workers in a row that died before they were ready."""
         try:
