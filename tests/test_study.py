@@ -197,17 +197,23 @@ def test_the_same_seed_draws_the_same_configurations(experiment: Experiment) -> 
     assert [each.params for each in other[1:]] != [each.params for each in first[1:]]
 
 
-def test_long_baselines_start_first() -> None:
-    """The baseline that trains longest starts first, so that no worker is left alone with it in the end."""
-    study = Study(load_experiment(EXPERIMENTS / "mnist.yaml"), "ann", 28)
-    costs = []
-    while study.next_cost():
-        costs.append(study.next_cost())
+@pytest.mark.parametrize("trials", [0, 24])
+def test_the_order_of_baselines(trials: int) -> None:
+    """Alone, the baseline that trains longest starts first, so that no worker is left alone with it in the end; where a search
+    follows, the shortest one does, so that there is soon something to compare with. Both families' are one order."""
+    experiment = load_experiment(EXPERIMENTS / "mnist.yaml")
+    budget = experiment.budget.model_copy(update={"trials": trials})
+    study = Study(experiment.model_copy(update={"budget": budget}), "ann", 28)
+    costs, urgencies = [], []
+    while urgency := study.urgency():
+        urgencies.append(urgency)
         trial = study.next_trial()
         assert trial is not None
         assert trial.baseline is not None
+        costs.append(trial.epochs * trial.params.operations(28))
     assert len(costs) == 5
-    assert costs == sorted(costs, reverse=True)
+    assert costs == sorted(costs, reverse=trials == 0)
+    assert urgencies == sorted(urgencies, reverse=True)
 
 
 @pytest.mark.parametrize("pruner", ["median", "hyperband", "successive_halving"])

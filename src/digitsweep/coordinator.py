@@ -123,8 +123,8 @@ class Coordinator:
             self._display.trial_started(trial)
 
     def _next_trial(self) -> Trial | None:
-        """The longest of what must be trained; then of the study that has used the least of its budget."""
-        for source in sorted(self._sources.values(), key=lambda each: (-each.next_cost(), each.share())):
+        """The most urgent of what must be trained; then of the study that has used the least of its budget."""
+        for source in sorted(self._sources.values(), key=lambda each: (-each.urgency(), each.share())):
             trial = source.next_trial()
             if trial is not None:
                 return trial

@@ -65,8 +65,8 @@ class Finals:
         self._cost_done = 0.0
         self._refitted = False
 
-    def next_cost(self) -> float:
-        """What the next training costs, in multiplications; the longest comes first."""
+    def urgency(self) -> float:
+        """The longest training comes first, so that none is left at the end."""
         return self._cost(self._waiting[-1]) if self._waiting else 0.0
 
     def share(self) -> float:

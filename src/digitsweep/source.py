@@ -29,8 +29,8 @@ class Verdict(enum.Enum):
 class Source(Protocol):
     """One family's trainings: what is next, and what is to be done about each of their epochs."""
 
-    def next_cost(self) -> float:
-        """What the next training costs, where it must be had whatever else there is; 0 where it is one of a search."""
+    def urgency(self) -> float:
+        """How soon the next training should start, beside those of the other family; 0 where it is one of a search."""
 
     def share(self) -> float:
         """How much of what is to be done has begun, 0 to 1."""

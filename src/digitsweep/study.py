@@ -69,16 +69,20 @@ class Study:
         self._number = 0
         self._side = side
         self._baselines: list[Trial] = []
-        """The longest last: it starts first."""
+        """The first to start is the last."""
         for name, baseline in experiment.families[family].baselines.items():  # type: ignore[index]
             params = baseline.typed()
             self._search.seen(params)
             self._baselines.append(self._trial(params, baseline.epochs or self._budget.epochs, name))
-        self._baselines.sort(key=self._cost)
+        self._baselines.sort(key=self._cost, reverse=bool(self._budget.trials))
 
-    def next_cost(self) -> float:
-        """What the next trial costs, if it is a baseline, in multiplications for an image; 0 where none is left."""
-        return self._cost(self._baselines[-1]) if self._baselines else 0.0
+    def urgency(self) -> float:
+        """Where a search follows, which fills what the workers have left, the shortest baseline comes first: there is soon
+        something to compare with. Where none does, the longest, so that no worker waits for it at the end."""
+        if not self._baselines:
+            return 0.0
+        cost = self._cost(self._baselines[-1])
+        return 1.0 / cost if self._budget.trials else cost
 
     def next_trial(self) -> Trial | None:
         """The trial to start now; None where there is none, or the budget does not allow one."""

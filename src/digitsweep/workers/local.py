@@ -28,7 +28,7 @@ END_SECONDS = 5.0
 LEAST_MEMORY = 2 * 2**30
 """Bytes that a worker may hold whatever the machine has: TensorFlow alone takes 0.7 GiB."""
 MOST_TRIALS = 40
-"""After so many a worker is replaced by a fresh one: TensorFlow keeps half a MiB of each trial for good, and forking a worker
+"""After so many a worker is replaced by a fresh one: TensorFlow keeps half a MiB of each for good, and forking a worker
 takes a third of a second."""
 MEMORY_SHARE = 0.8
 """Of the machine's memory that all workers together may hold."""
