@@ -199,7 +199,7 @@ def test_the_same_seed_draws_the_same_configurations(experiment: Experiment) -> 
 
 @pytest.mark.parametrize("trials", [0, 24])
 def test_the_order_of_baselines(trials: int) -> None:
-    """Alone, the baseline that trains longest starts first, so that no worker is left alone with it in the end; where a search
+    """Alone, the baseline that trains longest starts first, so that no worker is left with it in the end; where a search
     follows, the shortest one does, so that there is soon something to compare with. Both families' are one order."""
     experiment = load_experiment(EXPERIMENTS / "mnist.yaml")
     budget = experiment.budget.model_copy(update={"trials": trials})
