@@ -71,11 +71,20 @@ def print_plan(experiment: Experiment, workers: int, console: Console) -> None:
     console.print(
         f"At most {families * budget.trials} trials and {epochs:,} epochs, {budget.seconds:g} training seconds for each "
         f"family: with {workers} worker{'s' if workers != 1 else ''} about "
-        f"{families * budget.seconds / workers / 60:.1f} min where the seconds decide; the baselines come on top.",
+        f"{families * budget.seconds / workers / 60:.1f} min where the seconds decide; the baselines come on top"
+        f"{_finalists_plan(experiment)}.",
         markup=False,
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _finalists_plan(experiment: Experiment) -> str:
+    spec = experiment.finalists
+    if spec is None:
+        return ""
+    trainings = f"{spec.top} configurations on {spec.seeds} fresh seeds{' and a refit' if spec.refit else ''}"
+    return f", and then for each family {trainings}, {spec.epochs or experiment.budget.epochs} epochs each"
 
 
 def sentences(comparison: Comparison) -> list[str]:
