@@ -44,7 +44,8 @@ from pathlib import Path
 from digitsweep.options import Options
 from digitsweep.progress import NoDisplay
 from digitsweep.sweep import sweep
-from digitsweep.tracking import MlflowTracker, NoTracker
+from digitsweep.tracker import NoTracker
+from digitsweep.tracking import MlflowTracker
 
 
 class Watch(NoDisplay):

@@ -19,7 +19,7 @@ from digitsweep.progress import NoDisplay
 from digitsweep.results import Epoch, EpochMetrics, Trial, TrialResult, TrialState
 from digitsweep.search import Search
 from digitsweep.study import Study
-from digitsweep.tracking import NoTracker
+from digitsweep.tracker import NoTracker
 from digitsweep.workers import EpochEnded, Event, TrialEnded
 
 WORKERS = 1_000

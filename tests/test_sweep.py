@@ -18,7 +18,7 @@ from digitsweep.options import Options
 from digitsweep.progress import NoDisplay
 from digitsweep.results import Epoch, EpochMetrics, Trial, TrialRecord, TrialResult, TrialState
 from digitsweep.sweep import sweep
-from digitsweep.tracking import NoTracker
+from digitsweep.tracker import NoTracker
 from digitsweep.workers import EpochEnded, Event, TrialEnded
 from digitsweep.workers.placement import Place
 

@@ -12,7 +12,7 @@ from types import FrameType
 from digitsweep.progress import Display
 from digitsweep.results import Epoch, Trial, failed
 from digitsweep.source import INTERRUPTED, Source, Verdict
-from digitsweep.tracking import Tracker
+from digitsweep.tracker import Tracker
 from digitsweep.workers import EpochEnded, Event, TrialEnded, Workers
 
 POLL_SECONDS = 0.5

@@ -18,7 +18,7 @@ from digitsweep.registry import Registered, describe_version, load
 from digitsweep.report import report
 from digitsweep.results import TrialRecord, TrialState
 from digitsweep.statistics import Share, difference
-from digitsweep.tracking import Tracker
+from digitsweep.tracker import Tracker
 from digitsweep.training import trained_model
 from digitsweep.verdict import verdict
 from digitsweep.winners import Winner, register_winner, winner_of

@@ -29,7 +29,8 @@ from digitsweep.provenance import Commit, current_commit
 from digitsweep.quiet import import_tensorflow_quietly
 from digitsweep.results import TrialState
 from digitsweep.study import Study
-from digitsweep.tracking import MlflowTracker, Tracker
+from digitsweep.tracker import Tracker
+from digitsweep.tracking import MlflowTracker
 from digitsweep.workers import Workers
 from digitsweep.workers.local import LocalWorkers
 from digitsweep.workers.placement import Place, places_for

@@ -5,13 +5,12 @@ Records are written by one thread, in order and in batches: workers and the coor
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric
@@ -20,11 +19,9 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFL
 from digitsweep.comparison import Comparison, Opening
 from digitsweep.data import Dataset
 from digitsweep.errors import DigitsweepError
-from digitsweep.evaluation import evaluate
 from digitsweep.experiment import Experiment
 from digitsweep.provenance import Commit
 from digitsweep.records import (
-    as_json,
     dataset_input,
     experiment_id,
     log_comparison,
@@ -35,65 +32,13 @@ from digitsweep.records import (
 )
 from digitsweep.results import EpochMetrics, Trial, TrialRecord, TrialState
 from digitsweep.store import first_line, quiet_mlflow, run_tags, server_errors, shown_uri
+from digitsweep.trial_record import compact, summarized
 
 EXPERIMENT_NAME = "digitsweep"
 STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 SWEEP_STATUS = {"COMPLETE": "FINISHED", "INTERRUPTED": "KILLED", "FAILED": "FAILED"}
 FLUSH_SECONDS = 5.0
 """How old an epoch's metrics may get before they are sent while their trial still runs."""
-MOST_TAG = 7500
-"""Characters in a tag's value; MLflow takes 8,000."""
-
-
-class Tracker(Protocol):
-    """Hears what happens in a sweep."""
-
-    run_id: str
-
-    def trial_started(self, trial: Trial) -> None:
-        """A worker has begun with a trial."""
-
-    def epoch_ended(self, trial: Trial, metrics: EpochMetrics) -> None:
-        """A trial has finished an epoch."""
-
-    def trial_ended(self, record: TrialRecord) -> None:
-        """A trial is over."""
-
-    def run_of(self, trial: Trial) -> str:
-        """The id of a trial's run, once it is written."""
-
-    def measured(self, trial: Trial, metrics: Mapping[str, float]) -> None:
-        """What was found out about a trained network after its training."""
-
-    def test_opened(self, family: str, opening: Opening) -> None:
-        """The sealed test set was opened for a family."""
-
-    def check(self) -> None:
-        """Raises DigitsweepError where records could not be written."""
-
-    def compared(self, comparison: Comparison, files: Mapping[str, bytes]) -> None:
-        """The answer, and files to stand beside it, by name."""
-
-    def ended(self, state: str) -> None:
-        """The sweep is COMPLETE, INTERRUPTED or FAILED. Waits until everything is written."""
-
-
-class NoTracker:
-    """Records nothing."""
-
-    run_id = ""
-
-    def trial_started(self, trial: Trial) -> None: ...
-    def epoch_ended(self, trial: Trial, metrics: EpochMetrics) -> None: ...
-    def trial_ended(self, record: TrialRecord) -> None: ...
-    def run_of(self, trial: Trial) -> str:
-        return ""
-
-    def measured(self, trial: Trial, metrics: Mapping[str, float]) -> None: ...
-    def test_opened(self, family: str, opening: Opening) -> None: ...
-    def check(self) -> None: ...
-    def compared(self, comparison: Comparison, files: Mapping[str, bytes]) -> None: ...
-    def ended(self, state: str) -> None: ...
 
 
 class MlflowTracker:
@@ -242,57 +187,18 @@ class MlflowTracker:
         run_id = self._runs[trial.name]
         self._flush(trial)
         step = len(result.epochs)
-        metrics = [Metric("train_seconds", result.train_seconds, now, step)]
-        if result.weight_count:
-            metrics.append(Metric("weights", float(result.weight_count), now, step))
-        from digitsweep import plots  # here and not above: a sweep starts sooner, and draws when its first trial ends
-
-        files: dict[str, bytes] = {}
-        title = f"{trial.name}: {trial.params.describe()}"
-        if result.predictions is not None:
-            evaluation = evaluate(self._labels, result.predictions, self._classes)
-            metrics.append(Metric("val_macro_f1", evaluation.macro_f1, now, step))
-            matrix = plots.confusion_matrix(evaluation.confusion, f"{title} · validation, {evaluation.accuracy:.2%}")
-            files |= {
-                "classification_report.json": as_json(evaluation.report),
-                "classification_report.txt": evaluation.text.encode(),
-                "confusion_matrix.json": as_json(evaluation.confusion.tolist()),
-                "confusion_matrix.png": plots.png(matrix),
-            }
-        if result.epochs or result.predictions is not None:
-            files["learning_curves.png"] = plots.png(plots.learning_curves(result.epochs, title))
+        figures, files = summarized(record, self._labels, self._classes)
+        metrics = [Metric(name, value, now, step) for name, value in figures.items()]
         tags = {
             "trial.state": result.state.value,
             "digitsweep.precision": result.precision,
-            "digitsweep.trial": self._compact(record),
+            "digitsweep.trial": compact(record, self._metric),
             **({"trial.reason": result.reason} if result.reason else {}),
         }
         self._client.log_batch(run_id, metrics=metrics, tags=run_tags(tags))
         log_files(self._client, run_id, files)
         self._client.set_terminated(run_id, STATUS[result.state], end_time=now)
         del self._open[trial.name], self._waiting[trial.name], self._flushed[trial.name]
-
-    def _compact(self, record: TrialRecord) -> str:
-        """All that a study needs to be rebuilt from, in one tag."""
-        trial, result = record.trial, record.result
-        values = {
-            "number": trial.number,
-            "kind": trial.kind.value,
-            "repetition": trial.repetition,
-            "family": trial.family,
-            "baseline": trial.baseline,
-            "params": trial.params.model_dump(mode="json"),
-            "seed": trial.seed,
-            "epochs": trial.epochs,
-            "state": result.state.value,
-            "seconds": round(result.train_seconds, 3),
-            "weights": result.weight_count,
-            "values": [round(each.metrics()[self._metric], 6) for each in result.epochs if self._metric in each.metrics()],
-        }
-        text = json.dumps(values, separators=(",", ":"))
-        if len(text) > MOST_TAG:  # hundreds of epochs: the metrics hold the values too
-            text = json.dumps({**values, "values": None}, separators=(",", ":"))
-        return text
 
     def _write_comparison(self, comparison: Comparison, files: Mapping[str, bytes]) -> None:
         log_comparison(self._client, self.run_id, comparison, files)

@@ -12,7 +12,7 @@ from digitsweep.finalists import Finals
 from digitsweep.provenance import Commit
 from digitsweep.registry import Registered, log_model, register
 from digitsweep.results import Kind, TrialRecord, TrialState
-from digitsweep.tracking import Tracker
+from digitsweep.tracker import Tracker
 
 
 @dataclass(frozen=True)
