@@ -15,7 +15,7 @@ import numpy as np
 import optuna
 
 from digitsweep.data.sources import load_dataset
-from digitsweep.experiment import load_experiment
+from digitsweep.experiment_file import load_experiment
 from digitsweep.models import build
 from digitsweep.params import CnnParams, parse_params
 from digitsweep.schedules import epoch_rates

@@ -13,7 +13,8 @@ import optuna
 from common import report
 
 from digitsweep.coordinator import Coordinator, Interruption
-from digitsweep.experiment import Experiment, load_experiment
+from digitsweep.experiment import Experiment
+from digitsweep.experiment_file import load_experiment
 from digitsweep.params import parse_params
 from digitsweep.progress import NoDisplay
 from digitsweep.results import Epoch, EpochMetrics, Trial, TrialResult, TrialState

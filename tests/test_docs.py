@@ -30,7 +30,7 @@ def test_make_help_names_the_targets_of_the_readme() -> None:
 
 def test_the_readmes_experiment_loads(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The experiment that the README shows is one, but for the family that it leaves out."""
-    from digitsweep.experiment import load_experiment
+    from digitsweep.experiment_file import load_experiment
 
     shown = re.search(r"```yaml\n(.*?)```", README, re.DOTALL)
     assert shown is not None

@@ -10,7 +10,8 @@ from support import SMALL_EXPERIMENT, only_line
 
 from digitsweep.distributions import FloatRange
 from digitsweep.errors import InputError
-from digitsweep.experiment import Experiment, find_experiment, load_experiment
+from digitsweep.experiment import Experiment
+from digitsweep.experiment_file import find_experiment, load_experiment
 from digitsweep.params import AnnParams
 
 FOLDER = Path(__file__).parent.parent / "experiments"

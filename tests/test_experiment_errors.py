@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support import PROPERTY, SMALL_EXPERIMENT, outcome
 
 from digitsweep.errors import InputError
-from digitsweep.experiment import load_experiment
+from digitsweep.experiment_file import load_experiment
 
 
 def wrong(path: Path, content: str | bytes) -> list[str]:

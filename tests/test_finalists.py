@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from running import EXPERIMENTS
 
-from digitsweep.experiment import Experiment, FinalistsSpec, load_experiment
+from digitsweep.experiment import Experiment, FinalistsSpec
+from digitsweep.experiment_file import load_experiment
 from digitsweep.finalists import Finals, planned_seconds
 from digitsweep.params import parse_params
 from digitsweep.results import EpochMetrics, Kind, Trial, TrialRecord, TrialResult, TrialState

@@ -39,6 +39,7 @@ LAYERS = [
     {"models", "optimizers", "augmentation", "schedules"},
     {"evaluation", "data", "provenance", "quiet"},
     {"options"},
+    {"experiment_file"},
     {"experiment"},
     {"space"},
     {"distributions", "explain", "yaml_file"},

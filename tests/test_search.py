@@ -10,7 +10,8 @@ import pytest
 from running import EXPERIMENTS
 
 from digitsweep import search
-from digitsweep.experiment import Experiment, load_experiment
+from digitsweep.experiment import Experiment
+from digitsweep.experiment_file import load_experiment
 from digitsweep.params import Params
 from digitsweep.results import TrialState
 from digitsweep.search import Search, Window

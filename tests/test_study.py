@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from running import EXPERIMENTS
 
-from digitsweep.experiment import Experiment, load_experiment
+from digitsweep.experiment import Experiment
+from digitsweep.experiment_file import load_experiment
 from digitsweep.results import Epoch, EpochMetrics, Trial, TrialResult, TrialState
 from digitsweep.source import INTERRUPTED, Verdict, trial_seed
 from digitsweep.study import PRUNED, SPENT, Study

@@ -98,7 +98,7 @@ def sweep(experiment: str, **options: Any) -> None:
 
     Where an option is auto, what the experiment file says holds.
     """
-    from digitsweep.experiment import find_experiment, load_experiment
+    from digitsweep.experiment_file import find_experiment, load_experiment
     from digitsweep.quiet import no_collections
     from digitsweep.workers.local import start_importing
     from digitsweep.workers.placement import places_for
@@ -169,7 +169,7 @@ def _compare_models(named: list[str], data: Path | None) -> None:
 @_workers
 def validate(experiment: str, **options: Any) -> None:
     """Load an EXPERIMENT, print its space and what a sweep of it would cost; train nothing."""
-    from digitsweep.experiment import find_experiment, load_experiment
+    from digitsweep.experiment_file import find_experiment, load_experiment
     from digitsweep.summary import print_plan
     from digitsweep.workers.placement import places_for
 

@@ -1,29 +1,23 @@
 """An experiment: one YAML file, one question, as a checked, frozen value.
 
-    experiment = load_experiment(Path("experiments/mnist.yaml"))
-
-Everything that is wrong in the file is reported at load, one line each, with the line and the path of the key.
+experiment_file.py reads it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from digitsweep.distributions import as_meant
 from digitsweep.errors import InputError
-from digitsweep.explain import readable, shown
-from digitsweep.params import FAMILIES, Params, parse_params, refuse_truth
-from digitsweep.space import Space, parse_space
-from digitsweep.yaml_file import KeyPath, line_of, read_yaml
-
-FOLDER = Path("experiments")
-"""Where a bare name (`mnist`) is looked for."""
+from digitsweep.explain import shown
+from digitsweep.params import Params, refuse_truth
+from digitsweep.space import Space
 
 
 class _Part(BaseModel):
@@ -208,122 +202,3 @@ class Experiment(_Part):
         if not Path(path).is_absolute() and not found.is_relative_to(folder):
             raise InputError(f"{self.path}: {key}: a relative path must stay in {folder}, but is {path}; write it absolute")
         return found
-
-
-def find_experiment(name: str) -> Path:
-    """The file of a path or of a bare name (`mnist` is experiments/mnist.yaml).
-
-    Raises InputError that lists the experiments there are."""
-    path = Path(name)
-    try:
-        if path.is_file():
-            return path
-        if path.is_dir():
-            raise InputError(f"{name}: an experiment is a YAML file, but this is a folder; name a file in it")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{shown(name)}: no such experiment file: {error.args[-1]}") from None
-    named = FOLDER / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
-    if path.name == name and named.is_file():
-        return named
-    known = ", ".join(sorted(each.stem for each in FOLDER.glob("*.yaml")))
-    there = f"there are {known} in {FOLDER}/" if known else f"there are none in {FOLDER.resolve()}"
-    raise InputError(f"{name}: no such experiment file; {there}")
-
-
-def load_experiment(path: Path) -> Experiment:
-    """Reads and checks an experiment file.
-
-    Raises InputError with a line for each thing that is wrong, `file:line: key: rule, but values`."""
-    raw, text, lines = read_yaml(path)
-    problems: list[tuple[KeyPath, str]] = []
-    families: dict[str, Any] = {}
-    raw_families = raw.get("families")
-    if isinstance(raw_families, Mapping):
-        budget = raw.get("budget")
-        searched = not isinstance(budget, Mapping) or budget.get("trials") != 0
-        for name, family in raw_families.items():
-            families[name] = _parse_family(str(name), family, searched, problems)
-        raw = {**raw, "families": {key: each for key, each in families.items() if each is not None}}
-    problems += [((given,), "is not known here") for given in ("path", "text") if given in raw]
-    try:
-        experiment = Experiment.model_validate({**raw, "path": path, "text": text})
-    except ValidationError as error:
-        problems += [
-            (found_path, message) for found_path, message in readable(error) if found_path[:1] != ("families",) or
-            not isinstance(raw_families, Mapping) or not raw_families
-        ]  # fmt: skip
-    else:
-        problems += _contradictions(experiment)
-    if problems:
-        raise InputError("\n".join(line_of(path, lines, where, message) for where, message in dict.fromkeys(problems)))
-    if experiment.data.fallback is not None and not experiment.beside(experiment.data.fallback, "data.fallback").is_file():
-        where: KeyPath = ("data", "fallback")
-        raise InputError(line_of(path, lines, where, f"must be an experiment file, but {experiment.data.fallback} is none"))
-    return experiment
-
-
-def _contradictions(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
-    """What is right by itself and wrong beside the rest."""
-    pruner, budget = experiment.pruner, experiment.budget
-    if pruner.type != "none" and pruner.min_epochs >= budget.epochs:
-        yield (
-            ("pruner", "min_epochs"),
-            f"must be below budget.epochs, or nothing is ever pruned, but is {pruner.min_epochs} of {budget.epochs}; "
-            "without pruning write type: none",
-        )
-    for family, each in experiment.families.items():
-        known: dict[object, str] = {}
-        for name, baseline in each.baselines.items():
-            same = known.setdefault((baseline.typed().key(), baseline.epochs or budget.epochs), name)
-            if same != name:
-                yield ("families", family, "baselines", name), f"is the same configuration as {same}; name it once"
-
-
-def _parse_family(name: str, raw: Any, searched: bool, problems: list[tuple[KeyPath, str]]) -> Family | None:
-    """A family, or None with what is wrong in it added to `problems`."""
-    here: KeyPath = ("families", name)
-    before = len(problems)
-    if name not in FAMILIES:
-        problems.append((here, f"a family is {' or '.join(FAMILIES)}, but this is {name}"))
-    elif not isinstance(raw, Mapping):
-        problems.append((here, "must be a mapping with `space`, and `baselines` where there are some"))
-    else:
-        problems += [((*here, str(key)), "is not known here") for key in raw if key not in ("space", "baselines")]
-        raw_space, raw_baselines = raw.get("space"), raw.get("baselines")
-        if raw_baselines is None:
-            raw_baselines = {}
-        wrong: list[tuple[KeyPath, str]] = []
-        if raw_space is None and not searched:
-            space = Space(name, {}, {})
-        elif isinstance(raw_space, Mapping):
-            space, wrong = parse_space(name, raw_space)
-        else:
-            problems.append(((*here, "space"), "must be given: a mapping of hyperparameters"))
-            return None
-        problems += [((*here, "space", *where), message) for where, message in wrong]
-        if not isinstance(raw_baselines, Mapping):
-            problems.append(((*here, "baselines"), "must be a mapping of names to configurations"))
-            return None
-        baselines = {
-            str(key): _parse_baseline(name, each, (*here, "baselines", str(key)), problems)
-            for key, each in raw_baselines.items()
-        }
-        if len(problems) == before:
-            return Family(space=space, baselines={key: each for key, each in baselines.items() if each})
-    return None
-
-
-def _parse_baseline(family: str, raw: Any, here: KeyPath, problems: list[tuple[KeyPath, str]]) -> Baseline | None:
-    if not isinstance(raw, Mapping) or not isinstance(raw.get("params"), Mapping):
-        problems.append((here, "must be a mapping with `params`, the hyperparameters"))
-        return None
-    try:
-        params = parse_params(family, raw["params"])
-    except ValidationError as error:
-        problems += [((*here, "params", *where), message) for where, message in readable(error)]
-        return None
-    try:
-        return Baseline.model_validate({**raw, "params": params})
-    except ValidationError as error:
-        problems += [((*here, *where), message) for where, message in readable(error)]
-        return None

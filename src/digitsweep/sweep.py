@@ -21,7 +21,8 @@ from digitsweep.coordinator import Coordinator, Interruption
 from digitsweep.data import Dataset, TrainingData
 from digitsweep.data.sources import load_dataset
 from digitsweep.errors import DataUnavailableError, DigitsweepError, InputError
-from digitsweep.experiment import Experiment, load_experiment
+from digitsweep.experiment import Experiment
+from digitsweep.experiment_file import load_experiment
 from digitsweep.finalists import Finals, planned_seconds
 from digitsweep.options import Options
 from digitsweep.progress import Display
