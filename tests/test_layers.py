@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from digitsweep.workers.placement import Place
 
 PACKAGE = Path(__file__).parent.parent / "src" / "digitsweep"
 
@@ -111,10 +114,11 @@ def test_every_layer_is_inhabited() -> None:
     assert {name for layer in LAYERS for name in layer} == {own_module(path) for path in FILES}
 
 
-def loaded_after(code: str) -> set[str]:
-    """The libraries that a fresh interpreter has loaded after some code."""
+def loaded_after(code: str, **environment: str) -> set[str]:
+    """The libraries that a fresh interpreter has loaded after some code, with some variables more."""
     script = f"import sys\n{code}\nprint(' '.join(sys.modules))"
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    variables = {**os.environ, **environment}
+    found = subprocess.run([sys.executable, "-c", script], env=variables, capture_output=True, text=True, check=True)
     return {name.split(".")[0] for name in found.stdout.splitlines()[-1].split()}
 
 
@@ -130,8 +134,17 @@ def test_the_coordinator_does_without_tensorflow() -> None:
     assert loaded_after("import digitsweep.sweep").isdisjoint({"tensorflow", "keras"})
 
 
+PRELOADED = """
+import os
+import digitsweep.workers.preloaded, digitsweep.workers.process
+if os.path.isdir("/proc/self/task"):
+    assert len(os.listdir("/proc/self/task")) == 1, "a thread was started"
+"""
+
+
 def test_a_worker_does_without_the_coordinators_libraries() -> None:
-    """A worker imports neither MLflow nor Optuna, and no matplotlib but the part that Keras itself imports."""
-    worker = loaded_after("import digitsweep.workers.process, digitsweep.training")
-    assert worker.isdisjoint({"mlflow", "optuna"})
-    assert "matplotlib" not in worker - loaded_after("import keras")
+    """What workers are forked from imports neither MLflow nor Optuna, nor what Keras would take along, and starts no thread:
+    forking it is safe."""
+    loaded = loaded_after(PRELOADED, **Place(None).environment())
+    assert {"tensorflow", "keras"} <= loaded
+    assert loaded.isdisjoint({"mlflow", "optuna", "matplotlib", "pandas", "scipy", "sklearn"})
