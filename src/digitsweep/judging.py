@@ -120,7 +120,7 @@ class _Court:
 
     def sit(self, records: Sequence[TrialRecord]) -> None:
         """Opens the test set and asks every model once."""
-        by = f"{self._tracker.run_id or self._experiment.name}: best {self._family.upper()}"
+        by = f"sweep {self._tracker.run_id or self._experiment.name}: best {self._family.upper()}"
         self.test, self.opening = open_test(self._dataset, by)
         self._tracker.test_opened(self._family, self.opening)
         asked = self.asked = self._ask(self.winner.trained, self._registered)
