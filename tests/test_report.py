@@ -316,3 +316,17 @@ def test_figures_in_words() -> None:
     assert spread((0.99,)).replace("\N{NO-BREAK SPACE}", " ") == "99.00 %"
     assert spread(()) == "–"
     assert spread((0.98, 0.99, 1.0)).replace("\N{NO-BREAK SPACE}", " ") == "99.00 ± 1.00 %"
+
+
+def test_a_search_that_was_interrupted(whole: Comparison) -> None:
+    """Failed trials have no end to be drawn by: with others they are left out, and so are parameters that only they have;
+    alone they leave no search to show."""
+    history = whole.history["ann"]
+    failed = dataclasses.replace(history.trials[0], state="FAIL", params={"only_here": 1})
+    mixed = dataclasses.replace(history, trials=(failed, *history.trials[1:3]))
+    alone = dataclasses.replace(history, trials=(failed,), importance={})
+    contents = report(dataclasses.replace(whole, history={"ann": mixed, "cnn": alone}), samples.images())
+    page = Parsed(contents["report.html"].decode())
+    assert "only_here" not in page.text
+    assert "ANN: " in page.text
+    assert "CNN: 1 trial" not in page.text

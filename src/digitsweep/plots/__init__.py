@@ -6,7 +6,7 @@ from digitsweep.plots.confusion import confusion_matrices, confusion_matrix, err
 from digitsweep.plots.cost import equal_cost, trade_off
 from digitsweep.plots.judged import class_recalls, difference_interval, finalists_on_seeds
 from digitsweep.plots.output import pixels, png, svg
-from digitsweep.plots.parameters import parallel_coordinates, parameter_slice, sliced
+from digitsweep.plots.parameters import drawn_trials, parallel_coordinates, parameter_slice, sliced
 from digitsweep.plots.search import best_so_far, importance, learning_values, search_history
 from digitsweep.plots.style import FIRST, SECOND, family_color
 from digitsweep.plots.training import COLORS, Curve, learning_curves, training_curves
@@ -22,6 +22,7 @@ __all__ = [
     "confusion_matrices",
     "confusion_matrix",
     "difference_interval",
+    "drawn_trials",
     "equal_cost",
     "error_matrix",
     "family_color",

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from digitsweep.history import SearchHistory
+from digitsweep.history import SearchHistory, TrialPoint
 from digitsweep.params import Scalar
 from digitsweep.plots.search import Measure
 from digitsweep.plots.style import (
@@ -68,18 +68,23 @@ def scale(name: str, values: Sequence[Scalar | None], *, log: bool) -> Scale:
 
 
 def searched(history: SearchHistory) -> list[str]:
-    """The parameters of the search, the most important first, then in the order in which they first occur."""
-    names = dict.fromkeys(name for trial in history.trials for name in trial.params)
+    """The parameters of the trials that are drawn, the most important first, then in the order in which they first occur."""
+    names = dict.fromkeys(name for trial in drawn_trials(history) for name in trial.params)
     return [
         *(name for name in history.importance if name in names),
         *(name for name in names if name not in history.importance),
     ]
 
 
+def drawn_trials(history: SearchHistory) -> list[TrialPoint]:
+    """Those that came to a value and did not fail: an interrupted one has no end to be judged by."""
+    return [each for each in history.trials if each.values and each.state != "FAIL"]
+
+
 def parallel_coordinates(history: SearchHistory) -> Figure:
     """A line for each trial across an axis for each parameter, and at last the objective; pruned ones are faint."""
     measure = Measure(history.metric)
-    trials = [each for each in history.trials if each.values and each.state != "FAIL"]
+    trials = drawn_trials(history)
     reached = positive([measure.last(each) for each in trials])
     scales = [
         scale(name, [each.params.get(name) for each in trials], log=name in history.log_scaled)

@@ -143,7 +143,7 @@ def _search(history: SearchHistory) -> Search:
 
 def _told(history: SearchHistory) -> bool:
     """Whether a search has anything to show."""
-    return any(each.values for each in history.trials)
+    return any(each.values and each.state != "FAIL" for each in history.trials)
 
 
 def _cards(comparison: Comparison) -> list[Card]:

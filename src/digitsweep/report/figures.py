@@ -191,7 +191,7 @@ def importance(history: SearchHistory) -> Plot | None:
 
 
 def parameters(history: SearchHistory) -> Plot | None:
-    if not any(each.params for each in history.trials):
+    if not any(each.params for each in plots.drawn_trials(history)):
         return None
     return _plot(
         plots.parallel_coordinates(history),
