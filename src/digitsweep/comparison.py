@@ -150,6 +150,12 @@ class Comparison:
     def best(self) -> list[Entry]:
         return [each for each in self.entries if each.role == "best"]
 
+    def name_of(self, entry: Entry) -> str:
+        """`best ANN`, a baseline's name, or, where no sweep found it, what a registered model is called."""
+        if entry.role != "best":
+            return entry.trial.partition(" ")[2]
+        return f"best {entry.family.upper()}" if self.spent else entry.trial
+
     def values(self) -> dict[str, Any]:
         """For JSON: the keys are those of the fields; accuracies are fractions, with their intervals."""
         values: dict[str, Any] = TypeAdapter(Comparison).dump_python(self, mode="json", fallback=_plain)

@@ -9,6 +9,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from digitsweep.comparison import ranked
 from digitsweep.experiment import Experiment, FinalistsSpec
@@ -16,14 +17,12 @@ from digitsweep.results import Epoch, Kind, Trial, TrialRecord, TrialResult, Tri
 from digitsweep.source import INTERRUPTED, Verdict, trial_seed
 
 
-def planned_seconds(experiment: Experiment, records: Sequence[TrialRecord]) -> float:
-    """Training seconds that a family's finalists will take, as its complete trials let one expect; 0 while there is none."""
+def planned_seconds(experiment: Experiment, epoch_seconds: float) -> float:
+    """Training seconds that a family's finalists will take, where an epoch takes so many."""
     spec = experiment.finalists
-    complete = [each.result for each in records if each.result.state is TrialState.COMPLETE]
-    if spec is None or not complete:
+    if spec is None:
         return 0.0
-    an_epoch = sum(each.train_seconds for each in complete) / sum(len(each.epochs) for each in complete)
-    return an_epoch * (spec.epochs or experiment.budget.epochs) * (spec.top * spec.seeds + spec.refit)
+    return epoch_seconds * (spec.epochs or experiment.budget.epochs) * (spec.top * spec.seeds + spec.refit)
 
 
 @dataclass(frozen=True)
@@ -34,12 +33,10 @@ class Candidate:
     repetitions: tuple[TrialRecord, ...]
     """By seed; only complete ones count."""
 
-    def mean(self, metric: str) -> float:
-        """Of the metric over the fresh seeds; nan where one of them is missing."""
-        values = [
-            each.result.last(metric) if each.result.state is TrialState.COMPLETE else math.nan for each in self.repetitions
-        ]
-        return sum(values) / len(values) if values else math.nan
+    def mean(self, metric: str, seeds: int) -> float:
+        """Of the metric over so many fresh seeds; nan where one of them is missing."""
+        complete = [each.result.last(metric) for each in self.repetitions if each.result.state is TrialState.COMPLETE]
+        return fmean(complete) if len(complete) == seeds else math.nan
 
 
 class Finals:
@@ -129,18 +126,15 @@ class Finals:
         sign = -1.0 if self._metric == "val_accuracy" else 1.0
 
         def order(candidate: Candidate) -> tuple[bool, float, int, int]:
-            mean = candidate.mean(self._metric)
-            missing = math.isnan(mean) or len(candidate.repetitions) < self._spec.seeds
-            return missing, sign * mean, candidate.search.result.weight_count, candidate.search.trial.number
+            mean = candidate.mean(self._metric, self._spec.seeds)
+            return math.isnan(mean), sign * mean, candidate.search.result.weight_count, candidate.search.trial.number
 
         return sorted(found, key=order)
 
     def winner(self) -> Candidate | None:
         """The best mean over the fresh seeds; None where no configuration has finished all of them."""
-        for each in self.candidates():
-            if len(each.repetitions) == self._spec.seeds and not math.isnan(each.mean(self._metric)):
-                return each
-        return None
+        first = next(iter(self.candidates()), None)
+        return first if first and not math.isnan(first.mean(self._metric, self._spec.seeds)) else None
 
     def refit(self) -> TrialRecord | None:
         """The winner on training and validation images together, where that was asked for and came to its end."""

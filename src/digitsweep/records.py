@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -55,6 +56,7 @@ def record_comparison(
 
 
 def log_comparison(client: MlflowClient, run_id: str, comparison: Comparison, files: Mapping[str, bytes]) -> None:
+    """Writes a comparison to a run: figures as metrics, the verdict as description, itself and `files` as artifacts."""
     metrics = []
     for each in comparison.best():
         figures = {"weights": float(each.weights)}
@@ -62,7 +64,9 @@ def log_comparison(client: MlflowClient, run_id: str, comparison: Comparison, fi
             figures["val_accuracy"] = each.validation.accuracy
         if each.test:
             figures["test_accuracy"] = each.test.accuracy
-        metrics += [Metric(f"{each.family}_{name}", value, milliseconds(), 0) for name, value in figures.items()]
+        # A sweep has one best of each family; models that somebody named may be of one family.
+        of = each.family if comparison.spent else re.sub(r"[^\w.-]+", "_", each.trial)
+        metrics += [Metric(f"{of}_{name}", value, milliseconds(), 0) for name, value in figures.items()]
     client.log_batch(run_id, metrics=metrics, tags=run_tags({"mlflow.note.content": description(comparison)}))
     table = comparison.table().to_csv(index=False).encode()
     everything = {"comparison.json": as_json(comparison.values()), "comparison.csv": table, **files}
@@ -107,7 +111,7 @@ def description(comparison: Comparison) -> str:
     ]
     lines += ["| | network | validation | test | weights |", "| --- | --- | --- | --- | --- |"]
     for each in comparison.entries:
-        name = f"**best {each.family.upper()}**" if each.role == "best" else each.trial
+        name = f"**{comparison.name_of(each)}**" if each.role == "best" else comparison.name_of(each)
         validation, test = (f"{share.accuracy:.2%}" if share else "" for share in (each.validation, each.test))
         lines.append(f"| {name} | {each.network} | {validation} | {test} | {each.weights:,} |")
     return "\n".join(lines)

@@ -209,10 +209,13 @@ class Study:
             result = dataclasses.replace(worse.result, weights=None, predictions=None)
             self.records[loser] = TrialRecord(worse.trial, result)
 
+    def epoch_seconds(self) -> float:
+        """What an epoch of the search has taken so far, in the mean; 0 while there was none."""
+        return self._searched.seconds / self._searched.epochs if self._searched.epochs else 0.0
+
     def _fits(self) -> bool:
         """Whether there is time left for a first epoch, as long as they have been so far."""
-        usual = self._searched.seconds / self._searched.epochs if self._searched.epochs else 0.0
-        return self._seconds() + usual < self._budget.seconds
+        return self._seconds() + self.epoch_seconds() < self._budget.seconds
 
     def _seconds(self) -> float:
         return self._searched.seconds + len(self._running) * self._clock() - self._begun

@@ -39,7 +39,7 @@ def print_summary(comparison: Comparison, console: Console) -> None:
     for each in comparison.entries:
         cells = _cells(each, " " if wide else "\n")
         table.add_row(
-            _name(each, comparison),
+            comparison.name_of(each),
             escape(each.network),
             *(cells[name] for name in shown),
             style="bold" if each.role == "best" else "",
@@ -115,13 +115,6 @@ def sentences(comparison: Comparison) -> list[str]:
     if comparison.spent:
         lines += [f"Registered {each.model}, alias challenger." for each in comparison.best() if each.model]
     return lines
-
-
-def _name(entry: Entry, comparison: Comparison) -> str:
-    """`best ANN`, a baseline's name, or a registered model's."""
-    if entry.role != "best":
-        return entry.trial.partition(" ")[2]
-    return f"best {entry.family.upper()}" if comparison.spent else entry.trial
 
 
 def _on_fresh_seeds(finalist: Finalist, comparison: Comparison) -> str:

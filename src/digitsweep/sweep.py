@@ -3,8 +3,8 @@
     data -> workers -> [a free worker gets the next trial; each event goes to its study, to MLflow and to the display]
          -> the finalists of each family, the same way -> the winners are registered -> the test set is opened -> comparison
 
-The coordinator is the only process that talks to Optuna and MLflow; it imports TensorFlow only once a worker has nothing
-left to do.
+The coordinator is the only process that talks to Optuna and MLflow; it imports TensorFlow only when its workers have
+little or nothing left to do.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _recorded(path: Path, options: Options) -> dict[str, object]:
 
 
 def _planned(experiment: Experiment, studies: Mapping[str, Study]) -> float:
-    return sum(planned_seconds(experiment, study.records) for study in studies.values())
+    return sum(planned_seconds(experiment, study.epoch_seconds()) for study in studies.values())
 
 
 @functools.cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from digitsweep.comparison import best_of
 from digitsweep.data import Dataset
@@ -32,8 +33,7 @@ class Winner:
 
     def fresh_mean(self) -> float | None:
         """Validation accuracy over the fresh seeds."""
-        values = [each.result.last("val_accuracy") for each in self.repetitions]
-        return sum(values) / len(values) if values else None
+        return fmean(each.result.last("val_accuracy") for each in self.repetitions) if self.repetitions else None
 
 
 def winner_of(records: Sequence[TrialRecord], finals: Finals | None, metric: str) -> Winner | None:

@@ -128,9 +128,10 @@ def trade_offs(costs: Sequence[Cost], best: Mapping[str, str]) -> list[Plot]:
         ("train-seconds", "training seconds", "Accuracy and training", lambda each: each.train_seconds),
     ]
     batches = set.intersection(*({latency.batch for latency in each.latencies} for each in costs))
-    for batch in sorted(batches)[:1]:
-        axis = f"milliseconds for {'one image' if batch == 1 else f'a batch of {batch}'}, median"
-        wanted.append(("latency", axis, "Accuracy and latency", lambda each, batch=batch: 1000 * _median(each, batch)))  # type: ignore[misc]
+    if batches:
+        least = min(batches)
+        axis = f"milliseconds for {'one image' if least == 1 else f'a batch of {least}'}, median"
+        wanted.append(("latency", axis, "Accuracy and latency", lambda each: 1000 * (each.latency(least) or 0.0)))
     found = []
     for name, axis, title, of in wanted:
         found.append(
@@ -144,10 +145,6 @@ def trade_offs(costs: Sequence[Cost], best: Mapping[str, str]) -> list[Plot]:
             )
         )
     return found
-
-
-def _median(cost: Cost, batch: int) -> float:
-    return next(each.median for each in cost.latencies if each.batch == batch)
 
 
 def search(history: SearchHistory) -> list[Plot]:

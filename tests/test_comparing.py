@@ -1,0 +1,46 @@
+"""Registered models compared by name, on a real store with what a sweep left there."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from running import Sweep, run_digitsweep
+
+
+def test_registered_models_are_compared(smoke: Sweep) -> None:
+    """The two challengers of a sweep, by alias and by version: the same accuracies as the sweep found, on a run of its own
+    with the page, and metrics that tell the models apart."""
+    finished = run_digitsweep(
+        "compare", "digits-ann@challenger", "digits-cnn/1", cwd=smoke.folder, MLFLOW_TRACKING_URI=smoke.uri
+    )
+    assert finished.returncode == 0, finished.stderr
+    (run,) = [each for each in smoke.runs("comparison") if "digitsweep.models" in each.data.tags]
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["digitsweep.models"] == "models:/digits-ann/1 models:/digits-cnn/1"
+    found = json.loads(smoke.artifact(run, "comparison/comparison.json"))
+    swept = json.loads(smoke.artifact(smoke.parent(), "comparison/comparison.json"))
+    best = [each for each in swept["entries"] if each["role"] == "best"]
+    assert [each["test"] for each in found["entries"]] == [each["test"] for each in best]
+    assert found["difference"]["p_value"] == swept["difference"]["p_value"]
+    assert found["verdict"] in finished.stdout
+    assert run.data.metrics["digits-ann_1_test_accuracy"] == best[0]["test"]["accuracy"]
+    assert run.data.metrics["digits-cnn_1_test_accuracy"] == best[1]["test"]["accuracy"]
+    assert smoke.artifact(run, "comparison/report.html").startswith(b"<!")
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        (["digits-ann/1"], "name two or more"),
+        (["digits-ann/1", "digits-ann@challenger"], "twice"),
+        (["digits-ann@nobody", "digits-cnn/1"], "digits-ann@nobody: no such model"),
+        (["digits-ann/99", "digits-cnn/1"], "digits-ann/99: no such model"),
+    ],
+)
+def test_models_that_cannot_be_compared(named: list[str], told: str, smoke: Sweep) -> None:
+    """One line says which model, and what to write; exit code 2."""
+    finished = run_digitsweep("compare", *named, cwd=smoke.folder, MLFLOW_TRACKING_URI=smoke.uri)
+    assert finished.returncode == 2
+    assert told in finished.stderr
+    assert len(finished.stderr.strip().splitlines()) == 1
