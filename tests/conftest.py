@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from running import EXPERIMENTS, Sweep, run_digitsweep
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["DIGITSWEEP_STATE"] = tempfile.mkdtemp(prefix="digitsweep-state-")
 
 _LEAKING = (
     "DIGITSWEEP_DATA",

@@ -132,7 +132,7 @@ def test_a_refit_is_registered_and_validates_nothing(smoke: Sweep) -> None:
         assert version.run_id == run.info.run_id
         assert not [name for name in run.data.metrics if name.startswith("val_")]
         assert run.data.metrics["test_accuracy"] == smoke.parent().data.metrics[f"{family}_test_accuracy"]
-        assert smoke.artifacts(run) == {"learning_curves.png"}
+        assert smoke.artifacts(run) == {"learning_curves.png", "weights.npz"}
 
 
 def test_the_test_set_was_opened_once_for_each_family(smoke: Sweep) -> None:

@@ -27,11 +27,14 @@ LAYERS = [
     {"finalists"},
     {"study"},
     {"tracking", "registry"},
+    {"recovery", "writer", "unfinished"},
     {"trial_record"},
     {"records"},
     {"store"},
+    {"lock"},
+    {"spool"},
     {"search"},
-    {"source", "tracker"},
+    {"source", "tracker", "pace"},
     {"report"},
     {"plots"},
     {"cautions"},
@@ -53,7 +56,7 @@ LAYERS = [
 
 # Library: the only modules that may import it.
 OWNERS = {
-    "mlflow": {"tracking", "registry", "records", "store"},
+    "mlflow": {"tracking", "registry", "recovery", "writer", "unfinished", "records", "store"},
     "optuna": {"search", "space", "distributions"},
     "tensorflow": {"training", "models", "optimizers", "augmentation", "quiet"},
     "keras": {"training", "models", "optimizers", "augmentation", "registry", "asking"},

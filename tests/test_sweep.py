@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from running import EXPERIMENTS
 
-from digitsweep.coordinator import CUT_OFF
 from digitsweep.data import TrainingData
 from digitsweep.errors import DigitsweepError
 from digitsweep.options import Options
 from digitsweep.progress import NoDisplay
-from digitsweep.results import Epoch, EpochMetrics, Trial, TrialRecord, TrialResult, TrialState
+from digitsweep.results import Epoch, EpochMetrics, Trial, TrialRecord, TrialResult, TrialState, failed
+from digitsweep.source import CUT_OFF
 from digitsweep.sweep import sweep
 from digitsweep.tracker import NoTracker
 from digitsweep.workers import EpochEnded, Event, TrialEnded
@@ -44,6 +44,10 @@ class ScriptedWorkers:
 
     def stop(self, trial: Trial) -> None:
         self.waiting.append(TrialEnded(trial, TrialResult(TrialState.PRUNED, (), self.predictions, reason="stopped")))
+        self.running.remove(trial)
+
+    def kill(self, trial: Trial, why: str) -> None:
+        self.waiting.append(TrialEnded(trial, failed((), why), lost=True))
         self.running.remove(trial)
 
     def events(self, timeout: float) -> Sequence[Event]:

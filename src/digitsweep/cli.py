@@ -17,6 +17,8 @@ from digitsweep.errors import DigitsweepError, InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from digitsweep.comparison import Comparison
+
 AUTO = "auto"
 INTERRUPTED = 130
 """The exit code of whatever Ctrl-C has ended, as shells have it."""
@@ -93,11 +95,21 @@ _seed = _option("--seed", click.IntRange(0, 2**31 - 1), "Of the split, the sampl
 @_workers
 @_data
 @_seed
-def sweep(experiment: str, **options: Any) -> None:
+@click.option(
+    "--resume", metavar="RUN_ID|last", help="Go on with a sweep that was broken off; only --workers and --data go with it."
+)
+@click.pass_context
+def sweep(ctx: click.Context, /, experiment: str, resume: str | None, **options: Any) -> None:
     """Search both families of an EXPERIMENT (a file, or a name in experiments/) and compare the best of each.
 
     Where an option is auto, what the experiment file says holds.
     """
+    if resume is not None:
+        for name in ("experiment", "trials", "seconds", "seed"):
+            if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+                raise InputError(f"{name}: only --workers and --data go with --resume: the sweep keeps its own")
+        _resume(resume, options)
+        return
     from digitsweep.experiment_file import find_experiment, load_experiment
     from digitsweep.quiet import no_collections
     from digitsweep.workers.local import start_importing
@@ -107,11 +119,31 @@ def sweep(experiment: str, **options: Any) -> None:
     start_importing(places_for(given.applied(load_experiment(path)), given))  # while this process imports what it needs
     with no_collections():
         from digitsweep.progress import make_display
-        from digitsweep.summary import print_summary
         from digitsweep.sweep import sweep as run_sweep
 
     console = _console()
-    comparison = run_sweep(path, given, make_display(console))
+    _print_swept(run_sweep(path, given, make_display(console)), console)
+
+
+def _resume(named: str, options: dict[str, Any]) -> None:
+    from digitsweep.quiet import no_collections
+
+    with no_collections():
+        from digitsweep.progress import make_display
+        from digitsweep.store import adopt_run
+        from digitsweep.sweep import resume
+        from digitsweep.unfinished import find_unfinished
+
+    unfinished = find_unfinished(named)
+    adopt_run({"digitsweep.kind": "resume", "digitsweep.sweep": unfinished.run_id})
+    os.environ.pop("MLFLOW_RUN_ID", None)  # what follows belongs to the sweep's run, not to this one
+    console = _console()
+    _print_swept(resume(unfinished, _options(options), make_display(console)), console)
+
+
+def _print_swept(comparison: Comparison, console: Console) -> None:
+    from digitsweep.summary import print_summary
+
     print_summary(comparison, console)
     _print_ui(console)
     if comparison.state != "COMPLETE":

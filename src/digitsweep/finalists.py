@@ -62,6 +62,13 @@ class Finals:
         self._cost_done = 0.0
         self._refitted = False
 
+    def restore(self, ended: Sequence[TrialRecord]) -> None:
+        """Goes on from what had been trained when the sweep was broken off."""
+        for record in ended:
+            self._waiting = [each for each in self._waiting if each.name != record.trial.name]
+            self._refitted |= record.trial.kind is Kind.REFIT
+            self._note(record)
+
     def urgency(self) -> float:
         """The longest training comes first, so that none is left at the end."""
         return self._cost(self._waiting[-1]) if self._waiting else 0.0
@@ -102,11 +109,13 @@ class Finals:
         """Notes how a training ended. One that stopped was interrupted: FAIL."""
         if result.state is TrialState.PRUNED:
             result = dataclasses.replace(result, state=TrialState.FAIL, weights=None, reason=INTERRUPTED)
-        record = TrialRecord(trial, result)
-        self.records.append(record)
         self._running.discard(trial.name)
-        self._seconds += result.train_seconds
-        self._cost_done += self._cost(trial)
+        return self._note(TrialRecord(trial, result))
+
+    def _note(self, record: TrialRecord) -> TrialRecord:
+        self.records.append(record)
+        self._seconds += record.result.train_seconds
+        self._cost_done += self._cost(record.trial)
         return record
 
     def candidates(self) -> list[Candidate]:
@@ -148,6 +157,7 @@ class Finals:
             kind=kind,
             repetition=repetition,
             baseline=None,
+            drawn={},
             epochs=self._spec.epochs or source.epochs,
             # The seeds are the same for all configurations: what a seed is worth does not decide between them.
             seed=trial_seed(self._seed, self.family, f"{kind} {repetition}"),

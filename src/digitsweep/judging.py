@@ -121,7 +121,7 @@ class _Court:
     def sit(self, records: Sequence[TrialRecord]) -> None:
         """Opens the test set and asks every model once."""
         by = f"sweep {self._tracker.run_id or self._experiment.name}: best {self._family.upper()}"
-        self.test, self.opening = open_test(self._dataset, by)
+        self.test, self.opening = open_test(self._dataset, by, before=self._tracker.past.openings.get(self._family, 0))
         self._tracker.test_opened(self._family, self.opening)
         asked = self.asked = self._ask(self.winner.trained, self._registered)
         self._add("best", self.winner.search, self.winner.trained, asked)

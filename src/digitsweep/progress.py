@@ -16,6 +16,7 @@ from rich.text import Text
 from digitsweep.data import Dataset
 from digitsweep.experiment import Experiment
 from digitsweep.results import EpochMetrics, Kind, Trial, TrialRecord, TrialState
+from digitsweep.tracker import Backlog
 
 SHOWN_ENDED = 12
 """Ended trials in the live table: the newest."""
@@ -43,6 +44,9 @@ class Display(Protocol):
     def note(self, text: str) -> None:
         """A sentence for the person."""
 
+    def waiting(self, backlog: Backlog | None) -> None:
+        """The records that the tracking server does not take now; None where it takes all."""
+
     def closed(self) -> None:
         """There is nothing more to show."""
 
@@ -56,6 +60,7 @@ class NoDisplay:
     def trial_ended(self, record: TrialRecord) -> None: ...
     def progressed(self, seconds_left: float) -> None: ...
     def note(self, text: str) -> None: ...
+    def waiting(self, backlog: Backlog | None) -> None: ...
     def closed(self) -> None: ...
 
 
@@ -84,6 +89,14 @@ def time_left(seconds: float | None) -> str:
     return f", about {seconds:.0f} s left" if seconds < 100 else f", about {seconds / 60:.0f} min left"
 
 
+def waiting_line(backlog: Backlog) -> str:
+    """That the server is away, and what becomes of the records."""
+    return (
+        f"The tracking server takes no records ({backlog.reason}): {backlog.count} wait on this machine and are "
+        "sent when it does; training goes on."
+    )
+
+
 class PlainLines:
     """A line for each trial that ended, and for each note."""
 
@@ -91,6 +104,7 @@ class PlainLines:
         self._console = console
         self._best: dict[str, float] = {}
         self._left: float | None = None
+        self._waiting = False
 
     def started(self, experiment: Experiment, dataset: Dataset, workers: int) -> None:
         self._print(headline(experiment, dataset, workers))
@@ -121,6 +135,11 @@ class PlainLines:
     def note(self, text: str) -> None:
         self._print(text)
 
+    def waiting(self, backlog: Backlog | None) -> None:
+        if (backlog is not None) != self._waiting:
+            self._waiting = backlog is not None
+            self._print(waiting_line(backlog) if backlog else "The tracking server takes records again.")
+
     def closed(self) -> None:
         pass
 
@@ -145,6 +164,7 @@ class LiveTable:
         self._counts: dict[TrialState, int] = {}
         self._begun = time.monotonic()
         self._left: float | None = None
+        self._backlog: Backlog | None = None
         self._live = Live(console=console, refresh_per_second=4, get_renderable=self._render, transient=True)
 
     def started(self, experiment: Experiment, dataset: Dataset, workers: int) -> None:
@@ -176,6 +196,9 @@ class LiveTable:
     def note(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False)
 
+    def waiting(self, backlog: Backlog | None) -> None:
+        self._backlog = backlog
+
     def closed(self) -> None:
         self._live.stop()
 
@@ -205,4 +228,5 @@ class LiveTable:
             if row.metrics
         )
         footer = f"{elapsed:.0f} s{time_left(self._left)}" + (f"   {counts}" if counts else "")
-        return Group(table, Text(best, "bold"), Text(footer, "dim"))
+        backlog = [Text(waiting_line(self._backlog), "yellow")] if self._backlog else []
+        return Group(table, Text(best, "bold"), *backlog, Text(footer, "dim"))

@@ -21,6 +21,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME, MLFLOW
 
 from digitsweep.comparison import Comparison
 from digitsweep.data import Dataset
+from digitsweep.spool import Figure
 from digitsweep.store import run_tags, server_errors
 
 EXPERIMENT_NAME = "digitsweep"
@@ -48,16 +49,20 @@ def record_comparison(
         try:
             client.log_batch(run_id, tags=run_tags(tags))
             written = dataclasses.replace(comparison, run_id=run_id)
-            log_comparison(client, run_id, written, files(written))
+            metrics, described, everything = comparison_records(written, files(written))
+            client.log_batch(run_id, metrics=[Metric(*each) for each in metrics], tags=run_tags(described))
+            log_files(client, run_id, everything)
             status = "FINISHED"
         finally:
             client.set_terminated(run_id, status)
     return written
 
 
-def log_comparison(client: MlflowClient, run_id: str, comparison: Comparison, files: Mapping[str, bytes]) -> None:
-    """Writes a comparison to a run: figures as metrics, the verdict as description, itself and `files` as artifacts."""
-    metrics = []
+def comparison_records(
+    comparison: Comparison, files: Mapping[str, bytes]
+) -> tuple[list[Figure], dict[str, str], dict[str, bytes]]:
+    """What a comparison puts on a run: figures as metrics, the verdict as description, itself and `files` as artifacts."""
+    metrics: list[Figure] = []
     for each in comparison.best():
         figures = {"weights": float(each.weights)}
         if each.validation:
@@ -66,11 +71,11 @@ def log_comparison(client: MlflowClient, run_id: str, comparison: Comparison, fi
             figures["test_accuracy"] = each.test.accuracy
         # A sweep has one best of each family; models that somebody named may be of one family.
         of = each.family if comparison.spent else re.sub(r"[^\w.-]+", "_", each.trial)
-        metrics += [Metric(f"{of}_{name}", value, milliseconds(), 0) for name, value in figures.items()]
-    client.log_batch(run_id, metrics=metrics, tags=run_tags({"mlflow.note.content": description(comparison)}))
+        metrics += [(f"{of}_{name}", value, milliseconds(), 0) for name, value in figures.items()]
     table = comparison.table().to_csv(index=False).encode()
     everything = {"comparison.json": as_json(comparison.values()), "comparison.csv": table, **files}
-    log_files(client, run_id, {f"comparison/{name}": content for name, content in everything.items()})
+    tags = {"mlflow.note.content": description(comparison)}
+    return metrics, tags, {f"comparison/{name}": content for name, content in everything.items()}
 
 
 def experiment_id(client: MlflowClient) -> str:

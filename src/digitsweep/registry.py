@@ -78,7 +78,7 @@ def log_model(
 def register(
     name: str, model_uri: str, model_id: str, *, run_id: str, tags: Mapping[str, str], description: str
 ) -> Registered:
-    """Makes a logged model a new version of `name` and gives that the alias challenger."""
+    """Makes a logged model a version of `name`, a new one unless its run has one, and gives that the alias challenger."""
     with server_errors(f"did not register {name}"):
         client = MlflowClient()
         try:
@@ -86,13 +86,18 @@ def register(
         except MlflowException as error:
             if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
                 raise
-        created = client.create_model_version(
-            name,
-            model_uri,
-            run_id=run_id,
-            tags=dict(tags),
-            description=description,
-            model_id=model_id,
+        made = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+        created = (
+            made[0]
+            if made
+            else client.create_model_version(
+                name,
+                model_uri,
+                run_id=run_id,
+                tags=dict(tags),
+                description=description,
+                model_id=model_id,
+            )
         )
         client.set_registered_model_alias(name, CHALLENGER, created.version)
     return Registered(name, str(created.version))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from digitsweep.params import Params
+from digitsweep.params import Params, Scalar
 
 
 class TrialState(enum.StrEnum):
@@ -47,6 +47,8 @@ class Trial:
     kind: Kind = Kind.TRIAL
     repetition: int = 0
     """Of a finalist: which of the fresh seeds it has, from 1."""
+    drawn: Mapping[str, Scalar] = field(default_factory=dict)
+    """What the search drew, by Optuna's names; empty where it drew nothing."""
 
     @property
     def family(self) -> str:

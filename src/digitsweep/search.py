@@ -12,9 +12,11 @@ from contextlib import contextmanager
 import optuna
 from pydantic import ValidationError
 
+from digitsweep.errors import InputError
 from digitsweep.experiment import Experiment, PrunerSpec, SamplerSpec
 from digitsweep.params import Params, Scalar, parse_params
 from digitsweep.results import TrialState
+from digitsweep.source import trial_seed
 from digitsweep.space import Space
 
 FEWEST = 4
@@ -41,19 +43,15 @@ class Search:
         self._seen: set[int] = set()
         """Hashes of keys, which take 3 KiB each; that two of 10,000 configurations share one has odds of 1 to 10^11."""
         self._trials: dict[int, optuna.Trial] = {}
-        self._drawn: dict[int, Mapping[str, Scalar]] = {}
+        self._reported: dict[int, int] = {}
+        """The last epoch of each trial that runs."""
         self._log_scaled: dict[str, None] = {}
         self._storage = Window(maximize=experiment.objective.direction == "maximize")
-        self._random = optuna.samplers.RandomSampler(seed=experiment.seed)
-        with warnings.catch_warnings():
-            # `group` is experimental in name only: it is what conditional hyperparameters need.
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = _sampler(experiment.sampler, experiment.seed)
+        self._sampler, self._seed = experiment.sampler, experiment.seed
         self.study = optuna.create_study(
             storage=self._storage,
             study_name=f"{experiment.name}-{family}",
             direction=experiment.objective.direction,
-            sampler=sampler,
             pruner=_pruner(experiment.pruner, experiment.budget.epochs),
         )
 
@@ -64,38 +62,61 @@ class Search:
     def ask(self, number: int) -> Params | None:
         """A configuration that was not drawn before, known from now on by `number`; None if there is none left.
 
-        A sampler that has converged draws the same ones again and again: after half the draws they are random."""
-        usual = self.study.sampler
-        try:
-            for draw in range(MOST_DRAWS):
-                if draw == MOST_DRAWS // 2:
-                    self.study.sampler = self._random
-                trial = self.study.ask()
-                try:
-                    with self._storage.narrowed():
-                        params = parse_params(self._family, self._space.suggest(trial))
-                except ValidationError:  # bounds that are fine one by one and not together
-                    params = None
-                if params is not None and hash(params.key()) not in self._seen and self._accepts(params):
-                    self._seen.add(hash(params.key()))
-                    self._trials[number] = trial
-                    self._drawn[number] = trial.params
-                    distributions = trial.distributions.items()
-                    self._log_scaled |= dict.fromkeys(name for name, each in distributions if getattr(each, "log", False))
-                    return params
-                self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        finally:
-            self.study.sampler = usual
+        What is drawn is a function of the seed, the number and the trials so far alone: a search that is rebuilt from its
+        trials goes on as if it had never been broken off. A sampler that has converged draws the same ones again and again:
+        after half the draws they are random."""
+        seed = trial_seed(self._seed, self._family, f"draw {number}")
+        self.study.sampler = _sampler(self._sampler, seed)
+        for draw in range(MOST_DRAWS):
+            if draw == MOST_DRAWS // 2:
+                self.study.sampler = optuna.samplers.RandomSampler(seed=seed)
+            trial = self.study.ask()
+            try:
+                with self._storage.narrowed():
+                    params = parse_params(self._family, self._space.suggest(trial))
+            except ValidationError:  # bounds that are fine one by one and not together
+                params = None
+            if params is not None and hash(params.key()) not in self._seen and self._accepts(params):
+                self._drew(number, params, trial)
+                return params
+            self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return None
+
+    def resume(self, number: int, params: Params, drawn: Mapping[str, Scalar]) -> None:
+        """Makes a trial that was drawn before the sweep was broken off known by its number again, as one that runs.
+
+        Raises InputError where it was drawn from another space."""
+        fixed = optuna.trial.FixedTrial(dict(drawn))
+        try:
+            self._space.suggest(fixed)
+        except ValueError as error:
+            raise InputError(
+                f"{self._family}-{number:03d} was drawn from another space than the experiment's: {error}"
+            ) from None
+        running = optuna.trial.create_trial(
+            state=optuna.trial.TrialState.RUNNING, params=fixed.params, distributions=fixed.distributions
+        )
+        trial_id = self._storage.create_new_trial(self.study._study_id, running)
+        self._drew(number, params, optuna.Trial(self.study, trial_id))
+
+    def _drew(self, number: int, params: Params, trial: optuna.Trial) -> None:
+        self._seen.add(hash(params.key()))
+        self._trials[number] = trial
+        distributions = trial.distributions.items()
+        self._log_scaled |= dict.fromkeys(name for name, each in distributions if getattr(each, "log", False))
 
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Notes a trial's value after an epoch (from 1); True if the trial should be pruned."""
         trial = self._trials[number]
+        if epoch <= self._reported.get(number, 0):  # its worker died, and it is trained again: it went on after this epoch
+            return False
+        self._reported[number] = epoch
         trial.report(value, epoch)
         return trial.should_prune()
 
     def tell(self, number: int, state: TrialState, value: float | None) -> None:
         """Notes how a trial ended; a value goes with COMPLETE only."""
+        self._reported.pop(number, None)
         self.study.tell(
             self._trials.pop(number),
             value if state is TrialState.COMPLETE else None,
@@ -103,8 +124,8 @@ class Search:
         )
 
     def drawn(self, number: int) -> Mapping[str, Scalar]:
-        """What a trial was drawn with: the searched hyperparameters only."""
-        return self._drawn[number]
+        """What a trial that runs was drawn with: the searched hyperparameters only."""
+        return self._trials[number].params
 
     def log_scaled(self) -> tuple[str, ...]:
         """The hyperparameters that are drawn on a logarithmic scale."""
@@ -190,9 +211,12 @@ def _sampler(spec: SamplerSpec, seed: int) -> optuna.samplers.BaseSampler:
         case "random":
             return optuna.samplers.RandomSampler(seed=seed)
         case "tpe":
-            return optuna.samplers.TPESampler(
-                seed=seed, n_startup_trials=spec.startup_trials, multivariate=True, group=True, constant_liar=True
-            )
+            with warnings.catch_warnings():
+                # `group` is experimental in name only: it is what conditional hyperparameters need.
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                return optuna.samplers.TPESampler(
+                    seed=seed, n_startup_trials=spec.startup_trials, multivariate=True, group=True, constant_liar=True
+                )
 
 
 def _pruner(spec: PrunerSpec, epochs: int) -> optuna.pruners.BasePruner:

@@ -9,6 +9,7 @@ from typing import Protocol
 from digitsweep.results import Epoch, Trial, TrialRecord, TrialResult
 
 INTERRUPTED = "the sweep was interrupted"
+CUT_OFF = "the sweep failed while the trial ran"
 
 
 def trial_seed(seed: int, family: str, number: int | str) -> int:

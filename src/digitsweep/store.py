@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import RunTag
+from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import get_tracking_uri
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import SQLAlchemyError
 
 from digitsweep.errors import DigitsweepError
+
+ATTEMPT = "trial.attempt"
+"""Tag of a trial's run: which training of it this is, where workers died or a sweep was broken off."""
 
 
 @contextmanager
@@ -65,6 +69,29 @@ def load_comparison(run_id: str) -> dict[str, Any]:
                 "name a sweep's run, or leave it out for the newest"
             ) from None
     return values
+
+
+def children(client: MlflowClient, experiment_id: str, sweep_run: str) -> list[Run]:
+    """The runs below a sweep's, however many, the oldest first."""
+    found: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment_id],
+            f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{sweep_run}'",
+            max_results=1000,
+            order_by=["attributes.start_time ASC"],
+            page_token=token,
+        )
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def attempt_of(run: Run) -> int:
+    """Which attempt at its trial a run is, from 1."""
+    return int(run.data.tags.get(ATTEMPT, "1"))
 
 
 def adopt_run(tags: Mapping[str, str]) -> None:

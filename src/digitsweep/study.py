@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from digitsweep.comparison import best_of
@@ -74,6 +74,8 @@ class Study:
             params = baseline.typed()
             self._search.seen(params)
             self._baselines.append(self._trial(params, baseline.epochs or self._budget.epochs, name))
+        self._again: list[Trial] = []
+        """Drawn before the sweep was broken off, and to be trained again; the first to start is the last."""
         self._baselines.sort(key=self._cost, reverse=bool(self._budget.trials))
 
     def urgency(self) -> float:
@@ -90,13 +92,37 @@ class Study:
             baseline = self._baselines.pop()
             self._whole_running[baseline.number] = baseline
             return baseline
+        if self._again:
+            return self._start(self._again.pop())
         if self._exhausted or self._started >= self._budget.trials or not self._fits():
             return None
         params = self._search.ask(self._number)
         if params is None:
             self._exhausted = True
             return None
-        trial = self._trial(params, self._budget.epochs, None)
+        drawn = self._search.drawn(self._number)
+        return self._start(dataclasses.replace(self._trial(params, self._budget.epochs, None), drawn=drawn))
+
+    def restore(self, ended: Sequence[TrialRecord], cut: Sequence[Trial]) -> None:
+        """Goes on from what a sweep had done when it was broken off.
+
+        ended: in the order in which they ended; cut: begun and not ended, they are the next to be trained."""
+        trials = sorted([*(each.trial for each in ended), *cut], key=lambda each: each.number)
+        known = {each.trial.number for each in ended}
+        self._number = max([self._number, *(each.number + 1 for each in trials)])
+        self._baselines = [each for each in self._baselines if each.number not in known]
+        for trial in trials:
+            if trial.baseline is None:
+                self._search.resume(trial.number, trial.params, trial.drawn)
+        for record in ended:
+            if record.trial.baseline is None:
+                self._started += 1
+                for each in record.result.epochs:
+                    self._search.report(record.trial.number, each.epoch, getattr(each, self._metric))
+            self._note(record)
+        self._again = [each for each in reversed(trials) if each.baseline is None and each.number not in known]
+
+    def _start(self, trial: Trial) -> Trial:
         self._started += 1
         begun = self._clock()
         self._running[trial.number] = (trial, begun)
@@ -171,16 +197,21 @@ class Study:
         if trial.baseline is None:
             _, begun = self._running.pop(trial.number)
             self._begun = self._begun - begun if self._running else 0.0  # no rounding is carried on
+        else:
+            self._whole_running.pop(trial.number, None)
+        return self._note(TrialRecord(trial, result))
+
+    def _note(self, record: TrialRecord) -> TrialRecord:
+        """Counts what has ended; gives it back without learned numbers where nobody will ask for them."""
+        trial, result = record.trial, record.result
+        if trial.baseline is None:
             value = result.last(self._metric) if result.state is TrialState.COMPLETE else None
             self._search.tell(trial.number, result.state, value)
             self._history.append(self._point(trial, result))
         else:
-            self._whole_running.pop(trial.number, None)
             self._whole_cost += self._cost(trial)
         (self._searched if trial.baseline is None else self._whole).add(result)
-        record = TrialRecord(trial, result)
-        self._keep(record)
-        return record
+        return self._keep(record)
 
     def history(self) -> SearchHistory:
         """What the search has done so far."""
@@ -192,12 +223,12 @@ class Study:
         return TrialPoint(
             number=trial.number,
             state=result.state.value,
-            params=self._search.drawn(trial.number),
+            params=trial.drawn,
             values=tuple(float(getattr(each, self._metric)) for each in result.epochs),
             ended=self._searched.seconds + result.train_seconds,
         )
 
-    def _keep(self, record: TrialRecord) -> None:
+    def _keep(self, record: TrialRecord) -> TrialRecord:
         """Keeps learned numbers and predictions of the baselines and of the best trial so far only."""
         place = len(self.records)
         self.records.append(record)
@@ -208,6 +239,9 @@ class Study:
         if loser is not None and (worse := self.records[loser]).trial.baseline is None:
             result = dataclasses.replace(worse.result, weights=None, predictions=None)
             self.records[loser] = TrialRecord(worse.trial, result)
+        if self._best == place or record.trial.baseline is not None:
+            return record
+        return TrialRecord(record.trial, dataclasses.replace(record.result, weights=None))
 
     def epoch_seconds(self) -> float:
         """What an epoch of the search has taken so far, in the mean; 0 while there was none."""

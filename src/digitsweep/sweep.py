@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from digitsweep.comparison import Comparison
@@ -25,13 +25,15 @@ from digitsweep.experiment import Experiment
 from digitsweep.experiment_file import load_experiment
 from digitsweep.finalists import Finals, planned_seconds
 from digitsweep.options import Options
+from digitsweep.pace import Pace
 from digitsweep.progress import Display
 from digitsweep.provenance import Commit, current_commit
 from digitsweep.quiet import import_tensorflow_quietly
-from digitsweep.results import TrialState
+from digitsweep.results import Kind, TrialState
 from digitsweep.study import Study
-from digitsweep.tracker import Tracker
+from digitsweep.tracker import Past, Tracker
 from digitsweep.tracking import MlflowTracker
+from digitsweep.unfinished import Unfinished
 from digitsweep.workers import Workers
 from digitsweep.workers.local import LocalWorkers
 from digitsweep.workers.placement import Place, places_for
@@ -48,46 +50,133 @@ def sweep(
     """Runs an experiment: searches both families within their budgets, registers the best of each and compares them.
 
     Raises InputError before anything is recorded where the experiment, the data or an option is wrong, and
-    DigitsweepError where no trial finished or the tracking server fails."""
-    begun = time.monotonic()
+    DigitsweepError where no trial finished or the records cannot be kept."""
     experiment, dataset = prepare(path, options, display)
-    studies: dict[str, Study] = {family: Study(experiment, family, dataset.training.side) for family in experiment.families}
-    interruption = Interruption()
-    places = places_for(experiment, options)
-    workers = make_workers(dataset.training, places)  # they import TensorFlow while MLflow gets ready here
-    try:
-        with interruption.listening():
-            commit = current_commit()
-            tracker = make_tracker(experiment, dataset, commit, _recorded(path, options))
-            coordinator = Coordinator(workers, tracker, display, interruption, len(places), _getting_ready_to_judge)
-            finals: dict[str, Finals] = {}
-            state = "FAILED"
-            try:
-                display.started(experiment, dataset, len(places))
-                coordinator.run(studies, after=lambda: _planned(experiment, studies))
-                if experiment.finalists is not None and not interruption.asked:
-                    display.note("The best of each family again, on fresh seeds.")
-                    side = dataset.training.side
-                    finals |= {family: Finals(experiment, family, study.records, side) for family, study in studies.items()}
-                    coordinator.run(finals)
-                coordinator.close()
-                reached = "INTERRUPTED" if interruption.asked else "COMPLETE"
-                comparison = _judged(
-                    experiment, dataset, studies, finals, tracker, commit, display, state=reached, begun=begun
+    return _Sweep(experiment, dataset, options, display).run(
+        make_workers, lambda commit: make_tracker(experiment, dataset, commit, _recorded(path, options))
+    )
+
+
+def resume(
+    unfinished: Unfinished,
+    options: Options,
+    display: Display,
+    *,
+    make_workers: Callable[[TrainingData, Sequence[Place]], Workers] = LocalWorkers,
+    make_tracker: Callable[..., Tracker] = MlflowTracker,
+) -> Comparison:
+    """Goes on with a sweep that was broken off: what had ended stays, what was training is trained again, and what was
+    planned is done. Of the options only workers and data may differ from those of then.
+
+    Raises InputError where the data is not the sweep's, and DigitsweepError where another process runs it."""
+    experiment, before = unfinished.experiment, unfinished.options
+    options = dataclasses.replace(before, workers=options.workers or before.workers, data=options.data or before.data)
+    dataset = load_for(experiment, options.data)
+    if dataset.digest() != unfinished.data_digest:
+        raise InputError(
+            f"sweep {unfinished.run_id} was begun on other data than {dataset.source} holds; name the folder or file of "
+            "then with --data"
+        )
+    return _Sweep(experiment, dataset, options, display).run(
+        make_workers, lambda commit: make_tracker(experiment, dataset, commit, {}, unfinished.run_id)
+    )
+
+
+class _Sweep:
+    """One sweep, from its workers' start to its answer."""
+
+    def __init__(self, experiment: Experiment, dataset: Dataset, options: Options, display: Display) -> None:
+        self._experiment, self._dataset, self._display = experiment, dataset, display
+        self._places = places_for(experiment, options)
+        self._side = dataset.training.side
+        self._studies: dict[str, Study] = {family: Study(experiment, family, self._side) for family in experiment.families}
+        self._finals: dict[str, Finals] = {}
+        self._interruption = Interruption()
+        self._begun = time.monotonic()
+
+    def run(
+        self,
+        make_workers: Callable[[TrainingData, Sequence[Place]], Workers],
+        make_tracker: Callable[[Commit], Tracker],
+    ) -> Comparison:
+        workers = make_workers(self._dataset.training, self._places)  # they import TensorFlow while MLflow gets ready here
+        try:
+            with self._interruption.listening():
+                commit = current_commit()
+                tracker = make_tracker(commit)
+                state = "FAILED"
+                coordinator = Coordinator(
+                    workers,
+                    tracker,
+                    self._display,
+                    self._interruption,
+                    len(self._places),
+                    Pace(self._side),
+                    _getting_ready_to_judge,
                 )
-                state = reached
-            except KeyboardInterrupt:
-                state = "INTERRUPTED"
-                raise
-            finally:
                 try:
-                    coordinator.close()
+                    self._display.started(self._experiment, self._dataset, len(self._places))
+                    if tracker.notice:
+                        self._display.note(tracker.notice)
+                    self._train(coordinator, tracker.past)
+                    reached = "INTERRUPTED" if self._interruption.asked else "COMPLETE"
+                    comparison = self._judged(tracker, commit, reached)
+                    state = reached
+                except KeyboardInterrupt:
+                    state = "INTERRUPTED"
+                    raise
                 finally:
-                    tracker.ended(state)
-    finally:
-        workers.close()
-        display.closed()
-    return comparison
+                    try:
+                        coordinator.close()
+                    finally:
+                        tracker.ended(state)
+        finally:
+            workers.close()
+            self._display.closed()
+        return comparison
+
+    def _train(self, coordinator: Coordinator, past: Past) -> None:
+        """The search, and then the finalists; of a sweep that was broken off, what is left of them."""
+        for family, study in self._studies.items():
+            study.restore(*past.of(family, Kind.TRIAL))
+        begun = [each for family in self._studies for group in past.of(family, Kind.FINALIST, Kind.REFIT) for each in group]
+        if not begun:  # once there are finalists, the search has had its end
+            coordinator.run(self._studies, after=self._planned)
+        if self._experiment.finalists is not None and not self._interruption.asked:
+            self._display.note("The best of each family again, on fresh seeds.")
+            for family, study in self._studies.items():
+                self._finals[family] = Finals(self._experiment, family, study.records, self._side)
+                self._finals[family].restore(past.of(family, Kind.FINALIST, Kind.REFIT)[0])
+            coordinator.run(self._finals)
+        coordinator.close()
+
+    def _planned(self) -> float:
+        return sum(planned_seconds(self._experiment, study.epoch_seconds()) for study in self._studies.values())
+
+    def _judged(self, tracker: Tracker, commit: Commit, state: str) -> Comparison:
+        records = {family: study.records for family, study in self._studies.items()}
+        if not any(each.result.state is TrialState.COMPLETE for family in records.values() for each in family):
+            if state == "INTERRUPTED":
+                raise KeyboardInterrupt  # there is nothing to compare
+            reasons = {each.result.reason for family in records.values() for each in family if each.result.reason}
+            raise DigitsweepError(f"no trial was completed ({'; '.join(sorted(reasons)) or 'none was started'})")
+        self._display.note("Registering the best of each family and opening the test set.")
+        _getting_ready_to_judge().join()
+        from digitsweep.judging import judge
+
+        comparison, files = judge(
+            self._experiment,
+            self._dataset,
+            records,
+            self._finals,
+            {family: study.history() for family, study in self._studies.items()},
+            tracker,
+            commit,
+            state=state,
+            seconds=lambda: time.monotonic() - self._begun,
+        )
+        tracker.compared(comparison, files)
+        return comparison
 
 
 def prepare(path: Path, options: Options, display: Display) -> tuple[Experiment, Dataset]:
@@ -129,10 +218,6 @@ def _recorded(path: Path, options: Options) -> dict[str, object]:
     return {"experiment": path, **given}
 
 
-def _planned(experiment: Experiment, studies: Mapping[str, Study]) -> float:
-    return sum(planned_seconds(experiment, study.epoch_seconds()) for study in studies.values())
-
-
 @functools.cache
 def _getting_ready_to_judge() -> threading.Thread:
     """Imports what judging takes, TensorFlow above all, on the core that a worker has no use for any more."""
@@ -144,41 +229,3 @@ def _getting_ready_to_judge() -> threading.Thread:
     thread = threading.Thread(target=get_ready, name="digitsweep-judging", daemon=True)
     thread.start()
     return thread
-
-
-def _judged(
-    experiment: Experiment,
-    dataset: Dataset,
-    studies: Mapping[str, Study],
-    finals: Mapping[str, Finals],
-    tracker: Tracker,
-    commit: Commit,
-    display: Display,
-    *,
-    state: str,
-    begun: float,
-) -> Comparison:
-    records = {family: study.records for family, study in studies.items()}
-    if not any(each.result.state is TrialState.COMPLETE for family in records.values() for each in family):
-        if state == "INTERRUPTED":
-            raise KeyboardInterrupt  # there is nothing to compare
-        reasons = {each.result.reason for family in records.values() for each in family if each.result.reason}
-        raise DigitsweepError(f"no trial was completed ({'; '.join(sorted(reasons)) or 'none was started'})")
-    display.note("Registering the best of each family and opening the test set.")
-    _getting_ready_to_judge().join()
-    from digitsweep.judging import judge
-
-    histories = {family: study.history() for family, study in studies.items()}
-    comparison, files = judge(
-        experiment,
-        dataset,
-        records,
-        finals,
-        histories,
-        tracker,
-        commit,
-        state=state,
-        seconds=lambda: time.monotonic() - begun,
-    )
-    tracker.compared(comparison, files)
-    return comparison

@@ -3,16 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from digitsweep.comparison import Comparison, Opening
-from digitsweep.results import EpochMetrics, Trial, TrialRecord
+from digitsweep.results import EpochMetrics, Kind, Trial, TrialRecord
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """Records that wait, on disk, for a server that does not take them."""
+
+    count: int
+    reason: str
+    """Why the last try failed."""
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a sweep had done when it was broken off; nothing of one that begins."""
+
+    ended: tuple[TrialRecord, ...] = ()
+    """Trainings, finalists' too, in the order in which they ended."""
+    cut: tuple[Trial, ...] = ()
+    """Those that had begun and not ended: they are trained again."""
+    runs: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    """Ids of runs, by the trial's name and which attempt at it."""
+    openings: Mapping[str, int] = field(default_factory=dict)
+    """How often the test set was opened for each family."""
+
+    def of(self, family: str, *kinds: Kind) -> tuple[list[TrialRecord], list[Trial]]:
+        """What had ended and what was cut of one family."""
+        return (
+            [each for each in self.ended if each.trial.family == family and each.trial.kind in kinds],
+            [each for each in self.cut if each.family == family and each.kind in kinds],
+        )
 
 
 class Tracker(Protocol):
     """Hears what happens in a sweep."""
 
     run_id: str
+    past: Past
+    notice: str
+    """What a person should know before the sweep begins; empty where there is nothing."""
 
     def trial_started(self, trial: Trial) -> None:
         """A worker has begun with a trial."""
@@ -22,6 +56,9 @@ class Tracker(Protocol):
 
     def trial_ended(self, record: TrialRecord) -> None:
         """A trial is over."""
+
+    def attempt_ended(self, trial: Trial, reason: str) -> None:
+        """A trial was broken off for a reason that says nothing of it; it will be started again."""
 
     def run_of(self, trial: Trial) -> str:
         """The id of a trial's run, once it is written."""
@@ -33,7 +70,10 @@ class Tracker(Protocol):
         """The sealed test set was opened for a family."""
 
     def check(self) -> None:
-        """Raises DigitsweepError where records could not be written."""
+        """Raises DigitsweepError where records can be kept no more, or another coordinator has taken the sweep over."""
+
+    def backlog(self) -> Backlog | None:
+        """What waits because the server does not take it; None where all goes well."""
 
     def compared(self, comparison: Comparison, files: Mapping[str, bytes]) -> None:
         """The answer, and files to stand beside it, by name."""
@@ -46,15 +86,21 @@ class NoTracker:
     """Records nothing."""
 
     run_id = ""
+    past = Past()
+    notice = ""
 
     def trial_started(self, trial: Trial) -> None: ...
     def epoch_ended(self, trial: Trial, metrics: EpochMetrics) -> None: ...
     def trial_ended(self, record: TrialRecord) -> None: ...
+    def attempt_ended(self, trial: Trial, reason: str) -> None: ...
     def run_of(self, trial: Trial) -> str:
         return ""
 
     def measured(self, trial: Trial, metrics: Mapping[str, float]) -> None: ...
     def test_opened(self, family: str, opening: Opening) -> None: ...
     def check(self) -> None: ...
+    def backlog(self) -> Backlog | None:
+        return None
+
     def compared(self, comparison: Comparison, files: Mapping[str, bytes]) -> None: ...
     def ended(self, state: str) -> None: ...

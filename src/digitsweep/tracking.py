@@ -1,38 +1,39 @@
 """Every event of a sweep becomes an MLflow record. The contract of runs, tags, metrics and files is in docs/architecture.md.
 
-Records are written by one thread, in order and in batches: workers and the coordinator never wait for the server.
+One thread makes updates of the events (pictures are drawn there) and keeps them in the spool; the writer's sends them.
+Neither workers nor the coordinator ever wait for the server.
 """
 
 from __future__ import annotations
 
 import os
 import queue
+import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME, MLFLOW_USER
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME, MLFLOW_USER
 
 from digitsweep.comparison import Comparison, Opening
 from digitsweep.data import Dataset
 from digitsweep.errors import DigitsweepError
 from digitsweep.experiment import Experiment
+from digitsweep.lock import TAG, Coordinating, coordinating, taken
 from digitsweep.provenance import Commit
-from digitsweep.records import (
-    dataset_input,
-    experiment_id,
-    log_comparison,
-    log_files,
-    milliseconds,
-    params,
-    user,
-)
+from digitsweep.records import comparison_records, dataset_input, experiment_id, log_files, milliseconds, params, user
+from digitsweep.recovery import given_up, recover
 from digitsweep.results import EpochMetrics, Trial, TrialRecord, TrialState
-from digitsweep.store import first_line, quiet_mlflow, run_tags, server_errors, shown_uri
-from digitsweep.trial_record import compact, summarized
+from digitsweep.spool import Figure, RunUpdate, Spool, state_folder
+from digitsweep.store import quiet_mlflow, run_tags, server_errors
+from digitsweep.tracker import Backlog, Past
+from digitsweep.trial_record import compact, planned, summarized
+from digitsweep.unfinished import unfinished_like
+from digitsweep.writer import Writer, no_hidden_retries
 
 EXPERIMENT_NAME = "digitsweep"
 STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
@@ -42,31 +43,46 @@ FLUSH_SECONDS = 5.0
 
 
 class MlflowTracker:
-    """Writes to the tracking server that MLflow resolves, under the run that `mlflow run` opened or one of its own."""
+    """Writes to the tracking server that MLflow resolves: under the run that `mlflow run` opened, or one of its own, or that
+    of a sweep that was broken off, which it goes on with."""
 
-    def __init__(self, experiment: Experiment, dataset: Dataset, commit: Commit, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        dataset: Dataset,
+        commit: Commit,
+        options: Mapping[str, Any],
+        unfinished: str | None = None,
+    ) -> None:
+        """unfinished: the id of the run of the sweep to go on with.
+
+        Raises DigitsweepError where the server cannot be used, or another coordinator runs that sweep."""
         quiet_mlflow()
+        no_hidden_retries()
         self._labels = dataset.training.validation.labels
         self._classes = dataset.training.classes
         self._data_tags = {"digitsweep.data": dataset.name, "digitsweep.digest": experiment.digest()}
         self._metric = experiment.objective.metric
         self._note = f"**{experiment.question}**"
-        self._runs: dict[str, str] = {}
-        self._open: dict[str, str] = {}
-        """Of the trials that run: their runs."""
-        self._waiting: dict[str, list[Metric]] = {}
+        self._attempts: dict[str, int] = {}
+        """How often each trial was begun."""
+        self._waiting: dict[str, list[Figure]] = {}
         self._flushed: dict[str, float] = {}
-        with server_errors("cannot be used"):
-            self._client = MlflowClient()
-            self._experiment_id, self.run_id = self._sweep_run(experiment, options)
-            try:
-                self._describe_sweep(experiment, dataset, commit)
-            except BaseException:
-                self._client.set_terminated(self.run_id, "FAILED")
-                raise
+        self.past, self.notice = Past(), ""
+        self._held = ExitStack()
+        try:
+            with server_errors("cannot be used"):
+                self._client = MlflowClient()
+                if unfinished is None:
+                    self._begin(experiment, dataset, commit, options)
+                else:
+                    self._go_on(unfinished, experiment)
+        except BaseException:
+            self._held.close()
+            raise
         self._queue: queue.Queue[Callable[[], object] | None] = queue.Queue()
         self._failure: Exception | None = None
-        self._thread = threading.Thread(target=self._write, name="digitsweep-tracking", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name="digitsweep-tracking", daemon=True)
         self._thread.start()
 
     def trial_started(self, trial: Trial) -> None:
@@ -81,50 +97,100 @@ class MlflowTracker:
         now = milliseconds()
         self._queue.put(lambda: self._finish(record, now))
 
+    def attempt_ended(self, trial: Trial, reason: str) -> None:
+        now = milliseconds()
+        self._queue.put(lambda: self._give_up(trial, reason, now))
+
     def run_of(self, trial: Trial) -> str:
         self._queue.join()
         self.check()
-        return self._runs[trial.name]
+        self._writer.wait()
+        return self._writer.run_of(trial.name, self._attempts[trial.name])
 
     def measured(self, trial: Trial, metrics: Mapping[str, float]) -> None:
         now = milliseconds()
-        values = [Metric(name, value, now, 0) for name, value in metrics.items()]
-        self._queue.put(lambda: self._client.log_batch(self._runs[trial.name], metrics=values))
+        values = [(name, value, now, 0) for name, value in metrics.items()]
+        self._queue.put(lambda: self._put(trial.name, metrics=values))
 
     def test_opened(self, family: str, opening: Opening) -> None:
         opened = f"{opening.at} by {user()} for {opening.by}, sha256 {opening.digest}, opening {opening.number}"
-        self._queue.put(lambda: self._client.set_tag(self.run_id, f"digitsweep.test.opened.{family}", opened))
+        self._queue.put(lambda: self._put("", tags={f"digitsweep.test.opened.{family}": opened}))
 
     def check(self) -> None:
         if self._failure is not None:
-            raise DigitsweepError(
-                f"the tracking server {shown_uri()} took no more records: {first_line(self._failure)}"
-            ) from self._failure
+            raise self._failure
+        self._writer.check()
+
+    def backlog(self) -> Backlog | None:
+        return self._writer.backlog()
 
     def compared(self, comparison: Comparison, files: Mapping[str, bytes]) -> None:
-        self._queue.put(lambda: self._write_comparison(comparison, files))
+        self._queue.put(lambda: self._put_comparison(comparison, files))
 
     def ended(self, state: str) -> None:
         self._queue.put(None)
         self._thread.join()
-        # Also after a failure, and after a Ctrl-C that kept a trial from its last record: nothing stays RUNNING.
-        reached = "FAILED" if self._failure else state
         try:
-            with server_errors("does not take that the sweep has ended"):
-                self._close_runs(reached)
+            self.check()
+            self._writer.wait()
+            self._close_sweep(state)
+        except BaseException:
+            # What can still be said is said; what waits on disk is sent when somebody goes on with the sweep.
+            with suppress(MlflowException, DigitsweepError, OSError):
+                self._close_sweep("FAILED")
+            raise
+        else:
+            shutil.rmtree(state_folder(self.run_id), ignore_errors=True)
         finally:
-            self.check()  # what failed first is the reason for what follows
+            self._writer.close()
+            self._held.close()
 
-    # The rest runs in the writing thread, but for what makes the sweep's run, which comes before it.
+    def _begin(self, experiment: Experiment, dataset: Dataset, commit: Commit, options: Mapping[str, Any]) -> None:
+        self.notice = unfinished_like(self._client, experiment)
+        self._experiment_id, self.run_id = self._sweep_run(experiment, options)
+        try:
+            self._describe_sweep(experiment, dataset, commit)
+            self._take()
+        except BaseException:
+            self._client.set_terminated(self.run_id, "FAILED")
+            raise
 
-    def _close_runs(self, state: str) -> None:
-        for run_id in self._open.values():
-            self._client.set_terminated(run_id, "FAILED")
-        if self._note:
-            self._note += f"\n\nThe sweep ended without a comparison: {state.lower()}."
-            self._client.set_tag(self.run_id, "mlflow.note.content", self._note)
-        self._client.set_tag(self.run_id, "digitsweep.state", state)
-        self._client.set_terminated(self.run_id, SWEEP_STATUS[state])
+    def _go_on(self, run_id: str, experiment: Experiment) -> None:
+        self.run_id = run_id
+        self._experiment_id = self._client.get_run(run_id).info.experiment_id
+        self._take()
+        try:
+            self._writer.wait()  # what the last coordinator kept and could not send
+            self.past = recover(self._client, self._experiment_id, run_id, self._metric)
+            for (name, attempt), run in self.past.runs.items():
+                self._writer.know(name, attempt, run)
+                self._attempts[name] = max(attempt, self._attempts.get(name, 0))
+            note = f"{self._note}\n\nThe sweep is running again."
+            self._client.log_batch(run_id, tags=run_tags({"digitsweep.state": "RUNNING", "mlflow.note.content": note}))
+            self._client.update_run(run_id, status="RUNNING")
+        except BaseException:
+            self._writer.close()
+            raise
+
+    def _take(self) -> None:
+        """Becomes the sweep's one coordinator.
+
+        Raises DigitsweepError where another one may be at work."""
+        self._held.enter_context(coordinating(self.run_id))
+        holder = Coordinating.from_tag(self._client.get_run(self.run_id).data.tags.get(TAG))
+        if holder is not None and not holder.is_gone(self.run_id):
+            raise DigitsweepError(taken(self.run_id, holder))
+        self._client.set_tag(self.run_id, TAG, Coordinating.here(self.run_id).tag())
+        spool = Spool(state_folder(self.run_id) / "records")
+        self._writer = Writer(self._client, self._experiment_id, self.run_id, spool)
+
+    def _close_sweep(self, state: str) -> None:
+        with server_errors("does not take that the sweep has ended"):
+            if self._note:
+                note = f"{self._note}\n\nThe sweep ended without a comparison: {state.lower()}."
+                self._client.set_tag(self.run_id, "mlflow.note.content", note)
+            self._client.set_tag(self.run_id, "digitsweep.state", state)
+            self._client.set_terminated(self.run_id, SWEEP_STATUS[state])
 
     def _sweep_run(self, experiment: Experiment, options: Mapping[str, Any]) -> tuple[str, str]:
         """Experiment and id of the run that `mlflow run` opened, or of a new one."""
@@ -154,7 +220,12 @@ class MlflowTracker:
         self._client.log_inputs(self.run_id, [dataset_input(dataset)])
         log_files(self._client, self.run_id, {"experiment.yaml": experiment.text.encode()})
 
+    # The rest runs in the thread that makes updates.
+
     def _create(self, trial: Trial, started: int) -> None:
+        self._attempts[trial.name] = self._attempts.get(trial.name, 0) + 1
+        self._waiting[trial.name] = []
+        self._flushed[trial.name] = time.monotonic()
         tags = {
             **self._data_tags,
             "digitsweep.kind": trial.kind.value,
@@ -162,56 +233,55 @@ class MlflowTracker:
             "trial.number": str(trial.number),
             "seed": str(trial.seed),
             **({"baseline": trial.baseline} if trial.baseline else {}),
-            MLFLOW_PARENT_RUN_ID: self.run_id,
+            "digitsweep.trial": planned(trial),
             MLFLOW_SOURCE_NAME: "digitsweep sweep",
             MLFLOW_USER: user(),
         }
-        run = self._client.create_run(self._experiment_id, start_time=started, run_name=trial.name, tags=tags)
-        self._runs[trial.name] = self._open[trial.name] = run.info.run_id
-        self._waiting[trial.name] = []
-        self._flushed[trial.name] = time.monotonic()
-        self._client.log_batch(run.info.run_id, params=params({**trial.params.flat(), "epochs": trial.epochs}))
+        flat = {name: str(value) for name, value in {**trial.params.flat(), "epochs": trial.epochs}.items()}
+        self._put(trial.name, started=started, tags=tags, params=flat)
 
     def _collect(self, trial: Trial, metrics: EpochMetrics, now: int) -> None:
-        self._waiting[trial.name] += [Metric(key, value, now, metrics.epoch) for key, value in metrics.metrics().items()]
+        self._waiting[trial.name] += [(key, value, now, metrics.epoch) for key, value in metrics.metrics().items()]
         if time.monotonic() - self._flushed[trial.name] > FLUSH_SECONDS:
-            self._flush(trial)
-
-    def _flush(self, trial: Trial) -> None:
-        self._client.log_batch(self._runs[trial.name], metrics=self._waiting[trial.name])
-        self._waiting[trial.name] = []
-        self._flushed[trial.name] = time.monotonic()
+            self._put(trial.name, metrics=self._waiting[trial.name])
+            self._waiting[trial.name] = []
+            self._flushed[trial.name] = time.monotonic()
 
     def _finish(self, record: TrialRecord, now: int) -> None:
         trial, result = record.trial, record.result
-        run_id = self._runs[trial.name]
-        self._flush(trial)
-        step = len(result.epochs)
         figures, files = summarized(record, self._labels, self._classes)
-        metrics = [Metric(name, value, now, step) for name, value in figures.items()]
         tags = {
             "trial.state": result.state.value,
             "digitsweep.precision": result.precision,
             "digitsweep.trial": compact(record, self._metric),
             **({"trial.reason": result.reason} if result.reason else {}),
         }
-        self._client.log_batch(run_id, metrics=metrics, tags=run_tags(tags))
-        log_files(self._client, run_id, files)
-        self._client.set_terminated(run_id, STATUS[result.state], end_time=now)
-        del self._open[trial.name], self._waiting[trial.name], self._flushed[trial.name]
+        last = [(name, value, now, len(result.epochs)) for name, value in figures.items()]
+        metrics = [*self._waiting.pop(trial.name), *last]
+        self._put(trial.name, tags=tags, metrics=metrics, files=files, status=STATUS[result.state], ended=now)
+        del self._flushed[trial.name]
 
-    def _write_comparison(self, comparison: Comparison, files: Mapping[str, bytes]) -> None:
-        log_comparison(self._client, self.run_id, comparison, files)
+    def _give_up(self, trial: Trial, reason: str, now: int) -> None:
+        metrics = self._waiting.pop(trial.name)
+        self._put(trial.name, tags=given_up(reason), metrics=metrics, status="FAILED", ended=now)
+        del self._flushed[trial.name]
+
+    def _put_comparison(self, comparison: Comparison, files: Mapping[str, bytes]) -> None:
+        metrics, tags, everything = comparison_records(comparison, files)
+        self._put("", metrics=metrics, tags=tags, files=everything)
         self._note = ""
 
-    def _write(self) -> None:
+    def _put(self, run: str, **values: Any) -> None:
+        self._writer.put(RunUpdate(run, self._attempts.get(run, 1), **values))
+
+    def _keep(self) -> None:
         while True:
-            write = self._queue.get()
+            make = self._queue.get()
             try:
-                if write is None:
+                if make is None:
                     return
                 if self._failure is None:  # the order of records matters: after one is lost none follows
-                    write()
+                    make()
             except Exception as error:  # `check` tells the coordinator
                 self._failure = error
             finally:

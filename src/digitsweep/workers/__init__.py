@@ -23,6 +23,8 @@ class TrialEnded:
 
     trial: Trial
     result: TrialResult
+    lost: bool = False
+    """Whether its worker died, which may say nothing of the trial."""
 
 
 Event = EpochEnded | TrialEnded
@@ -39,6 +41,9 @@ class Workers(Protocol):
 
     def stop(self, trial: Trial) -> None:
         """Asks a trial to stop soon; its TrialEnded follows. One that has ended meanwhile stays as it is."""
+
+    def kill(self, trial: Trial, why: str) -> None:
+        """Ends the worker of a trial that does not answer; its TrialEnded follows, lost, with this reason."""
 
     def events(self, timeout: float) -> Sequence[Event]:
         """What has happened, in the order of each trial; waits up to `timeout` seconds for a first event."""

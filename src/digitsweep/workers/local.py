@@ -45,6 +45,9 @@ class _Worker:
     trials: int = 0
     """How many have ended in it."""
     epochs: tuple[Epoch, ...] = ()
+    memory: int = 0
+    """Bytes that it held when it was looked at last."""
+    why_killed: str = ""
 
 
 class LocalWorkers:
@@ -83,9 +86,17 @@ class LocalWorkers:
                 with suppress(OSError):  # as above
                     worker.pipe.send(STOP)
 
+    def kill(self, trial: Trial, why: str) -> None:
+        for worker in self._workers:
+            if worker.trial == trial:
+                worker.why_killed = why
+                worker.process.kill()
+
     def events(self, timeout: float) -> Sequence[Event]:
         heard = {worker.pipe: worker for worker in self._workers}
         found: list[Event] = []
+        for worker in self._workers:
+            worker.memory = resident_memory(worker.process.pid) or worker.memory
         for pipe in wait(list(heard), timeout):
             worker = heard[pipe]  # type: ignore[index]
             try:
@@ -143,7 +154,9 @@ class LocalWorkers:
         self._workers[self._workers.index(worker)] = self._spawn(worker.place)
         if worker.trial is None:
             return []
-        return [TrialEnded(worker.trial, failed(worker.epochs, f"its worker died ({how}) after epoch {len(worker.epochs)}"))]
+        died = worker.why_killed or f"its worker died ({how})"
+        reason = f"{died} after epoch {len(worker.epochs)}, with {worker.memory / 2**20:,.0f} MiB"
+        return [TrialEnded(worker.trial, failed(worker.epochs, reason), lost=True)]
 
     def _retire(self, worker: _Worker) -> None:
         """A worker that has had its time ends by itself, as its pipe does; a fresh one takes its place."""

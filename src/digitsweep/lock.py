@@ -1,0 +1,95 @@
+"""One coordinator at a time for a sweep: a lock on this machine, and a word on the sweep's run for all others."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from digitsweep.errors import DigitsweepError
+from digitsweep.spool import room, state_folder
+
+TAG = "digitsweep.coordinator"
+"""Of the sweep's run: who coordinates it, and when they said so last."""
+BEAT_SECONDS = 20.0
+"""How often a coordinator says that it lives."""
+SILENT_SECONDS = 75.0
+"""A coordinator that has said nothing for so long has gone."""
+
+
+@dataclass(frozen=True)
+class Coordinating:
+    """Who coordinates a sweep."""
+
+    host: str
+    process: int
+    lock: str
+    """The file on that host that it holds."""
+    at: str
+    """When it said that it lives: ISO 8601, UTC."""
+
+    @classmethod
+    def here(cls, run_id: str) -> Coordinating:
+        """This process, now."""
+        now = datetime.datetime.now(datetime.UTC)
+        return cls(socket.gethostname(), os.getpid(), str(_lock(run_id)), now.isoformat(timespec="seconds"))
+
+    @classmethod
+    def from_tag(cls, tag: str | None) -> Coordinating | None:
+        """Of the tag's value; None where it says nothing that can be understood."""
+        with suppress(TypeError, ValueError):
+            return cls(**json.loads(tag or ""))
+        return None
+
+    def tag(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+    def is_me(self) -> bool:
+        return (self.host, self.process) == (socket.gethostname(), os.getpid())
+
+    def is_gone(self, run_id: str) -> bool:
+        """Whether it cannot be at work any more: its lock is held here, or it has been silent for long."""
+        if (self.host, self.lock) == (socket.gethostname(), str(_lock(run_id))):
+            return True
+        said = datetime.datetime.fromisoformat(self.at)
+        return (datetime.datetime.now(datetime.UTC) - said).total_seconds() > SILENT_SECONDS
+
+
+@contextmanager
+def coordinating(run_id: str) -> Iterator[None]:
+    """Holds a sweep's lock on this machine. The system takes it from a process that ends, however it ends.
+
+    Raises DigitsweepError, with the holder's process, where another one has it."""
+    path = _lock(run_id)
+    with room(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+", encoding="utf-8")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = Coordinating.from_tag(file.read())
+            raise DigitsweepError(taken(run_id, holder)) from None
+        with room(path.parent):
+            file.truncate(0)
+            file.write(Coordinating.here(run_id).tag())
+            file.flush()
+        yield
+
+
+def taken(run_id: str, holder: Coordinating | None) -> str:
+    """That a sweep has its coordinator already."""
+    who = f"process {holder.process} on {holder.host}" if holder else "another process on this machine"
+    return f"sweep {run_id} is being run by {who}; stop that one first, or wait for its end"
+
+
+def _lock(run_id: str) -> Path:
+    return state_folder(run_id).absolute() / "lock"

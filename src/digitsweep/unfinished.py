@@ -1,0 +1,115 @@
+"""Sweeps that were broken off: which there are, and what it takes to go on with one."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from digitsweep.errors import InputError
+from digitsweep.experiment import Experiment
+from digitsweep.experiment_file import find_experiment, load_experiment
+from digitsweep.options import Options
+from digitsweep.spool import room, state_folder
+from digitsweep.store import first_line, quiet_mlflow, server_errors, shown_uri
+
+LAST = "last"
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A sweep to go on with."""
+
+    run_id: str
+    experiment: Experiment
+    """As it was recorded, with the options of then."""
+    options: Options
+    data_digest: str
+
+
+def find_unfinished(named: str) -> Unfinished:
+    """The sweep of a run's id, or the newest that has not come to its end, for `last`.
+
+    Raises InputError where there is none, or it is complete."""
+    quiet_mlflow()
+    with server_errors("could not be asked"):
+        client = MlflowClient()
+        run = next(_unfinished(client), None) if named == LAST else _sweep(client, named)
+        if run is None:
+            raise InputError(f"no sweep at {shown_uri()} waits to be resumed: all have come to their end")
+        run_id, tags = str(run.info.run_id), run.data.tags
+        if tags.get("digitsweep.state") == "COMPLETE":
+            raise InputError(
+                f"sweep {run_id} is complete: there is nothing to resume; `digitsweep compare {run_id}` shows it"
+            )
+        options = Options(
+            trials=_given(run, "trials", int),
+            seconds=_given(run, "seconds", float),
+            workers=_given(run, "workers", int),
+            data=_given(run, "data", Path),
+            seed=_given(run, "seed", int),
+        )
+        folder = state_folder(run_id)
+        with room(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        kept = Path(client.download_artifacts(run_id, "experiment.yaml", str(folder)))
+    experiment = options.applied(load_experiment(_original(kept, run.data.params.get("experiment", ""))))
+    if experiment.digest() != tags.get("digitsweep.digest"):
+        raise InputError(
+            f"sweep {run_id} was begun by a version of digitsweep that reads its experiment otherwise; start it anew"
+        )
+    return Unfinished(run_id, experiment, options, tags.get("digitsweep.data.digest", ""))
+
+
+def unfinished_like(client: MlflowClient, experiment: Experiment) -> str:
+    """A sentence about the newest sweep of the same experiment that was broken off; empty where there is none."""
+    for run in _unfinished(client, f"and tags.`digitsweep.digest` = '{experiment.digest()}'"):
+        begun = datetime.datetime.fromtimestamp(run.info.start_time / 1000).astimezone()
+        return (
+            f"A sweep of this experiment that began on {begun:%Y-%m-%d at %H:%M} has not come to its end; to go on with it "
+            f"instead: digitsweep sweep --resume {run.info.run_id}"
+        )
+    return ""
+
+
+def _unfinished(client: MlflowClient, more: str = "") -> Iterator[Run]:
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    yield from client.search_runs(
+        experiments,
+        f"tags.`digitsweep.kind` = 'sweep' and tags.`digitsweep.state` != 'COMPLETE' {more}",
+        max_results=1,
+        order_by=["attributes.start_time DESC"],
+    )
+
+
+def _sweep(client: MlflowClient, run_id: str) -> Run:
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        raise InputError(f"no sweep {run_id} at {shown_uri()}: {first_line(error)}; name a sweep's run, or `last`") from None
+    if run.data.tags.get("digitsweep.kind") != "sweep":
+        raise InputError(f"run {run_id} is not a sweep's; name the run that its trials are below of, or `last`")
+    return run
+
+
+def _given(run: Run, name: str, kind: Any) -> Any:
+    value = run.data.params.get(name, "auto")
+    return None if value in ("auto", "None") else kind(value)
+
+
+def _original(kept: Path, named: str) -> Path:
+    """The file that the experiment was read from, where it is here and still the same, since what it names lies beside it;
+    else the copy that the sweep kept."""
+    with suppress(InputError, OSError):
+        text = kept.read_bytes()
+        for path in (found := find_experiment(named), *sorted(found.parent.glob("*.yaml"))):
+            if path.read_bytes() == text:
+                return path
+    return kept

@@ -1,0 +1,94 @@
+"""What the tests with pulled plugs share: a sweep of twenty trials a family, and what must be the same however it went."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from running import Sweep
+
+EXPERIMENT = """\
+name: faults
+question: Does anything get lost?
+seed: 3
+data: {source: digits, validation: 0.25}
+budget: {trials: 20, epochs: 3, seconds: 10000}
+objective: {metric: val_accuracy, direction: maximize}
+sampler: {type: tpe, startup_trials: 6}
+pruner: {type: successive_halving, min_epochs: 1, reduction_factor: 3}
+finalists: {top: 2, seeds: 2}
+families:
+  ann:
+    baselines:
+      softmax: {params: {hidden_layers: 0, batch_size: 32}}
+    space:
+      hidden_layers: {type: int, low: 0, high: 2}
+      units: {type: int, low: 16, high: 64, log: true, per: hidden_layers}
+      learning_rate: {type: float, low: 1.0e-3, high: 1.0e-1, log: true}
+      optimizer: {type: categorical, choices: [adam, sgd]}
+      batch_size: 64
+  cnn:
+    baselines:
+      conv: {params: {blocks: 1, filters: 8, dense_units: 32, batch_size: 64}}
+    space:
+      blocks: 1
+      filters: {type: int, low: 8, high: 16}
+      padding: same
+      learning_rate: {type: float, low: 1.0e-3, high: 1.0e-1, log: true}
+      batch_size: 64
+"""
+TIMED = {"seconds", "train_seconds", "baseline_seconds", "finalist_seconds", "latencies", "ended", "openings", "run_id", "model"}
+"""What may differ from one sweep to the next: clocks, and ids."""
+
+
+def start(folder: Path, *arguments: str, uri: str, **environment: str) -> subprocess.Popen[str]:
+    """`digitsweep ARGUMENTS` in a session of its own, with what it says in a file of the folder."""
+    with (folder / "log.txt").open("a") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "digitsweep", *arguments],
+            cwd=folder,
+            env={**os.environ, "DIGITSWEEP_STATE": str(folder / "state"), "MLFLOW_TRACKING_URI": uri, **environment},
+            stdout=log,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+        )
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """As the kernel does when memory is short: the coordinator alone, at once; its workers have to notice."""
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def comparison(sweep: Sweep) -> dict[str, Any]:
+    """What a sweep came to, without clocks and ids."""
+    values: dict[str, Any] = without_clocks(json.loads(sweep.artifact(sweep.parent(), "comparison/comparison.json")))
+    return values
+
+
+def without_clocks(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {name: without_clocks(each) for name, each in values.items() if name not in TIMED}
+    return [without_clocks(each) for each in values] if isinstance(values, list) else values
+
+
+def assert_whole(sweep: Sweep, trials: int) -> None:
+    """Every planned trial is there once, none is running, and each has what a trial has."""
+    found = sweep.runs("trial")
+    names = sorted(each.info.run_name for each in found)
+    assert len(names) == len(set(names)) == trials, names
+    everything = [each for kind in ("sweep", "trial", "finalist", "refit", "attempt") for each in sweep.runs(kind)]
+    assert [each.info.run_name for each in everything if each.info.status == "RUNNING"] == []
+    for run in found:
+        values = json.loads(run.data.tags["digitsweep.trial"])
+        assert values["state"] == run.data.tags["trial.state"]
+        history = sweep.client.get_metric_history(run.info.run_id, "val_accuracy")
+        assert [each.step for each in history] == list(range(1, len(history) + 1)), "each epoch once, in order"
+        if history:
+            assert "learning_curves.png" in sweep.artifacts(run)
