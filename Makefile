@@ -36,6 +36,10 @@ help: ## Say what can be made
 sweep: $(VENV)/.installed ## Install what is needed, then run experiments/mnist.yaml (experiment=, trials=, seconds=, workers=, data=, seed=)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . -e sweep --env-manager=local $(given)
 
+.PHONY: resume
+resume: $(VENV)/.installed ## Go on with the newest sweep that was broken off
+	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . -e resume --env-manager=local
+
 .PHONY: compare
 compare: $(VENV)/.installed ## Print the comparison of the newest sweep again
 	@$(BIN)/digitsweep compare
@@ -47,6 +51,10 @@ ui: $(VENV)/.installed ## Open the MLflow UI on what has been recorded here
 .PHONY: test
 test: lint types ## Lint, types and tests (within 8 minutes on two cores)
 	@$(BIN)/python -m pytest
+
+.PHONY: test-faults
+test-faults: $(VENV)/.installed-dev ## Pull plugs: processes killed, servers stopped, disks filled, files damaged (within 15 minutes)
+	@$(BIN)/python -m pytest -m faults
 
 .PHONY: lint
 lint: $(VENV)/.installed-dev ## Check style and formatting

@@ -42,17 +42,21 @@ families:
       learning_rate: {type: float, low: 1.0e-3, high: 1.0e-1, log: true}
       batch_size: 64
 """
-TIMED = {"seconds", "train_seconds", "baseline_seconds", "finalist_seconds", "latencies", "ended", "openings", "run_id", "model"}
-"""What may differ from one sweep to the next: clocks, and ids."""
+CLOCKS = {"seconds", "train_seconds", "baseline_seconds", "finalist_seconds", "latencies", "ended", "openings"}
+IDS = {"run_id", "model"}
+"""What may differ from one sweep to the next, with the clocks."""
 
 
-def start(folder: Path, *arguments: str, uri: str, **environment: str) -> subprocess.Popen[str]:
-    """`digitsweep ARGUMENTS` in a session of its own, with what it says in a file of the folder."""
+def start(
+    folder: Path, *arguments: str, uri: str, cwd: Path | None = None, state: Path | None = None
+) -> subprocess.Popen[str]:
+    """`digitsweep ARGUMENTS` in a session of its own; the folder gets what it says, and its state."""
+    places = {"DIGITSWEEP_STATE": str(state or folder / "state"), "MLFLOW_TRACKING_URI": uri}
     with (folder / "log.txt").open("a") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "digitsweep", *arguments],
-            cwd=folder,
-            env={**os.environ, "DIGITSWEEP_STATE": str(folder / "state"), "MLFLOW_TRACKING_URI": uri, **environment},
+            cwd=cwd or folder,
+            env={**os.environ, **places},
             stdout=log,
             stderr=log,
             text=True,
@@ -74,7 +78,7 @@ def comparison(sweep: Sweep) -> dict[str, Any]:
 
 def without_clocks(values: Any) -> Any:
     if isinstance(values, dict):
-        return {name: without_clocks(each) for name, each in values.items() if name not in TIMED}
+        return {name: without_clocks(each) for name, each in values.items() if name not in CLOCKS | IDS}
     return [without_clocks(each) for each in values] if isinstance(values, list) else values
 
 

@@ -1,0 +1,117 @@
+"""Real servers for tests: an `mlflow server` that can be stopped, paused and started again, and a PostgreSQL of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+START_SECONDS = 180
+"""A busy machine takes its time."""
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+class Server:
+    """An MLflow server with one worker, whose runs are in `store` and whose files are in the folder."""
+
+    def __init__(self, folder: Path, store: str) -> None:
+        port = free_port()
+        self.uri = f"http://127.0.0.1:{port}"
+        self._folder = folder
+        self._command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+        self._command += ["--backend-store-uri", store, "--artifacts-destination", str(folder / "files")]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Comes back when the server answers."""
+        with (self._folder / "server.log").open("a") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+                cwd=self._folder,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        until = time.monotonic() + START_SECONDS
+        while time.monotonic() < until:
+            try:
+                urllib.request.urlopen(f"{self.uri}/health", timeout=1).close()
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.2)
+            else:
+                return
+        raise AssertionError((self._folder / "server.log").read_text())
+
+    def signal(self, number: int) -> None:
+        """To the server and all that it has started."""
+        assert self._process is not None
+        os.killpg(self._process.pid, number)
+
+    def kill(self) -> None:
+        """At once, in the middle of whatever it does."""
+        if self._process is not None:
+            self.signal(signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+
+@contextmanager
+def mlflow_server(folder: Path, store: str) -> Iterator[Server]:
+    """A server for as long as the test lasts."""
+    server = Server(folder, store)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """The URI of an empty PostgreSQL database of its own; skips where there is none to start, or no driver."""
+    found = shutil.which("pg_ctl") or next((str(each) for each in Path("/usr/lib/postgresql").glob("*/bin/pg_ctl")), None)
+    if found is None or importlib.util.find_spec("psycopg") is None:
+        pytest.skip("needs PostgreSQL's pg_ctl and psycopg 3")
+    binaries = Path(found).resolve().parent
+    as_other = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []  # PostgreSQL does not run as root
+    folder, port = Path(tempfile.mkdtemp(prefix="digitsweep-postgres-")), free_port()
+    if as_other:
+        try:
+            shutil.chown(folder, "postgres")
+        except LookupError:
+            pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
+    control = [*as_other, str(binaries / "pg_ctl"), "-D", str(folder / "data"), "-w"]
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+
+    def run(*command: str) -> None:
+        done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    try:
+        run(*as_other, str(binaries / "initdb"), "-D", str(folder / "data"), "-U", "digits", "-A", "trust", "--no-sync")
+        run(*control, "-l", str(folder / "log"), "-o", options, "start")
+        run(*as_other, str(binaries / "createdb"), "-h", "127.0.0.1", "-p", str(port), "-U", "digits", "mlflow")
+        yield f"postgresql+psycopg://digits@127.0.0.1:{port}/mlflow"
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], cwd="/", capture_output=True, check=False)
+        shutil.rmtree(folder, ignore_errors=True)

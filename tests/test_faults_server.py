@@ -1,0 +1,121 @@
+"""The tracking server goes away, hangs, and is fought over: nothing is lost, nothing is there twice, nobody waits."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from faults import EXPERIMENT, assert_whole, kill, start
+from running import Sweep
+from servers import Server, mlflow_server, postgres
+
+pytestmark = pytest.mark.faults
+AWAY_SECONDS = 60
+PAUSED_SECONDS = 30
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """An MLflow server with PostgreSQL behind it."""
+    with postgres() as store, mlflow_server(tmp_path, store) as found:
+        yield found
+
+
+def begun(folder: Path, server: Server, text: str = EXPERIMENT) -> subprocess.Popen[str]:
+    """A sweep that has finished its first trial."""
+    (folder / "faults.yaml").write_text(text)
+    process = start(folder, "sweep", "faults.yaml", "--workers", "2", uri=server.uri)
+    while "COMPLETE" not in said(folder):
+        assert process.poll() is None, said(folder)
+        time.sleep(0.2)
+    return process
+
+
+def said(folder: Path) -> str:
+    return (folder / "log.txt").read_text()
+
+
+def longest_pause(sweep: Sweep) -> float:
+    """Seconds between two ends of trainings, at most."""
+    ends = sorted(each.info.end_time for kind in ("trial", "finalist", "refit") for each in sweep.runs(kind))
+    return float(max(later - earlier for earlier, later in itertools.pairwise(ends))) / 1000
+
+
+def test_away_for_a_minute_and_paused(server: Server, tmp_path: Path) -> None:
+    """The server is killed for a minute in the middle of a sweep, and stands still for half a minute later: the person is
+    told, training goes on, and in the end everything is there once."""
+    process = begun(
+        tmp_path, server, EXPERIMENT.replace("epochs: 3,", "epochs: 60,").replace("min_epochs: 1", "min_epochs: 20")
+    )
+    server.kill()
+    time.sleep(AWAY_SECONDS)
+    before = said(tmp_path)
+    assert before.count("COMPLETE") + before.count("PRUNED") >= 3, "training goes on"
+    assert "wait on this machine" in before
+    server.start()
+    time.sleep(5)
+    server.signal(signal.SIGSTOP)
+    time.sleep(PAUSED_SECONDS)
+    server.signal(signal.SIGCONT)
+    assert process.wait(300) == 0, said(tmp_path)
+    assert "takes records again" in said(tmp_path)
+    swept = Sweep(tmp_path, server.uri, said(tmp_path))
+    assert_whole(swept, 42)
+    assert swept.runs("attempt") == []
+    assert longest_pause(swept) < PAUSED_SECONDS / 2
+    assert not list((tmp_path / "state").iterdir()), "nothing waits any more"
+
+
+def test_away_at_the_end(server: Server, tmp_path: Path) -> None:
+    """A sweep whose server does not come back ends with one line that says what waits and how to go on; once the server is
+    there again, resuming sends what waited and compares."""
+    process = begun(tmp_path, server, EXPERIMENT.replace("trials: 20", "trials: 3"))
+    server.kill()
+    assert process.wait(200) == 1
+    last = said(tmp_path).splitlines()[-1]
+    assert "wait on this machine" in last
+    assert "digitsweep sweep --resume" in last
+    assert "Traceback" not in said(tmp_path)
+    server.start()
+    assert start(tmp_path, "sweep", "--resume", "last", "--workers", "2", uri=server.uri).wait(200) == 0, said(tmp_path)
+    assert_whole(Sweep(tmp_path, server.uri, ""), 8)
+
+
+def test_two_coordinators(server: Server, tmp_path: Path) -> None:
+    """Who would go on with a sweep that is being run is refused, with the other one's host and process; once that one is
+    dead, its lock is taken over."""
+    process = begun(tmp_path, server, EXPERIMENT.replace("epochs: 3,", "epochs: 30,"))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for folder in (tmp_path, elsewhere):  # with the same lock file, and as from another machine
+        second = start(folder, "sweep", "--resume", "last", uri=server.uri)
+        assert second.wait(60) == 1
+        last = (folder / "log.txt").read_text().splitlines()[-1]
+        assert f"is being run by process {process.pid}" in last
+    kill(process)
+    third = start(tmp_path, "sweep", "--resume", "last", "--workers", "2", uri=server.uri)
+    assert third.wait(200) == 0, said(tmp_path)
+    assert_whole(Sweep(tmp_path, server.uri, ""), 42)
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "server"])
+def test_ten_sweeps_at_once(backend: str, server: Server, tmp_path: Path) -> None:
+    """Ten sweeps begin at once on a database that is empty: no lock error, no broken schema, each of them whole."""
+    uri = server.uri if backend == "server" else f"sqlite:///{tmp_path}/mlflow.db"
+    text = EXPERIMENT.replace("trials: 20", "trials: 1").replace("top: 2, seeds: 2", "top: 1, seeds: 1")
+    folders = [tmp_path / f"{number}" for number in range(10)]
+    processes = []
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        (folder / "faults.yaml").write_text(text.replace("seed: 3", f"seed: {number}"))
+        processes.append(start(folder, "sweep", "faults.yaml", "--workers", "1", uri=uri))
+    for folder, process in zip(folders, processes, strict=True):
+        assert process.wait(400) == 0, said(folder)
+    swept = Sweep(tmp_path, uri, "")
+    assert [each.info.status for each in swept.runs("sweep")] == ["FINISHED"] * 10
+    assert len(swept.runs("trial")) == 10 * 4
