@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -31,23 +32,34 @@ def test_killed_at_thirty_moments(unbroken: Sweep, tmp_path: Path) -> None:
     (tmp_path / "faults.yaml").write_text(EXPERIMENT)
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     moments = random.Random(0)
-    process = start(tmp_path, "sweep", "faults.yaml", "--workers", "1", uri=uri)
-    kills = 0
-    while True:
+    for number in range(KILLS):
+        process = again(tmp_path, uri)
+        if number % 3:  # most of them once it trains; the others wherever it is by then, importing perhaps
+            wait_for_training(process, tmp_path)
         try:
-            code = process.wait(moments.uniform(2, 9) if kills < KILLS else 300)
+            code = process.wait(moments.uniform(0, 2 if number % 3 else 8))
         except subprocess.TimeoutExpired:
             kill(process)
-            kills += 1
         else:
-            log = (tmp_path / "log.txt").read_text()
-            assert code == 0 or "waits to be resumed" in log.splitlines()[-1], log
-            if code == 0:
-                break
-        swept = Sweep(tmp_path, uri, "")
-        again = ["--resume", "last"] if swept.runs("sweep") else ["faults.yaml"]
-        process = start(tmp_path, "sweep", *again, "--workers", "1", uri=uri)
-    assert kills >= 5
-    swept = Sweep(tmp_path, uri, (tmp_path / "log.txt").read_text())
+            pytest.fail(f"it ended with {code} after {number} kills: {said(tmp_path)}")
+    assert again(tmp_path, uri).wait(300) == 0, said(tmp_path)
+    swept = Sweep(tmp_path, uri, said(tmp_path))
     assert_whole(swept, 42)
     assert comparison(swept) == comparison(unbroken)
+
+
+def again(folder: Path, uri: str) -> subprocess.Popen[str]:
+    """Begins the sweep, or goes on with it where it has been recorded."""
+    arguments = ["--resume", "last"] if Sweep(folder, uri, "").runs("sweep") else ["faults.yaml"]
+    return start(folder, "sweep", *arguments, "--workers", "1", uri=uri)
+
+
+def wait_for_training(process: subprocess.Popen[str], folder: Path) -> None:
+    lines = said(folder).count("COMPLETE")
+    while said(folder).count("COMPLETE") == lines and process.poll() is None:
+        time.sleep(0.05)
+
+
+def said(folder: Path) -> str:
+    log = folder / "log.txt"
+    return log.read_text() if log.is_file() else ""

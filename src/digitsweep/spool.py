@@ -38,7 +38,7 @@ class RunUpdate:
     """Milliseconds since 1970; given where the run is to be made first."""
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
-    metrics: Sequence[Figure] = ()
+    metrics: Sequence[Figure] = field(default_factory=list)
     files: Mapping[str, bytes] = field(default_factory=dict)
     """By their paths among the run's artifacts."""
     status: str | None = None

@@ -1,0 +1,128 @@
+"""What waits to be sent: in order, whole, and still there in the next process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support import PROPERTY
+
+from digitsweep.errors import DigitsweepError
+from digitsweep.lock import Coordinating, coordinating
+from digitsweep.spool import RunUpdate, Spool
+
+TEXTS = st.text(max_size=20)
+NAMES = st.from_regex(r"[a-z]{1,8}(\.png|/[a-z]{1,5}\.json)", fullmatch=True)
+UPDATES = st.builds(
+    RunUpdate,
+    run=TEXTS,
+    attempt=st.integers(1, 9),
+    started=st.none() | st.integers(0, 2**41),
+    params=st.dictionaries(TEXTS, TEXTS, max_size=3),
+    tags=st.dictionaries(TEXTS, TEXTS, max_size=3),
+    metrics=st.lists(st.tuples(TEXTS, st.floats(allow_nan=False), st.integers(0, 2**41), st.integers(0, 99)), max_size=3),
+    files=st.dictionaries(NAMES, st.binary(max_size=50), max_size=3),
+    status=st.none() | st.just("FINISHED"),
+    ended=st.none() | st.integers(0, 2**41),
+)
+
+
+@PROPERTY
+@given(st.lists(UPDATES, max_size=4), st.integers(0, 4))
+def test_nothing_changes_on_disk(updates: list[RunUpdate], reopened_after: int) -> None:
+    """What was put comes out as it was, in that order, also where another process opens the folder in between."""
+    with tempfile.TemporaryDirectory() as folder:
+        spool = Spool(Path(folder))
+        for number, update in enumerate(updates):
+            if number == reopened_after:
+                spool = Spool(Path(folder))
+            spool.put(update)
+        spool = Spool(Path(folder))
+        assert len(spool) == len(updates)
+        found = []
+        while (update := spool.first()) is not None:
+            found.append(update)
+            spool.taken()
+        assert found == updates
+        assert not list(Path(folder).iterdir())
+
+
+def test_what_was_not_taken_comes_again(tmp_path: Path) -> None:
+    """An update is there until it is said to have arrived."""
+    spool = Spool(tmp_path)
+    spool.put(RunUpdate("one"))
+    spool.put(RunUpdate("two"))
+    assert spool.first() == spool.first() == RunUpdate("one")
+    spool.taken()
+    spool.put(RunUpdate("three"))
+    again = Spool(tmp_path)
+    assert again.first() == RunUpdate("two")
+    assert len(again) == 2
+
+
+def test_a_file_half_written_is_no_update(tmp_path: Path) -> None:
+    """What a process that was killed while it wrote has left is not sent, and goes."""
+    (tmp_path / "000000001.part").write_bytes(b"PK half")
+    assert Spool(tmp_path).first() is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_takes_nothing_is_one_line(tmp_path: Path) -> None:
+    """Where the spool cannot be kept, the line names the folder, the reason and the variable that moves it."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DigitsweepError) as error:
+        Spool(tmp_path / "file" / "records")
+    (line,) = str(error.value).splitlines()
+    for part in (str(tmp_path / "file"), "Not a directory", "DIGITSWEEP_STATE"):
+        assert part in line
+
+
+HOLD = """
+import sys
+from digitsweep.lock import coordinating
+with coordinating("a-sweep"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_lock_is_held_once_and_dies_with_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second process is refused with the first one's id and host; when the first is killed, the lock is free."""
+    monkeypatch.setenv("DIGITSWEEP_STATE", str(tmp_path))
+    with subprocess.Popen([sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with (
+            pytest.raises(DigitsweepError, match=f"run by process {holder.pid} on {os.uname().nodename}"),
+            coordinating("a-sweep"),
+        ):
+            pass
+        with coordinating("another-sweep"):
+            pass
+        holder.kill()
+        holder.wait()
+        with coordinating("a-sweep"):
+            pass
+
+
+def test_who_is_silent_has_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another machine's coordinator is at work while it says so, and gone a while after its last word."""
+    monkeypatch.setenv("DIGITSWEEP_STATE", str(tmp_path))
+    here = Coordinating.here("a-sweep")
+    assert Coordinating.from_tag(here.tag()) == here
+    assert here.is_gone("a-sweep"), "who asks holds the lock that was its"
+    there = Coordinating("elsewhere", 7, here.lock, here.at)
+    assert not there.is_gone("a-sweep")
+    assert Coordinating("elsewhere", 7, here.lock, "2026-01-01T00:00:00+00:00").is_gone("a-sweep")
+
+
+@pytest.mark.parametrize("tag", [None, "", "{}", "nonsense", "[1]", '{"host": "a"}'])
+def test_a_tag_that_says_nothing(tag: str | None) -> None:
+    """Whatever stands in the tag, it is understood or ignored."""
+    assert Coordinating.from_tag(tag) is None
