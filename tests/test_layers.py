@@ -26,7 +26,7 @@ LAYERS = [
     {"winners", "pictures", "asking"},
     {"finalists"},
     {"study"},
-    {"tracking", "registry"},
+    {"tracking", "registry", "reconciling"},
     {"recovery", "writer", "unfinished"},
     {"trial_record"},
     {"records"},
@@ -56,7 +56,7 @@ LAYERS = [
 
 # Library: the only modules that may import it.
 OWNERS = {
-    "mlflow": {"tracking", "registry", "recovery", "writer", "unfinished", "records", "store"},
+    "mlflow": {"tracking", "registry", "reconciling", "recovery", "writer", "unfinished", "records", "store"},
     "optuna": {"search", "space", "distributions"},
     "tensorflow": {"training", "models", "optimizers", "augmentation", "quiet"},
     "keras": {"training", "models", "optimizers", "augmentation", "registry", "asking"},

@@ -46,8 +46,8 @@ def test_nothing_changes_on_disk(updates: list[RunUpdate], reopened_after: int) 
         spool = Spool(Path(folder))
         assert len(spool) == len(updates)
         found = []
-        while (update := spool.first()) is not None:
-            found.append(update)
+        while (first := spool.first()) is not None:
+            found.append(first)
             spool.taken()
         assert found == updates
         assert not list(Path(folder).iterdir())

@@ -151,6 +151,20 @@ def _print_swept(comparison: Comparison, console: Console) -> None:
 
 
 @main.command()
+def reconcile() -> None:
+    """Repair what a crash left at the tracking server: runs that run without a process, records that wait here, missing
+    pictures."""
+    from digitsweep.reconciling import reconcile as repaired
+
+    lines = 0
+    for line in repaired():
+        lines += 1
+        click.echo(line)
+    if not lines:
+        click.echo("There is nothing to repair.")
+
+
+@main.command()
 @click.argument("what", nargs=-1)
 @_data
 def compare(what: tuple[str, ...], data: Path | None) -> None:

@@ -69,6 +69,23 @@ def recover(client: MlflowClient, experiment_id: str, sweep_run: str, metric: st
     )
 
 
+def closed(client: MlflowClient, run: Run) -> str:
+    """Ends a run that nobody trains any more, as what it says it came to, or else as an attempt; its status then."""
+    state = json.loads(run.data.tags.get("digitsweep.trial", "{}")).get("state")
+    status = STATUS[TrialState(state)] if state else "FAILED"
+    if not state and run.data.tags.get("digitsweep.kind") in [each.value for each in Kind]:
+        client.log_batch(run.info.run_id, tags=run_tags(given_up(BROKEN_OFF)))
+    client.set_terminated(run.info.run_id, status)
+    return status
+
+
+def curves(client: MlflowClient, run: Run) -> tuple[EpochMetrics, ...]:
+    """A run's figures after each epoch."""
+    found = {figure: _series(client, run, figure) for figure in FIGURES if figure in run.data.metrics}
+    count = min(map(len, found.values()), default=0)
+    return tuple(_epoch(number + 1, {figure: values[number] for figure, values in found.items()}) for number in range(count))
+
+
 def _record(client: MlflowClient, run: Run, trial: Trial, values: Mapping[str, Any], metric: str) -> TrialRecord:
     series = values["values"]
     if series is None:
@@ -112,12 +129,8 @@ def _load_weights(
                 cut[name] = record.trial
                 del found[name]
             continue
-        curves = {figure: _series(client, run, figure) for figure in FIGURES if figure in run.data.metrics}
-        epochs = tuple(
-            _epoch(number, {figure: values[number - 1] for figure, values in curves.items()})
-            for number in range(1, len(record.result.epochs or min(curves.values(), key=len)) + 1)
-        )
-        found[name] = run, TrialRecord(record.trial, dataclasses.replace(record.result, epochs=epochs, weights=weights))
+        result = dataclasses.replace(record.result, epochs=curves(client, run), weights=weights)
+        found[name] = run, TrialRecord(record.trial, result)
 
 
 def _series(client: MlflowClient, run: Run, figure: str) -> Sequence[float]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from digitsweep.evaluation import evaluate
 from digitsweep.params import parse_params
 from digitsweep.records import as_json
-from digitsweep.results import Kind, Trial, TrialRecord
+from digitsweep.results import EpochMetrics, Kind, Trial, TrialRecord
 
 MOST_TAG = 7500
 """Characters in a tag's value; MLflow takes 8,000."""
@@ -44,6 +44,19 @@ def summarized(record: TrialRecord, labels: NDArray[np.uint8], classes: int) -> 
     if result.epochs or result.predictions is not None:
         files["learning_curves.png"] = plots.png(plots.learning_curves(result.epochs, title))
     return figures, files
+
+
+def drawn_again(title: str, epochs: Sequence[EpochMetrics], matrix: NDArray[np.int64] | None) -> dict[str, bytes]:
+    """A trial's pictures, from what its run still has: its curves, and its confusion matrix, (classes, classes)."""
+    from digitsweep import plots  # as above
+
+    files = {}
+    if epochs:
+        files["learning_curves.png"] = plots.png(plots.learning_curves(epochs, title))
+    if matrix is not None:
+        accuracy = matrix.trace() / max(int(matrix.sum()), 1)
+        files["confusion_matrix.png"] = plots.png(plots.confusion_matrix(matrix, f"{title} · validation, {accuracy:.2%}"))
+    return files
 
 
 def planned(trial: Trial) -> str:

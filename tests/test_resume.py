@@ -1,0 +1,94 @@
+"""A sweep that was broken off: going on with it, repairing what it left, and who may not."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from faults import assert_whole, kill, start
+from running import EXPERIMENTS, Sweep, run_digitsweep
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """A sweep of smoke.yaml whose coordinator was killed when its first trial had been recorded."""
+    folder = tmp_path_factory.mktemp("broken")
+    uri = f"sqlite:///{folder}/mlflow.db"
+    process = start(folder, "sweep", str(EXPERIMENTS / "smoke.yaml"), "--workers", "2", uri=uri)
+    swept, log = Sweep(folder, uri, ""), folder / "log.txt"
+    while "COMPLETE" not in log.read_text() or not recorded(swept):
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.1)
+    kill(process)
+    return swept
+
+
+def recorded(sweep: Sweep) -> dict[str, str]:
+    """Names and ids of the trials that have ended."""
+    return {each.info.run_name: each.info.run_id for each in sweep.runs("trial") if each.info.end_time}
+
+
+def run(broken: Sweep, *arguments: str) -> subprocess.CompletedProcess[str]:
+    state = str(broken.folder / "state")
+    return run_digitsweep(*arguments, cwd=broken.folder, DIGITSWEEP_STATE=state, MLFLOW_TRACKING_URI=broken.uri)
+
+
+def test_reconcile_tells_the_truth_once(broken: Sweep) -> None:
+    """What a crash left RUNNING is ended, and said; a picture that is gone is drawn again; the second time nothing is
+    left."""
+    done = next(each for each in broken.runs("trial") if each.info.end_time)
+    picture = Path(done.info.artifact_uri.removeprefix("file://")) / "learning_curves.png"
+    picture.unlink()
+    first = run(broken, "reconcile")
+    assert first.returncode == 0, first.stderr
+    assert "was RUNNING without a process" in first.stdout
+    assert "learning_curves.png was missing and is drawn again" in first.stdout
+    assert picture.is_file()
+    everything = [each for kind in ("sweep", "trial", "attempt") for each in broken.runs(kind)]
+    assert "RUNNING" not in {each.info.status for each in everything}
+    assert run(broken, "reconcile").stdout == "There is nothing to repair.\n"
+
+
+def test_a_resumed_sweep_is_whole(broken: Sweep) -> None:
+    """The same parent comes to its end with every trial once; what had ended was not trained again."""
+    before = recorded(broken)
+    assert before
+    (parent,) = broken.runs("sweep")
+    finished = run(broken, "sweep", "--resume", "last", "--workers", "2")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "best ANN" in finished.stdout
+    assert_whole(broken, 8)
+    assert before.items() <= recorded(broken).items()
+    assert broken.parent().info.run_id == parent.info.run_id
+    assert (broken.parent().info.status, broken.parent().data.tags["digitsweep.state"]) == ("FINISHED", "COMPLETE")
+    assert not list((broken.folder / "state").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        (("--resume", "last"), "all have come to their end"),
+        (("--resume", "nonsense"), "no sweep nonsense"),
+        (("--resume", "last", "--trials", "7"), "only --workers and --data go with --resume"),
+        (("smoke", "--resume", "last"), "only --workers and --data go with --resume"),
+    ],
+)
+def test_what_cannot_be_resumed(arguments: tuple[str, ...], rule: str, smoke: Sweep) -> None:
+    """One line that says why, and the exit code of bad input."""
+    finished = run_digitsweep("sweep", *arguments, cwd=smoke.folder, MLFLOW_TRACKING_URI=smoke.uri)
+    assert finished.returncode == 2
+    (line,) = finished.stderr.splitlines()
+    assert rule in line
+
+
+def test_a_run_that_is_no_sweep(smoke: Sweep) -> None:
+    """A trial's run, and a sweep that is complete, are refused by what they are."""
+    for run_id, rule in (
+        (smoke.runs("trial")[0].info.run_id, "is not a sweep's"),
+        (smoke.parent().info.run_id, "is complete"),
+    ):
+        finished = run_digitsweep("sweep", "--resume", run_id, cwd=smoke.folder, MLFLOW_TRACKING_URI=smoke.uri)
+        assert finished.returncode == 2
+        assert rule in finished.stderr
