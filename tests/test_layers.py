@@ -27,6 +27,7 @@ LAYERS = [
     {"finalists"},
     {"study"},
     {"tracking", "registry", "reconciling"},
+    {"sweep_run"},
     {"recovery", "writer", "unfinished"},
     {"trial_record"},
     {"records"},
@@ -56,7 +57,7 @@ LAYERS = [
 
 # Library: the only modules that may import it.
 OWNERS = {
-    "mlflow": {"tracking", "registry", "reconciling", "recovery", "writer", "unfinished", "records", "store"},
+    "mlflow": {"tracking", "registry", "reconciling", "sweep_run", "recovery", "writer", "unfinished", "records", "store"},
     "optuna": {"search", "space", "distributions"},
     "tensorflow": {"training", "models", "optimizers", "augmentation", "quiet"},
     "keras": {"training", "models", "optimizers", "augmentation", "registry", "asking"},

@@ -11,12 +11,17 @@ import numpy as np
 import pytest
 from running import EXPERIMENTS
 
+from digitsweep.coordinator import Coordinator, Interruption
 from digitsweep.data import TrainingData
+from digitsweep.data.sources import load_dataset
 from digitsweep.errors import DigitsweepError
+from digitsweep.experiment_file import load_experiment
 from digitsweep.options import Options
+from digitsweep.pace import Pace
 from digitsweep.progress import NoDisplay
 from digitsweep.results import Epoch, EpochMetrics, Trial, TrialRecord, TrialResult, TrialState, failed
 from digitsweep.source import CUT_OFF
+from digitsweep.study import Study
 from digitsweep.sweep import sweep
 from digitsweep.tracker import NoTracker
 from digitsweep.workers import EpochEnded, Event, TrialEnded
@@ -65,6 +70,10 @@ class Recorder(NoTracker):
         self.failing, self.interrupting = failing, interrupting
         self.records: list[TrialRecord] = []
         self.states: list[str] = []
+        self.attempts: list[str] = []
+
+    def attempt_ended(self, trial: Trial, reason: str) -> None:
+        self.attempts.append(reason)
 
     def epoch_ended(self, trial: Trial, metrics: EpochMetrics) -> None:
         for _ in range(self.interrupting):
@@ -129,3 +138,37 @@ def test_a_trial_that_runs_on_is_not_waited_for(store: Path, monkeypatch: pytest
         run(recorder)
     assert [record.result.reason for record in recorder.records] == ["the sweep was interrupted"] * 2
     assert np.array_equal(*(record.result.predictions for record in recorder.records))  # type: ignore[arg-type]
+
+
+class DyingWorkers(ScriptedWorkers):
+    """The worker of `ann-000` dies so many times; every other trial is complete at once."""
+
+    deaths = 0
+
+    def start(self, trial: Trial) -> None:
+        super().start(trial)
+        self.running.remove(trial)
+        if trial.name.startswith("ann-000 ") and self.deaths:
+            self.deaths -= 1
+            self.waiting.append(TrialEnded(trial, failed((), "its worker died"), lost=True))
+            return
+        epochs = tuple(EpochMetrics(each, 1.0, 0.5, 1.0, 0.5, 0.01, 0.1) for each in range(1, trial.epochs + 1))
+        self.waiting.append(TrialEnded(trial, TrialResult(TrialState.COMPLETE, epochs, self.predictions)))
+
+
+@pytest.mark.parametrize(("deaths", "attempts", "state"), [(2, 2, TrialState.COMPLETE), (9, 2, TrialState.FAIL)])
+def test_a_lost_trial_begins_again(deaths: int, attempts: int, state: TrialState, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial whose worker dies is begun again, three times in all; then it is FAIL, and the sweep goes on."""
+    monkeypatch.setattr(DyingWorkers, "deaths", deaths)
+    recorder = Recorder()
+    experiment = load_experiment(SMOKE)
+    data = load_dataset("digits", validation=0.25, seed=0).training
+    studies: dict[str, Study] = {family: Study(experiment, family, data.side) for family in experiment.families}
+    workers = DyingWorkers(data, [Place(None), Place(None)])
+    Coordinator(workers, recorder, NoDisplay(), Interruption(), 2, Pace(data.side)).run(studies)
+    assert recorder.attempts == ["its worker died"] * attempts
+    ends = [each.result for each in recorder.records if each.trial.name.startswith("ann-000 ")]
+    assert [each.state for each in ends] == [state]
+    if state is TrialState.FAIL:
+        assert ends[0].reason == "its worker died, at attempt 3: given up"
+    assert len(recorder.records) == 8

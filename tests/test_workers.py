@@ -199,3 +199,21 @@ def test_workers_die_with_their_coordinator(tmp_path: object) -> None:
             return
         time.sleep(0.2)
     raise AssertionError("the worker outlived its coordinator")
+
+
+def test_a_worker_that_does_not_answer_is_ended(workers: LocalWorkers) -> None:
+    """A worker that stands still is killed when that is asked for; its trial is lost, with the reason and the memory it
+    held."""
+    started = trial(0, 10_000)
+    workers.start(started)
+    (pid,) = workers.pids()
+    os.kill(pid, signal.SIGSTOP)
+    workers.events(0.5)
+    workers.kill(started, "it had not ended an epoch for 9 s")
+    end = events_until_end(workers)[-1]
+    assert isinstance(end, TrialEnded)
+    assert end.lost
+    assert end.result.reason.startswith("it had not ended an epoch for 9 s after epoch ")
+    assert end.result.reason.endswith(" MiB")
+    wait_until_ready(workers)
+    assert workers.pids() != [pid]

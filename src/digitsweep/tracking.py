@@ -6,7 +6,6 @@ Neither workers nor the coordinator ever wait for the server.
 
 from __future__ import annotations
 
-import os
 import queue
 import shutil
 import threading
@@ -16,8 +15,7 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME, MLFLOW_USER
+from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME, MLFLOW_USER
 
 from digitsweep.comparison import Comparison, Opening
 from digitsweep.data import Dataset
@@ -25,21 +23,21 @@ from digitsweep.errors import DigitsweepError
 from digitsweep.experiment import Experiment
 from digitsweep.lock import TAG, Coordinating, coordinating, taken
 from digitsweep.provenance import Commit
-from digitsweep.records import comparison_records, dataset_input, experiment_id, log_files, milliseconds, params, user
-from digitsweep.recovery import given_up, recover
-from digitsweep.results import EpochMetrics, Trial, TrialRecord, TrialState
+from digitsweep.records import comparison_records, milliseconds, user
+from digitsweep.recovery import STATUS, given_up, recover
+from digitsweep.results import EpochMetrics, Trial, TrialRecord
 from digitsweep.spool import Figure, RunUpdate, Spool, state_folder
-from digitsweep.store import quiet_mlflow, run_tags, server_errors
+from digitsweep.store import quiet_mlflow, server_errors
+from digitsweep.sweep_run import close_run, data_tags, describe_run, note, open_run, reopen_run
 from digitsweep.tracker import Backlog, Past
 from digitsweep.trial_record import compact, planned, summarized
 from digitsweep.unfinished import unfinished_like
 from digitsweep.writer import Writer, no_hidden_retries
 
-EXPERIMENT_NAME = "digitsweep"
-STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
-SWEEP_STATUS = {"COMPLETE": "FINISHED", "INTERRUPTED": "KILLED", "FAILED": "FAILED"}
 FLUSH_SECONDS = 5.0
 """How old an epoch's metrics may get before they are sent while their trial still runs."""
+LAST_SECONDS = 3.0
+"""What the server gets to take what waits where the sweep has failed."""
 
 
 class MlflowTracker:
@@ -61,9 +59,9 @@ class MlflowTracker:
         no_hidden_retries()
         self._labels = dataset.training.validation.labels
         self._classes = dataset.training.classes
-        self._data_tags = {"digitsweep.data": dataset.name, "digitsweep.digest": experiment.digest()}
-        self._metric = experiment.objective.metric
-        self._note = f"**{experiment.question}**"
+        self._data_tags = data_tags(experiment, dataset)
+        self._experiment = experiment
+        self._is_compared = False
         self._attempts: dict[str, int] = {}
         """How often each trial was begun."""
         self._waiting: dict[str, list[Figure]] = {}
@@ -74,9 +72,9 @@ class MlflowTracker:
             with server_errors("cannot be used"):
                 self._client = MlflowClient()
                 if unfinished is None:
-                    self._begin(experiment, dataset, commit, options)
+                    self._begin(dataset, commit, options)
                 else:
-                    self._go_on(unfinished, experiment)
+                    self._go_on(unfinished)
         except BaseException:
             self._held.close()
             raise
@@ -133,11 +131,12 @@ class MlflowTracker:
         try:
             self.check()
             self._writer.wait()
-            self._close_sweep(state)
+            self._close(state)
         except BaseException:
             # What can still be said is said; what waits on disk is sent when somebody goes on with the sweep.
-            with suppress(MlflowException, DigitsweepError, OSError):
-                self._close_sweep("FAILED")
+            with suppress(DigitsweepError):
+                self._writer.wait(LAST_SECONDS)
+                self._close("FAILED")
             raise
         else:
             shutil.rmtree(state_folder(self.run_id), ignore_errors=True)
@@ -145,29 +144,27 @@ class MlflowTracker:
             self._writer.close()
             self._held.close()
 
-    def _begin(self, experiment: Experiment, dataset: Dataset, commit: Commit, options: Mapping[str, Any]) -> None:
-        self.notice = unfinished_like(self._client, experiment)
-        self._experiment_id, self.run_id = self._sweep_run(experiment, options)
+    def _begin(self, dataset: Dataset, commit: Commit, options: Mapping[str, Any]) -> None:
+        self.notice = unfinished_like(self._client, self._experiment)
+        self._experiment_id, self.run_id = open_run(self._client, self._experiment, options)
         try:
-            self._describe_sweep(experiment, dataset, commit)
+            describe_run(self._client, self.run_id, self._experiment, dataset, commit)
             self._take()
         except BaseException:
             self._client.set_terminated(self.run_id, "FAILED")
             raise
 
-    def _go_on(self, run_id: str, experiment: Experiment) -> None:
+    def _go_on(self, run_id: str) -> None:
         self.run_id = run_id
         self._experiment_id = self._client.get_run(run_id).info.experiment_id
         self._take()
         try:
             self._writer.wait()  # what the last coordinator kept and could not send
-            self.past = recover(self._client, self._experiment_id, run_id, self._metric)
+            self.past = recover(self._client, self._experiment_id, run_id, self._experiment.objective.metric)
             for (name, attempt), run in self.past.runs.items():
                 self._writer.know(name, attempt, run)
                 self._attempts[name] = max(attempt, self._attempts.get(name, 0))
-            note = f"{self._note}\n\nThe sweep is running again."
-            self._client.log_batch(run_id, tags=run_tags({"digitsweep.state": "RUNNING", "mlflow.note.content": note}))
-            self._client.update_run(run_id, status="RUNNING")
+            reopen_run(self._client, run_id, self._experiment)
         except BaseException:
             self._writer.close()
             raise
@@ -184,41 +181,10 @@ class MlflowTracker:
         spool = Spool(state_folder(self.run_id) / "records")
         self._writer = Writer(self._client, self._experiment_id, self.run_id, spool)
 
-    def _close_sweep(self, state: str) -> None:
+    def _close(self, state: str) -> None:
+        described = "" if self._is_compared else note(self._experiment, f"ended without a comparison: {state.lower()}")
         with server_errors("does not take that the sweep has ended"):
-            if self._note:
-                note = f"{self._note}\n\nThe sweep ended without a comparison: {state.lower()}."
-                self._client.set_tag(self.run_id, "mlflow.note.content", note)
-            self._client.set_tag(self.run_id, "digitsweep.state", state)
-            self._client.set_terminated(self.run_id, SWEEP_STATUS[state])
-
-    def _sweep_run(self, experiment: Experiment, options: Mapping[str, Any]) -> tuple[str, str]:
-        """Experiment and id of the run that `mlflow run` opened, or of a new one."""
-        tags = {"digitsweep.kind": "sweep", "digitsweep.state": "RUNNING", MLFLOW_RUN_NAME: f"sweep {experiment.name}"}
-        adopted = os.environ.get("MLFLOW_RUN_ID")
-        if adopted:
-            self._client.log_batch(adopted, tags=run_tags(tags))
-            return self._client.get_run(adopted).info.experiment_id, adopted
-        tags |= {MLFLOW_SOURCE_NAME: "digitsweep sweep", MLFLOW_USER: user()}
-        run = self._client.create_run(experiment_id(self._client), tags=tags)
-        self._client.log_batch(run.info.run_id, params=params(options))
-        return run.info.experiment_id, run.info.run_id
-
-    def _describe_sweep(self, experiment: Experiment, dataset: Dataset, commit: Commit) -> None:
-        tags = {
-            **self._data_tags,
-            **commit.tags(),
-            "digitsweep.experiment": experiment.name,
-            "digitsweep.data.source": dataset.source,
-            "digitsweep.data.digest": dataset.digest(),
-            **{f"digitsweep.data.digest.{split}": digest for split, digest in dataset.digests().items()},
-            "mlflow.note.content": f"{self._note}\n\nThe sweep is running.",
-        }
-        self._client.log_batch(self.run_id, tags=run_tags(tags))
-        # What the UI asks of an experiment: training runs, not conversations of a language model.
-        self._client.set_experiment_tag(self._experiment_id, "mlflow.experimentKind", "custom_model_development")
-        self._client.log_inputs(self.run_id, [dataset_input(dataset)])
-        log_files(self._client, self.run_id, {"experiment.yaml": experiment.text.encode()})
+            close_run(self._client, self.run_id, state, described)
 
     # The rest runs in the thread that makes updates.
 
@@ -253,7 +219,7 @@ class MlflowTracker:
         tags = {
             "trial.state": result.state.value,
             "digitsweep.precision": result.precision,
-            "digitsweep.trial": compact(record, self._metric),
+            "digitsweep.trial": compact(record, self._experiment.objective.metric),
             **({"trial.reason": result.reason} if result.reason else {}),
         }
         last = [(name, value, now, len(result.epochs)) for name, value in figures.items()]
@@ -269,7 +235,7 @@ class MlflowTracker:
     def _put_comparison(self, comparison: Comparison, files: Mapping[str, bytes]) -> None:
         metrics, tags, everything = comparison_records(comparison, files)
         self._put("", metrics=metrics, tags=tags, files=everything)
-        self._note = ""
+        self._is_compared = True
 
     def _put(self, run: str, **values: Any) -> None:
         self._writer.put(RunUpdate(run, self._attempts.get(run, 1), **values))

@@ -26,6 +26,8 @@ MOST_METRICS = 1000
 """In one request of MLflow's."""
 MOST_PAUSE = 10.0
 """Seconds between two tries, at most."""
+END_SECONDS = 5.0
+"""What a request may still take when the sweep ends; the thread is a daemon."""
 PATIENCE = 60.0
 """Seconds that whoever needs the records waits for a server that takes none."""
 
@@ -97,7 +99,7 @@ class Writer:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._thread.join()
+        self._thread.join(END_SECONDS)
 
     def _write(self) -> None:
         pause = 0.0
