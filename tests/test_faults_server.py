@@ -50,7 +50,7 @@ def test_away_for_a_minute_and_paused(server: Server, tmp_path: Path) -> None:
     """The server is killed for a minute in the middle of a sweep, and stands still for half a minute later: the person is
     told, training goes on, and in the end everything is there once."""
     process = begun(
-        tmp_path, server, EXPERIMENT.replace("epochs: 3,", "epochs: 60,").replace("min_epochs: 1", "min_epochs: 20")
+        tmp_path, server, EXPERIMENT.replace("epochs: 3,", "epochs: 400,").replace("min_epochs: 1", "min_epochs: 100")
     )
     server.kill()
     time.sleep(AWAY_SECONDS)

@@ -21,6 +21,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from digitsweep.errors import DigitsweepError
 
+NETWORK = {
+    "Connection refused": "nothing answers there (connection refused)",
+    "Read timed out": "it did not answer in time",
+    "Connection aborted": "it broke the connection off",
+    "Name or service not known": "its name is not known",
+    "No route to host": "there is no way to it",
+}
+"""What the network's errors, which come wrapped in three others, say; and what they mean."""
 ATTEMPT = "trial.attempt"
 """Tag of a trial's run: which training of it this is, where workers died or a sweep was broken off."""
 
@@ -121,6 +129,9 @@ def run_tags(values: Mapping[str, str]) -> list[RunTag]:
 
 def first_line(error: Exception) -> str:
     """An error's first line that says what is wrong, without the passwords of the addresses in it."""
+    for said, meant in NETWORK.items():
+        if said in str(error):
+            return meant
     lines = [
         line for line in str(error).splitlines() if not line.startswith("(raised as a result of")
     ]  # SQLAlchemy's advice

@@ -100,9 +100,7 @@ class MlflowTracker:
         self._queue.put(lambda: self._give_up(trial, reason, now))
 
     def run_of(self, trial: Trial) -> str:
-        self._queue.join()
-        self.check()
-        self._writer.wait()
+        self.settle()
         return self._writer.run_of(trial.name, self._attempts[trial.name])
 
     def measured(self, trial: Trial, metrics: Mapping[str, float]) -> None:
@@ -113,6 +111,11 @@ class MlflowTracker:
     def test_opened(self, family: str, opening: Opening) -> None:
         opened = f"{opening.at} by {user()} for {opening.by}, sha256 {opening.digest}, opening {opening.number}"
         self._queue.put(lambda: self._put("", tags={f"digitsweep.test.opened.{family}": opened}))
+
+    def settle(self) -> None:
+        self._queue.join()
+        self.check()
+        self._writer.wait()
 
     def check(self) -> None:
         if self._failure is not None:
