@@ -2,51 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
 import pytest
+from ledgers import passing_weigher, versions
+from mlflow import MlflowClient
 from running import EXPERIMENTS, Sweep, run_digitsweep
+from servers import mlflow_server
+
+from digitsweep.errors import RefusedError
+from digitsweep.promoting import history, promote, rollback
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an MLflow server with one worker and a store of its own."""
     folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{folder}/mlflow.db",
-        "--artifacts-destination",
-        str(folder / "files"),
-    ]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (
-        (folder / "log").open("w") as log,
-        subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True) as process,
-    ):
-        uri = f"http://127.0.0.1:{port}"
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"{uri}/health", timeout=1).close()
-                break
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.2)
-        else:
-            raise AssertionError((folder / "log").read_text())
-        yield uri
-        os.killpg(process.pid, 15)
+    with mlflow_server(folder, f"sqlite:///{folder}/mlflow.db") as started:
+        yield started.uri
 
 
 def shape(sweep: Sweep) -> Counter[tuple[object, ...]]:
@@ -85,6 +62,27 @@ def test_http_and_sqlite_hold_the_same(server: str, tmp_path: Path) -> None:
     for family in ("ann", "cnn"):
         version = over_http.client.get_model_version_by_alias(f"digits-{family}", "challenger")
         assert version.status == "READY"
+
+
+def test_promotions_over_http(server: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server takes the records of a ledger: promoted, refused, forced, rolled back, and told in that order."""
+    monkeypatch.setitem(sys.modules, "digitsweep.weighing", passing_weigher())
+    request.addfinalizer(lambda: mlflow.set_tracking_uri(None))  # type: ignore[arg-type]
+    mlflow.set_tracking_uri(server)
+    client = MlflowClient()
+    versions(client, "over-http", 2)
+    promote("over-http", "1")
+    with pytest.raises(RefusedError, match="is champion already"):
+        promote("over-http", "1")
+    promote("over-http", "2", force="why not")
+    assert client.get_model_version_by_alias("over-http", "champion").version == "2"
+    rollback("over-http")
+    told = history("over-http")
+    assert (told.champion, told.notes) == ("1", ())
+    assert [(each.record.action, each.outcome) for each in told.standings] == [
+        ("promote", "done"), ("refuse", "refused"), ("promote", "done"), ("rollback", "done"),
+    ]  # fmt: skip
+    assert [each.record.forced for each in told.standings] == [False, False, True, False]
 
 
 def test_a_server_that_is_away_is_one_line(tmp_path: Path) -> None:

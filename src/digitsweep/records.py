@@ -80,9 +80,13 @@ def comparison_records(
 
 def experiment_id(client: MlflowClient) -> str:
     """Of the experiment that MLflow's variables name, or of digitsweep's own; made where there is none yet."""
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT_NAME)
     if given := os.environ.get("MLFLOW_EXPERIMENT_ID"):
         return given
+    return experiment_named(client, os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT_NAME))
+
+
+def experiment_named(client: MlflowClient, name: str) -> str:
+    """The id of an experiment; made where there is none yet."""
     if found := client.get_experiment_by_name(name):
         return str(found.experiment_id)
     try:

@@ -139,5 +139,6 @@ def first_line(error: Exception) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """The text, its addresses without user and password."""
-    return re.sub(r"(://)[^/@\s'\"]+@", r"\1", text)
+    """The text, its addresses without user and password, wherever in the address they stand."""
+    text = re.sub(r"(://)[^/@\s'\"]+@", r"\1", text)
+    return re.sub(r"(?i)([?&](?:user|password|token|secret)=)[^&\s'\"]+", r"\1...", text)

@@ -27,14 +27,18 @@ def line_of(path: Path, lines: Mapping[KeyPath, int], where: KeyPath, message: s
     return f"{at}: {' '.join(said.split())}"  # a key or a value may hold a line break
 
 
-def read_yaml(path: Path) -> tuple[dict[str, Any], str, dict[KeyPath, int]]:
-    """A file's mapping, its text, and the line of every key (from 1)."""
+def read_yaml(
+    path: Path, what: str = "an experiment", begins: str = "name"
+) -> tuple[dict[str, Any], str, dict[KeyPath, int]]:
+    """A file's mapping, its text, and the line of every key (from 1).
+
+    `what` the file is, and the key that one of its kind `begins` with, are for messages."""
     try:
         if path.stat().st_size > MOST_BYTES:
-            raise InputError(f"{path}: an experiment file has at most {MOST_BYTES:,} bytes; this one has more")
+            raise InputError(f"{path}: {what} file has at most {MOST_BYTES:,} bytes; this one has more")
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise InputError(f"{path}: an experiment file is UTF-8 text, but this is not") from None
+        raise InputError(f"{path}: {what} file is UTF-8 text, but this is not") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     lines: dict[KeyPath, int] = {}
@@ -52,7 +56,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], str, dict[KeyPath, int]]:
     except (LookupError, AttributeError):  # `!!bool maybe`, `!!timestamp soon`
         raise InputError(f"{path}: not valid YAML: a value is not of the type that is written before it") from None
     if not isinstance(raw, dict):
-        raise InputError(f"{path}: an experiment is a mapping that begins with `name:`, but this file has none")
+        raise InputError(f"{path}: {what} is a mapping that begins with `{begins}:`, but this file has none")
     return {str(key): value for key, value in raw.items()}, text, lines
 
 
@@ -60,7 +64,7 @@ def _walk(path: Path, node: Any, where: KeyPath, lines: dict[KeyPath, int], seen
     """Notes every key's line; refuses a key given twice, and a file that unfolds to more than a person would write."""
     seen[0] += 1
     if seen[0] > MOST_NODES or len(where) > MOST_DEPTH:
-        raise InputError(f"{path}: an experiment has at most {MOST_NODES:,} values, {MOST_DEPTH} deep; this has more")
+        raise InputError(f"{path}: a file has at most {MOST_NODES:,} values, {MOST_DEPTH} deep; this has more")
     if isinstance(node, yaml.MappingNode):
         here: set[str] = set()
         for key, value in node.value:
