@@ -109,7 +109,7 @@ def test_the_whole_way(registry: Registry) -> None:
 
     equal = registry.run("promote", NAME, "--version", registry.register("strong"))
     assert equal.exit_code == 3
-    assert "lead over the champion must be above 0 points, but is +0.00 points (wrong on" in equal.stderr
+    assert "lead over the champion must be above 0 points, but is +0.00 points (" in equal.stderr
     worse = registry.run("promote", NAME, "--version", weak)
     assert worse.exit_code == 3
     assert "lead over the champion must be above 0 points, but is -" in worse.stderr

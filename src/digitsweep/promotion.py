@@ -195,10 +195,8 @@ def _same_images(challenger: Figures, champion: Figures) -> tuple[str, bool]:
 
 
 def _lead(apart: Difference) -> str:
-    return (
-        f"{_points(apart.accuracy)} points (wrong on {apart.second_wrong} of {apart.images:,} images, "
-        f"the champion on {apart.first_wrong})"
-    )
+    wrong = f"{apart.second_wrong:,} of {apart.images:,} wrong, the champion's {apart.first_wrong:,}"
+    return f"{_points(apart.accuracy)} points ({wrong})"
 
 
 def _rule(name: str, requirement: str, value: str, passed: bool) -> Rule:

@@ -5,12 +5,22 @@ from __future__ import annotations
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
+from digitsweep.lineage import Outcome
 from digitsweep.promoting import History
 from digitsweep.promotion import Decision, Figures, Verdict
 
 _STYLES = {Verdict.PASSED: "green", Verdict.FAILED: "bold red", Verdict.SKIPPED: "dim"}
+_OUTCOMES = {
+    Outcome.DONE: "green",
+    Outcome.PENDING: "yellow",
+    Outcome.REFUSED: "red",
+    Outcome.LOST: "dim",
+    Outcome.VOID: "dim",
+}
 
 
 def print_decision(decision: Decision, console: Console) -> None:
@@ -36,26 +46,20 @@ def print_decision(decision: Decision, console: Console) -> None:
 
 
 def print_history(history: History, console: Console) -> None:
-    """Every record in its order, and what there is to know besides."""
+    """Every record in its order: a line, below it who and why; then what there is to know besides."""
     now = f"champion is version {history.champion}" if history.champion else "there is no champion"
-    table = Table(
-        title=f"{escape(history.name)}: {now}",
-        title_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    for name in ("record", "when (UTC)", "who", "what", "from", "to", "outcome"):
-        table.add_column(name, no_wrap=name != "who")
-    table.add_column("why", ratio=1)
+    console.print(f"{history.name}: {now}", style="bold", markup=False, highlight=False)
+    if not history.standings:
+        console.print(f"No record yet; `digitsweep promote {history.name}` writes the first.", markup=False, highlight=False)
     for each in history.standings:
         record = each.record
         what = f"{record.action}{', forced' if record.forced else ''}"
+        way = f"{record.came_from or 'none'} to {record.to or 'none'}"
+        at = record.at.replace("T", " ").replace("Z", " UTC")
+        head = Text(f"{record.place:>4}  {at}  {what:<15}  {way:<12}  ").append(each.outcome, _OUTCOMES[each.outcome])
         why = f"{record.reason}; {each.note}" if each.note else record.reason
-        at = record.at.replace("T", " ").removesuffix("Z")
-        cells = (str(record.place), at, record.who, what, record.came_from or "none", record.to or "none", each.outcome, why)
-        table.add_row(*(escape(cell) for cell in cells))
-    console.print(table)
+        console.print(head)
+        console.print(Padding(Text(f"{record.who}: {why}"), (0, 0, 0, 6)))
     for note in history.notes:
         console.print(note, markup=False, highlight=False, soft_wrap=True)
 
