@@ -269,9 +269,13 @@ def _print_ui(console: Console) -> None:
 @main.command()
 @click.argument("name")
 @_option("--version", click.IntRange(min=1), "The version to promote; auto: the one with the alias challenger.")
-@_option("--gate", click.Path(path_type=Path), "The gate's YAML file; auto: experiments/gate.yaml.")
+@_option(
+    "--gate",
+    click.Path(path_type=Path),
+    "The gate's YAML file; auto: experiments/gate.yaml, or its rules where it is not there.",
+)
 @_option("--data", click.Path(path_type=Path), "Where the test images lie, if no longer where the model says.")
-@click.option("--dry-run", is_flag=True, help="Decide, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Decide only; that the test set was opened is noted.")
 @click.option("--force", is_flag=True, help="Promote whatever the gate says; needs --reason, and the ledger says so.")
 @click.option("--reason", help="Why it is forced.")
 def promote(
@@ -280,7 +284,7 @@ def promote(
     """Make the challenger of the registered model NAME its champion, if the gate lets it.
 
     Challenger and champion are asked about the same sealed test images. Exit code 3 where the gate refuses, or another
-    promotion came first; then the champion is what it was.
+    promotion came first: then this one has changed no champion, and the ledger says so.
     """
     if force != (reason is not None):
         raise InputError("--force and --reason: go together; to promote whatever the gate says needs a reason")
