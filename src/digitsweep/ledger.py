@@ -34,7 +34,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 
-from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE, ErrorCode
@@ -43,7 +42,7 @@ from digitsweep.errors import DigitsweepError, RefusedError
 from digitsweep.lineage import Action, Lineage, Outcome, Record, State, lineage
 from digitsweep.records import user
 from digitsweep.registry import aliases_of, create_registered_model, versions_of
-from digitsweep.store import server_errors
+from digitsweep.store import open_store, server_errors
 
 CHAMPION = "champion"
 PATIENCE = 2.0
@@ -68,7 +67,7 @@ class Ledger:
         self.name = name
         self.book = f"{name}-ledger"
         """The registered model that holds the records."""
-        self._client = MlflowClient()
+        self._client = open_store()
 
     def look(self) -> tuple[Lineage, str | None]:
         """The line and the version that the alias names, both as of one moment."""

@@ -14,14 +14,13 @@ from pathlib import Path
 
 import mlflow
 import yaml
-from mlflow import MlflowClient
 
 from digitsweep.errors import InputError, RefusedError
 from digitsweep.ledger import CHAMPION, Ledger, new_record
 from digitsweep.lineage import Action
 from digitsweep.records import EXPERIMENT_NAME, experiment_named
 from digitsweep.registry import CHALLENGER, Registered, create_registered_model, find, versions_of
-from digitsweep.store import quiet_mlflow, server_errors, shown_uri, without_secrets
+from digitsweep.store import open_store, quiet_mlflow, server_errors, shown_uri, without_secrets
 
 DIGEST = "digitsweep.published.digest"
 """The tag by which a version that was published before is known again: SHA-256 of its files."""
@@ -57,7 +56,7 @@ def publish(name: str, to: str, *, champion: bool = False) -> Published:
     came = f"{found.label} of {shown_uri()}"
     with tempfile.TemporaryDirectory(prefix="digitsweep-") as folder:
         with server_errors(f"did not give the files of {source.uri}"):
-            described = MlflowClient().get_model_version(name, version).description or ""
+            described = open_store().get_model_version(name, version).description or ""
             files = Path(mlflow.artifacts.download_artifacts(source.uri, dst_path=folder))
         tags = {
             **{key: value for key, value in found.tags.items() if not key.startswith(_OURS)},
@@ -79,7 +78,7 @@ def publish(name: str, to: str, *, champion: bool = False) -> Published:
 
 def _copy(name: str, files: Path, tags: Mapping[str, str], described: str) -> tuple[Registered, bool]:
     """The version that holds the files, and whether it is new."""
-    client = MlflowClient()
+    client = open_store()
     create_registered_model(client, name)
     for each in versions_of(name):
         if each.tags.get(DIGEST) == tags[DIGEST]:
@@ -99,7 +98,7 @@ def _copy(name: str, files: Path, tags: Mapping[str, str], described: str) -> tu
 
 
 def _challenge(there: Registered) -> None:
-    client = MlflowClient()
+    client = open_store()
     present = client.get_registered_model(there.name).aliases.get(CHALLENGER)
     if present is None or int(present) < int(there.version):
         client.set_registered_model_alias(there.name, CHALLENGER, there.version)

@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from digitsweep.comparison import Opening
 from digitsweep.errors import InputError
 from digitsweep.params import Params
-from digitsweep.store import first_line, quiet_mlflow, server_errors, shown_uri, without_secrets
+from digitsweep.store import first_line, open_store, quiet_mlflow, server_errors, shown_uri, without_secrets
 
 if TYPE_CHECKING:
     import keras
@@ -86,7 +86,7 @@ def register(
 ) -> Registered:
     """Makes a logged model a version of `name`, a new one unless its run has one, and gives that the alias challenger."""
     with server_errors(f"did not register {name}"):
-        client = MlflowClient()
+        client = open_store()
         create_registered_model(client, name)
         made = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
         created = (
@@ -116,7 +116,7 @@ def create_registered_model(client: MlflowClient, name: str, description: str | 
 
 def versions_of(name: str) -> list[ModelVersion]:
     """All versions of a registered model in the order of their numbers; none where there is no such model."""
-    client = MlflowClient()
+    client = open_store()
     found: list[ModelVersion] = []
     token: str | None = None
     quote = '"' if "'" in name else "'"
@@ -133,7 +133,7 @@ def versions_of(name: str) -> list[ModelVersion]:
 def describe_version(registered: Registered, tags: Mapping[str, str], description: str) -> None:
     """Adds to a version what was learned about it after it was registered."""
     with server_errors(f"took no description of {registered.uri}"):
-        client = MlflowClient()
+        client = open_store()
         for key, value in tags.items():
             client.set_model_version_tag(registered.name, registered.version, key, value)
         client.update_model_version(registered.name, registered.version, description)
@@ -144,7 +144,7 @@ def write_opening(registered: Registered, attempt: str, opening: Opening) -> Non
     overwritten."""
     with server_errors(f"took no tag of {registered.uri}"):
         said = f"{opening.at} for {opening.by}, sha256 {opening.digest}"
-        client = MlflowClient()
+        client = open_store()
         client.set_model_version_tag(registered.name, registered.version, f"digitsweep.test.opened.{attempt[:8]}", said)
 
 
@@ -152,7 +152,7 @@ def write_decision(registered: Registered, decision: str, text: str) -> None:
     """Writes what a gate has decided of a version: as JSON to a tag, readable to its description, in place of the last
     one."""
     with server_errors(f"took no decision of {registered.uri}"):
-        client = MlflowClient()
+        client = open_store()
         client.set_model_version_tag(registered.name, registered.version, "digitsweep.decision", decision)
         described = client.get_model_version(registered.name, registered.version).description or ""
         kept = described.partition(GATE_MARK)[0][: MOST_DESCRIPTION // 2]
@@ -186,7 +186,7 @@ def find(named: str) -> Found:
     uri = named if ":" in named.split("/", 1)[0] else f"models:/{named}"
     name, at, alias = uri.removeprefix("models:/").partition("@")
     name, slash, version = (name, "", "") if at else name.partition("/")
-    client = MlflowClient()
+    client = open_store()
     try:
         if not uri.startswith("models:/"):
             return Found(uri, uri, {})
@@ -208,7 +208,7 @@ def aliases_of(name: str) -> Mapping[str, str]:
     Raises InputError where there is no such model, which says which ones there are."""
     quiet_mlflow()
     with server_errors("could not be asked"):
-        client = MlflowClient()
+        client = open_store()
         try:
             return {alias: str(each) for alias, each in client.get_registered_model(name).aliases.items()}
         except MlflowException as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import logging
 import os
@@ -33,6 +35,20 @@ ATTEMPT = "trial.attempt"
 """Tag of a trial's run: which training of it this is, where workers died or a sweep was broken off."""
 
 
+def open_store() -> MlflowClient:
+    """A client of the store that MLflow resolves.
+
+    MLflow makes the tables of an empty database when it is opened, and two processes that do so at once break its schema:
+    one opens it at a time."""
+    uri = get_tracking_uri()
+    if uri.startswith("http"):
+        return MlflowClient()
+    name = hashlib.sha256(uri.encode()).hexdigest()[:16]
+    with Path(tempfile.gettempdir(), f"digitsweep-{os.getuid()}-{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return MlflowClient()
+
+
 @contextmanager
 def server_errors(what: str) -> Iterator[None]:
     """Turns whatever MLflow's store raises into one line: the address, what failed, and why."""
@@ -48,7 +64,7 @@ def last_sweep() -> str:
     Raises DigitsweepError where there is none."""
     quiet_mlflow()
     with server_errors("could not be asked"):
-        client = MlflowClient()
+        client = open_store()
         experiments = [each.experiment_id for each in client.search_experiments()]
         runs = client.search_runs(
             experiments, "tags.`digitsweep.kind` = 'sweep'", max_results=1000, order_by=["attributes.start_time DESC"]
@@ -65,7 +81,7 @@ def load_comparison(run_id: str) -> dict[str, Any]:
     Raises DigitsweepError where there is no such run, or no comparison in it."""
     quiet_mlflow()
     with server_errors("could not be asked"):
-        client = MlflowClient()
+        client = open_store()
     with tempfile.TemporaryDirectory(prefix="digitsweep-") as folder:
         try:
             client.get_run(run_id)
@@ -107,7 +123,7 @@ def adopt_run(tags: Mapping[str, str]) -> None:
     run_id = os.environ.get("MLFLOW_RUN_ID")
     if run_id:
         with server_errors("took no tags"):
-            MlflowClient().log_batch(run_id, tags=run_tags(tags))
+            open_store().log_batch(run_id, tags=run_tags(tags))
 
 
 def shown_uri() -> str:

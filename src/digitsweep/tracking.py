@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME, MLFLOW_USER
 
 from digitsweep.comparison import Comparison, Opening
@@ -27,7 +26,7 @@ from digitsweep.records import comparison_records, milliseconds, user
 from digitsweep.recovery import STATUS, given_up, recover
 from digitsweep.results import EpochMetrics, Trial, TrialRecord
 from digitsweep.spool import Figure, RunUpdate, Spool, state_folder
-from digitsweep.store import quiet_mlflow, server_errors
+from digitsweep.store import open_store, quiet_mlflow, server_errors
 from digitsweep.sweep_run import close_run, data_tags, describe_run, note, open_run, reopen_run
 from digitsweep.tracker import Backlog, Past
 from digitsweep.trial_record import compact, planned, summarized
@@ -70,7 +69,7 @@ class MlflowTracker:
         self._held = ExitStack()
         try:
             with server_errors("cannot be used"):
-                self._client = MlflowClient()
+                self._client = open_store()
                 if unfinished is None:
                     self._begin(dataset, commit, options)
                 else:
