@@ -184,7 +184,10 @@ def _comparing(gate: Gate, challenger: Figures) -> Iterator[tuple[str, str, _Com
     yield (
         "McNemar's exact test",
         f"p < {better.level:g} in its favour",
-        lambda _, apart: (p_text(apart.p_value), apart.accuracy > 0.0 and apart.p_value < better.level),
+        lambda _, apart: (
+            f"{p_text(apart.p_value)}{', against it' if apart.accuracy < 0.0 else ''}",
+            apart.accuracy > 0.0 and apart.p_value < better.level,
+        ),
     )
 
 
