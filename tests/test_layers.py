@@ -38,7 +38,7 @@ LAYERS = [
     {"lock"},
     {"spool"},
     {"search"},
-    {"source", "tracker", "pace"},
+    {"source", "tracker", "pace", "spending"},
     {"report"},
     {"plots"},
     {"cautions", "promotion"},
