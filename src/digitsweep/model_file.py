@@ -16,7 +16,11 @@ MOST_CONFIG = 10_000_000
 MOST_WEIGHTS = 2**32
 """Bytes that its numbers unpack to."""
 MODULES = frozenset(
-    f"keras{each}" for each in ("", ".layers", ".initializers", ".regularizers", ".constraints", ".activations")
+    f"keras{each}"
+    for each in (
+        *("", ".layers", ".initializers", ".regularizers", ".constraints", ".activations"),
+        *(".src.models.functional", ".src.models.sequential"),  # as Keras names what holds the layers
+    )
 )
 """Where a part of a network may be from."""
 BRING_CODE = frozenset({"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "__lambda__"})
@@ -32,7 +36,7 @@ def checked_model(folder: Path, named: str) -> Path:
         raise InputError(f"{named}: a model is one .keras file, but this has {len(found)}; register it with mlflow.keras")
     for part in _parts(_config(found[0], named)):
         name, module = part["class_name"], part.get("module")
-        known = module in MODULES or (module is None and str(name).startswith("__"))
+        known = (isinstance(module, str) and module in MODULES) or (module is None and str(name).startswith("__"))
         if name in BRING_CODE or not known:
             shown = f"{module}.{name}" if module else name
             raise InputError(f"{named}: a model is made of Keras' own layers, but this has {shown!r:.100}; it is not loaded")
