@@ -19,6 +19,7 @@ PACKAGE = Path(__file__).parent.parent / "src" / "digitsweep"
 LAYERS = [
     {"__main__"},
     {"cli"},
+    {"doctor"},
     {"sweep"},
     {"coordinator"},
     {"judging", "comparing", "progress", "summary"},
@@ -44,7 +45,7 @@ LAYERS = [
     {"statistics"},
     {"training"},
     {"models", "optimizers", "augmentation", "schedules"},
-    {"evaluation", "data", "provenance", "quiet"},
+    {"evaluation", "data", "provenance", "processor", "model_file", "quiet"},
     {"options"},
     {"experiment_file"},
     {"experiment"},
@@ -57,7 +58,18 @@ LAYERS = [
 
 # Library: the only modules that may import it.
 OWNERS = {
-    "mlflow": {"tracking", "registry", "reconciling", "sweep_run", "recovery", "writer", "unfinished", "records", "store"},
+    "mlflow": {
+        "tracking",
+        "registry",
+        "reconciling",
+        "sweep_run",
+        "recovery",
+        "writer",
+        "unfinished",
+        "records",
+        "store",
+        "doctor",
+    },
     "optuna": {"search", "space", "distributions"},
     "tensorflow": {"training", "models", "optimizers", "augmentation", "quiet"},
     "keras": {"training", "models", "optimizers", "augmentation", "registry", "asking"},
@@ -67,7 +79,7 @@ OWNERS = {
     "scipy": {"statistics"},
     "pandas": {"comparison"},
     "click": {"cli"},
-    "rich": {"cli", "progress", "summary"},
+    "rich": {"cli", "doctor", "progress", "summary"},
 }
 
 

@@ -2,51 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from running import EXPERIMENTS, Sweep, run_digitsweep
+from servers import mlflow_server
+from test_doctor import assert_nothing_left, named, states
+
+from digitsweep.doctor import State, examine
+from digitsweep.doctor.server import server_findings
+from digitsweep.options import Options
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an MLflow server with one worker and a store of its own."""
+    """The address of an MLflow server with one worker and a store of its own, which is not called by any other name."""
     folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{folder}/mlflow.db",
-        "--artifacts-destination",
-        str(folder / "files"),
-    ]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (
-        (folder / "log").open("w") as log,
-        subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True) as process,
-    ):
-        uri = f"http://127.0.0.1:{port}"
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"{uri}/health", timeout=1).close()
-                break
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.2)
-        else:
-            raise AssertionError((folder / "log").read_text())
-        yield uri
-        os.killpg(process.pid, 15)
+    with mlflow_server(folder, f"sqlite:///{folder}/mlflow.db", "--allowed-hosts", "127.0.0.1:*") as running:
+        yield running.uri
 
 
 def shape(sweep: Sweep) -> Counter[tuple[object, ...]]:
@@ -85,6 +61,20 @@ def test_http_and_sqlite_hold_the_same(server: str, tmp_path: Path) -> None:
     for family in ("ann", "cnn"):
         version = over_http.client.get_model_version_by_alias(f"digits-{family}", "challenger")
         assert version.status == "READY"
+
+
+def test_the_doctor_and_a_servers_names(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a name that the server does not take it is refused, with the option that mends it; by its own name everything can be
+    done, and what was written to try it is gone again."""
+    refused = server_findings(server.replace("127.0.0.1", "localhost"))
+    assert named(refused, "tracking server").state is State.OK
+    assert named(refused, "Host header").state is State.WRONG
+    assert '--allowed-hosts "localhost,localhost:*,' in named(refused, "Host header").mend
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    findings = examine(EXPERIMENTS / "smoke.yaml", Options(workers=1))
+    assert set(states(findings).values()) == {State.OK}
+    assert "mlflow-artifacts:" in named(findings, "artifacts").found
+    assert_nothing_left(MlflowClient(server))
 
 
 def test_a_server_that_is_away_is_one_line(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from digitsweep.experiment import Experiment
 from digitsweep.experiment_file import load_experiment
 from digitsweep.options import Options
 from digitsweep.progress import Display
+from digitsweep.spool import state_folder
 from digitsweep.store import quiet_mlflow, without_secrets
 from digitsweep.workers.placement import places_for, visible_gpus
 
@@ -68,11 +69,11 @@ def _machine(experiment: Experiment, options: Options, images: int) -> list[Find
         machine.gpus(places, visible_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))),
         room.memory(plan, len(places), room.free_memory()),
         room.disk("temporary files", Path(tempfile.gettempdir()), plan.temporary),
-        data.metric(experiment),
     ]
-    if _scheme(get_tracking_uri()) == "sqlite":  # any other server keeps the records on a disk that is not seen from here
-        found.insert(-1, room.disk("records", Path.cwd(), plan.records))
-    return found
+    waiting = room.disk("waiting records", state_folder("").parent, plan.records)
+    # Other stores than a file keep the records on a disk that is not seen from here.
+    records = [room.disk("records", Path.cwd(), plan.records)] if _scheme(get_tracking_uri()) == "sqlite" else []
+    return [*found, *records, waiting, data.metric(experiment)]
 
 
 def _tracking(uri: str) -> list[Finding]:
