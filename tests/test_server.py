@@ -64,8 +64,8 @@ def test_http_and_sqlite_hold_the_same(server: str, tmp_path: Path) -> None:
 
 
 def test_the_doctor_and_a_servers_names(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a name that the server does not take it is refused, with the option that mends it; by its own name everything can be
-    done, and what was written to try it is gone again."""
+    """By a name that the server does not take it is refused, with the option that mends it; by its own name everything can
+    be done, and what was written to try it is gone again."""
     refused = server_findings(server.replace("127.0.0.1", "localhost"))
     assert named(refused, "tracking server").state is State.OK
     assert named(refused, "Host header").state is State.WRONG

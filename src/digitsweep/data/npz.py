@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digitsweep.errors import InputError
+from digitsweep.explain import shown
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 MOST_BYTES = 2**32
@@ -28,8 +29,8 @@ def read_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDAr
             names = {each.removesuffix(".npy") for each in archive.namelist()}
             missing = [key for key in KEYS if key not in names]
             if missing:
-                has = " ".join(", ".join(sorted(names)).split()) or "nothing"
-                raise InputError(f"{path}: must hold {', '.join(KEYS)}, but {missing[0]} is missing; it holds {has:.200}")
+                has = shown(sorted(names)) if names else "nothing"
+                raise InputError(f"{path}: must hold {', '.join(KEYS)}, but {missing[0]} is missing; it holds {has}")
             for key in KEYS:  # all headers before the first array: nothing is unpacked of a file that is refused
                 _check_header(path, archive, key)
             train_images, train_labels, test_images, test_labels = (_read(archive, key) for key in KEYS)
