@@ -8,7 +8,6 @@ from contextlib import closing
 from pathlib import Path
 
 from mlflow.exceptions import MlflowException
-from mlflow.store.db.utils import _get_latest_schema_revision, _get_schema_version, create_sqlalchemy_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -55,6 +54,9 @@ def writable(uri: str) -> Finding:
 
 def schema(uri: str) -> Finding:
     """Whether the tables are those of the MLflow that is installed; of any database that SQLAlchemy reaches."""
+    # Here and not above: half a second, which the quick half has no use for.
+    from mlflow.store.db.utils import _get_latest_schema_revision, _get_schema_version, create_sqlalchemy_engine
+
     name, address = "tables", without_secrets(uri)
     if uri.startswith("sqlite") and not ((path := sqlite_file(uri)) and path.exists()):
         return ok(name, "are made by the first sweep")
