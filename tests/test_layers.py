@@ -147,7 +147,7 @@ def test_help_is_light() -> None:
 
 def test_the_coordinator_does_without_tensorflow() -> None:
     """The coordinator does not import TensorFlow before the search is over."""
-    assert loaded_after("import digitsweep.sweep").isdisjoint({"tensorflow", "keras"})
+    assert loaded_after("import digitsweep.sweep, digitsweep.doctor").isdisjoint({"tensorflow", "keras"})
 
 
 PRELOADED = """

@@ -119,6 +119,7 @@ def registered(model: keras.Model, **how: Any) -> str:
     return register("some", logged.model_uri, logged.model_id, run_id=run.info.run_id, tags={}, description="").uri
 
 
+@pytest.mark.filterwarnings("ignore:.*AnyType:UserWarning")  # MLflow's, of a class of its own
 def test_only_the_registry_and_only_stock_layers(store: Path, tmp_path: Path) -> None:
     """A registered network of stock layers loads and answers as it did; one with a Lambda layer or a saved graph does not,
     and no address but one of the registry is followed."""

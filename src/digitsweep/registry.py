@@ -156,7 +156,8 @@ def find(named: str) -> Found:
             f"{without_secrets(named)}: models are loaded from the registry only; write NAME@ALIAS, NAME/VERSION "
             "or a models:/ URI"
         )
-    client = MlflowClient()
+    with server_errors("could not be asked"):
+        client = MlflowClient()
     try:
         if at or slash:
             found = client.get_model_version_by_alias(name, alias) if at else client.get_model_version(name, version)
