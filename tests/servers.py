@@ -31,14 +31,16 @@ def free_port() -> int:
 
 
 class Server:
-    """An MLflow server with one worker, whose runs are in `store` and whose files are in the folder."""
+    """An MLflow server with one worker, whose runs are in `store` and whose files are in the folder; with more arguments of
+    `mlflow server` and variables where some are given."""
 
-    def __init__(self, folder: Path, store: str) -> None:
+    def __init__(self, folder: Path, store: str, *arguments: str, **environment: str) -> None:
         port = free_port()
         self.uri = f"http://127.0.0.1:{port}"
         self._folder = folder
         self._command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-        self._command += ["--backend-store-uri", store, "--artifacts-destination", str(folder / "files")]
+        self._command += ["--backend-store-uri", store, "--artifacts-destination", str(folder / "files"), *arguments]
+        self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -46,7 +48,7 @@ class Server:
         with (self._folder / "server.log").open("a") as log:
             self._process = subprocess.Popen(
                 self._command,
-                env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+                env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **self._environment},
                 cwd=self._folder,
                 stdout=log,
                 stderr=log,
@@ -76,9 +78,9 @@ class Server:
 
 
 @contextmanager
-def mlflow_server(folder: Path, store: str) -> Iterator[Server]:
+def mlflow_server(folder: Path, store: str, *arguments: str, **environment: str) -> Iterator[Server]:
     """A server for as long as the test lasts."""
-    server = Server(folder, store)
+    server = Server(folder, store, *arguments, **environment)
     try:
         server.start()
         yield server

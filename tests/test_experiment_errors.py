@@ -33,7 +33,13 @@ EDITS = [  # what is replaced, by what, and the beginning of what is said after 
     ("seed: 0", "seed: 0\npath: x", "path: is not known here"),
     ("seed: 0", "seed: -1", "seed: input should be greater than or equal to 0, but is -1"),
     ("seed: 0", f"seed: {2**31}", "seed: input should be less than"),
-    ("seed: 0", "seed: 0x" + "f" * 5000, "seed: input should be less than"),
+    ("seed: 0", "seed: 0x" + "f" * 98, "seed: input should be less than"),
+    ("seed: 0", "seed: 0x" + "f" * 5000, "seed: a number or date has at most 100 signs, but this has 5,002"),
+    ("seed: 0", "seed: 1" + ":1" * 5000, "seed: a number or date has at most 100 signs, but this has 10,001"),
+    ("Does it load?", '"Does\\e[2J it?"', "question: holds U+001B, which is no text"),
+    ("Does it load?", '"\\ud800"', "question: holds U+D800, which is no text"),
+    ("seed: 0", '"\\b": 0', "holds U+0008, which is no text"),
+    ("source: digits", 'source: "a\\0b"', "data.source: holds U+0000, which is no text"),
     ("seed: 0", "seed: true", "seed: takes no true or false, but has true"),
     ("seed: 0", "seed: first", "seed: input should be a valid integer"),
     ("seed: 0", "seed:", "seed: input should be a valid integer"),
@@ -110,7 +116,7 @@ FILES: dict[str, tuple[str | bytes, str]] = {
     "no time": ("name: !!timestamp soon\n", "not valid YAML"),
     "no integer": ('name: !!int ""\n', "not valid YAML"),
     "no date": ("name: 2026-99-99\n", "not valid YAML"),
-    "a number without end": (f"seed: {'9' * 5000}\n", "not valid YAML"),
+    "a number without end": (f"seed: {'9' * 5000}\n", "at most 100 signs"),
     "a recursive list": ("name: &again [*again]\n", "at most 10,000 values, 20 deep"),
     "a recursive merge": ("name: &again {<<: *again}\n", "at most 10,000 values, 20 deep"),
     "too deep": ("name: " + "[" * 25 + "]" * 25, "at most 10,000 values, 20 deep"),
@@ -121,13 +127,16 @@ FILES: dict[str, tuple[str | bytes, str]] = {
     "many aliases in a key": ("? [&a [0, 0, 0, 0, 0, 0, 0, 0, 0, 0]" + "".join(
         f", &{new} [{', '.join([f'*{old}'] * 10)}]" for old, new in zip("abcd", "bcde", strict=True)
     ) + "]\n: 0\n", "a key is text"),
-    "too large": (SMALL_EXPERIMENT + "#" * 1_000_000, "at most 1,000,000 bytes"),
+    "too large": (SMALL_EXPERIMENT + "#" * 100_000, "at most 100,000 bytes"),
     "families is a list": (f"{HEAD}families: [ann]\n", "families: input should be a valid dictionary"),
     "no families": (f"{HEAD}families: {{}}\n", "families: dictionary should have at least 1 item"),
     "an empty family": (f"{HEAD}families: {{ann: }}\n", "families.ann: must be a mapping"),
     "no mapping of baselines": (f"{HEAD}families: {{ann: {{baselines: [], space: {{hidden_layers: 0, units: 1}}}}}}\n",
                                 "families.ann.baselines: must be a mapping"),
     "a fallback elsewhere": (SMALL_EXPERIMENT.replace("0.25", "0.25, fallback: ../x.yaml"), "data.fallback: a rel"),
+    "data elsewhere": (SMALL_EXPERIMENT.replace("source: digits", "source: ../x"), "data.source: a relative path must"),
+    "a fallback of too long a name": (SMALL_EXPERIMENT.replace("0.25", f"0.25, fallback: {'n' * 300}"), "data.fallback: "),
+    "values without end": ("a: [" + "a," * 40_000 + "]", "at most 10,000 values, 20 deep"),
 }  # fmt: skip
 
 

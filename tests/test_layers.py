@@ -19,6 +19,7 @@ PACKAGE = Path(__file__).parent.parent / "src" / "digitsweep"
 LAYERS = [
     {"__main__"},
     {"cli"},
+    {"doctor"},
     {"sweep"},
     {"coordinator"},
     {"promotion_table"},
@@ -47,7 +48,7 @@ LAYERS = [
     {"statistics"},
     {"training"},
     {"models", "optimizers", "augmentation", "schedules"},
-    {"evaluation", "data", "provenance", "quiet"},
+    {"evaluation", "data", "provenance", "processor", "model_file", "quiet"},
     {"options", "lineage"},
     {"experiment_file"},
     {"experiment"},
@@ -73,6 +74,7 @@ OWNERS = {
         "store",
         "ledger",
         "publishing",
+        "doctor",
     },
     "optuna": {"search", "space", "distributions"},
     "tensorflow": {"training", "models", "optimizers", "augmentation", "quiet"},
@@ -83,7 +85,7 @@ OWNERS = {
     "scipy": {"statistics"},
     "pandas": {"comparison"},
     "click": {"cli"},
-    "rich": {"cli", "progress", "summary", "promotion_table"},
+    "rich": {"cli", "doctor", "progress", "summary", "promotion_table"},
 }
 
 
@@ -151,7 +153,7 @@ def test_help_is_light() -> None:
 
 def test_the_coordinator_does_without_tensorflow() -> None:
     """The coordinator does not import TensorFlow before the search is over."""
-    assert loaded_after("import digitsweep.sweep").isdisjoint({"tensorflow", "keras"})
+    assert loaded_after("import digitsweep.sweep, digitsweep.doctor").isdisjoint({"tensorflow", "keras"})
 
 
 PRELOADED = """

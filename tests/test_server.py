@@ -13,17 +13,26 @@ from ledgers import passing_weigher, versions
 from mlflow import MlflowClient
 from running import EXPERIMENTS, Sweep, run_digitsweep
 from servers import mlflow_server
+from test_doctor import assert_nothing_left, named, states
 
+from digitsweep.doctor import State, examine
+from digitsweep.doctor.server import server_findings
 from digitsweep.errors import RefusedError
+from digitsweep.options import Options
 from digitsweep.promoting import history, promote, rollback
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an MLflow server with one worker and a store of its own."""
-    folder = tmp_path_factory.mktemp("server")
-    with mlflow_server(folder, f"sqlite:///{folder}/mlflow.db") as started:
-        yield started.uri
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server keeps all that it is told."""
+    return tmp_path_factory.mktemp("server")
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[str]:
+    """The address of an MLflow server with one worker and a store of its own, which is not called by any other name."""
+    with mlflow_server(folder, f"sqlite:///{folder}/mlflow.db", "--allowed-hosts", "127.0.0.1:*") as running:
+        yield running.uri
 
 
 def shape(sweep: Sweep) -> Counter[tuple[object, ...]]:
@@ -39,20 +48,22 @@ def shape(sweep: Sweep) -> Counter[tuple[object, ...]]:
     return found
 
 
-def test_http_and_sqlite_hold_the_same(server: str, tmp_path: Path) -> None:
+def test_http_and_sqlite_hold_the_same(server: str, folder: Path, tmp_path: Path) -> None:
     """The same sweep with one worker leaves the same runs, parameters, figures and files over HTTP as over SQLite.
 
-    It also shows that with one worker a sweep repeats itself, to the last digit."""
+    It also shows that with one worker a sweep repeats itself, to the last digit, and that the password of the server's
+    address is nowhere in what was printed or recorded."""
     sweeps = []
-    for name, uri in (("http", server), ("sqlite", f"sqlite:///{tmp_path}/mlflow.db")):
-        folder = tmp_path / name
-        folder.mkdir()
+    signed_in = server.replace("http://", "http://me:s3cret@")
+    for name, uri in (("http", signed_in), ("sqlite", f"sqlite:///{tmp_path}/mlflow.db")):
+        place = tmp_path / name
+        place.mkdir()
         finished = run_digitsweep(
-            *("sweep", str(EXPERIMENTS / "smoke.yaml"), "--workers", "1"), cwd=folder, MLFLOW_TRACKING_URI=uri
+            *("sweep", str(EXPERIMENTS / "smoke.yaml"), "--workers", "1"), cwd=place, MLFLOW_TRACKING_URI=uri
         )
         assert finished.returncode == 0, finished.stderr
-        assert not list(folder.iterdir()) or name == "sqlite", "nothing is written beside the server"
-        sweeps.append(Sweep(folder, uri, finished.stdout))
+        assert not list(place.iterdir()) or name == "sqlite", "nothing is written beside the server"
+        sweeps.append(Sweep(place, uri, finished.stdout))
     over_http, on_sqlite = sweeps
     assert shape(over_http) == shape(on_sqlite)
     parents = [each.parent() for each in sweeps]
@@ -62,6 +73,24 @@ def test_http_and_sqlite_hold_the_same(server: str, tmp_path: Path) -> None:
     for family in ("ann", "cnn"):
         version = over_http.client.get_model_version_by_alias(f"digits-{family}", "challenger")
         assert version.status == "READY"
+    kept = [path for path in folder.rglob("*") if path.is_file()]
+    assert kept
+    assert not any(b"s3cret" in path.read_bytes() for path in kept)
+    assert "s3cret" not in over_http.output
+
+
+def test_the_doctor_and_a_servers_names(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a name that the server does not take it is refused, with the option that mends it; by its own name everything can
+    be done, and what was written to try it is gone again."""
+    refused = server_findings(server.replace("127.0.0.1", "localhost"))
+    assert named(refused, "tracking server").state is State.OK
+    assert named(refused, "Host header").state is State.WRONG
+    assert '--allowed-hosts "localhost,localhost:*,' in named(refused, "Host header").mend
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    findings = examine(EXPERIMENTS / "smoke.yaml", Options(workers=1))
+    assert set(states(findings).values()) == {State.OK}
+    assert "mlflow-artifacts:" in named(findings, "artifacts").found
+    assert_nothing_left(MlflowClient(server))
 
 
 def test_promotions_over_http(server: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,19 +118,24 @@ def sweep(ctx: click.Context, /, experiment: str, resume: str | None, **options:
     from digitsweep.workers.placement import places_for
 
     path, given = find_experiment(experiment), _options(options)
-    start_importing(places_for(given.applied(load_experiment(path)), given))  # while this process imports what it needs
+    planned = given.applied(load_experiment(path))
+    start_importing(places_for(planned, given))  # while this process imports what it needs
     with no_collections():
+        from digitsweep.doctor import note_trouble
         from digitsweep.progress import make_display
         from digitsweep.sweep import sweep as run_sweep
 
     console = _console()
-    _print_swept(run_sweep(path, given, make_display(console)), console)
+    display = make_display(console)
+    note_trouble(planned, given, display)
+    _print_swept(run_sweep(path, given, display), console)
 
 
 def _resume(named: str, options: dict[str, Any]) -> None:
     from digitsweep.quiet import no_collections
 
     with no_collections():
+        from digitsweep.doctor import note_trouble
         from digitsweep.progress import make_display
         from digitsweep.store import adopt_run
         from digitsweep.sweep import resume
@@ -139,8 +144,10 @@ def _resume(named: str, options: dict[str, Any]) -> None:
     unfinished = find_unfinished(named)
     adopt_run({"digitsweep.kind": "resume", "digitsweep.sweep": unfinished.run_id})
     os.environ.pop("MLFLOW_RUN_ID", None)  # what follows belongs to the sweep's run, not to this one
-    console = _console()
-    _print_swept(resume(unfinished, _options(options), make_display(console)), console)
+    console, given = _console(), _options(options)
+    display = make_display(console)
+    note_trouble(unfinished.experiment, given, display)
+    _print_swept(resume(unfinished, given, display), console)
 
 
 def _print_swept(comparison: Comparison, console: Console) -> None:
@@ -173,7 +180,7 @@ def compare(what: tuple[str, ...], data: Path | None) -> None:
     """Print the comparison of a sweep again, or compare registered models on the test images that they share.
 
     WHAT is a sweep's run id, or nothing for the newest sweep; or two models and more, each as NAME@ALIAS, NAME/VERSION or a
-    model URI: the first is compared with the best of the others, and the page of that is a run's comparison/report.html.
+    models:/ URI: the first is compared with the best of the others, and the page of that is a run's comparison/report.html.
     """
     named = [name for each in what for name in each.split()]  # `mlflow run` gives them as one
     if len(named) > 1:
@@ -224,6 +231,30 @@ def validate(experiment: str, **options: Any) -> None:
     chosen = _options(options)
     planned = chosen.applied(load_experiment(find_experiment(experiment)))
     print_plan(planned, len(places_for(planned, chosen)), _console())
+
+
+@main.command()
+@click.argument("experiment", default="mnist")
+@_workers
+@_data
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects: name, state, found, mend.")
+def doctor(experiment: str, as_json: bool, **options: Any) -> None:
+    """Check what a sweep of an EXPERIMENT takes, and say how to mend what is wrong.
+
+    Tracking server, sign-in, artifacts, registry, data, disk, memory, processor, packages: a line each. Trains nothing, and
+    leaves nothing behind. Exit code 1 where a sweep would fail.
+    """
+    from digitsweep import doctor as checks
+    from digitsweep.doctor.shown import findings_json, print_findings
+    from digitsweep.experiment_file import find_experiment
+
+    findings = checks.examine(find_experiment(experiment), _options(options))
+    if as_json:
+        click.echo(findings_json(findings))
+    else:
+        print_findings(findings, _console())
+    if any(each.state is checks.State.WRONG for each in findings):
+        sys.exit(1)
 
 
 @main.group(invoke_without_command=True)

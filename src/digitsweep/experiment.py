@@ -198,7 +198,10 @@ class Experiment(_Part):
     def beside(self, path: str, key: str) -> Path:
         """A path that the file names, from the file's own folder; it may not leave that folder unless absolute."""
         folder = (self.path.parent if self.path else Path()).resolve()
-        found = (folder / path).resolve()
+        try:
+            found = (folder / path).resolve()
+        except (OSError, RuntimeError):  # links that lead to themselves
+            raise InputError(f"{self.path}: {key}: must lead somewhere, but {path} does not") from None
         if not Path(path).is_absolute() and not found.is_relative_to(folder):
             raise InputError(f"{self.path}: {key}: a relative path must stay in {folder}, but is {path}; write it absolute")
         return found

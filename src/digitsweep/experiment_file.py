@@ -78,10 +78,19 @@ def load_experiment(path: Path) -> Experiment:
         problems += _contradictions(experiment)
     if problems:
         raise InputError("\n".join(line_of(path, lines, where, message) for where, message in dict.fromkeys(problems)))
-    if experiment.data.fallback is not None and not experiment.beside(experiment.data.fallback, "data.fallback").is_file():
+    if experiment.data.source not in ("mnist", "digits"):
+        experiment.beside(experiment.data.source, "data.source")
+    if experiment.data.fallback is not None and not _is_file(experiment.beside(experiment.data.fallback, "data.fallback")):
         where: KeyPath = ("data", "fallback")
         raise InputError(line_of(path, lines, where, f"must be an experiment file, but {experiment.data.fallback} is none"))
     return experiment
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # such as a name that is too long for any
+        return False
 
 
 def _contradictions(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from digitsweep.comparison import Opening
 from digitsweep.errors import InputError
+from digitsweep.model_file import checked_model
 from digitsweep.params import Params
 from digitsweep.store import first_line, open_store, quiet_mlflow, server_errors, shown_uri, without_secrets
 
@@ -160,11 +163,20 @@ def write_decision(registered: Registered, decision: str, text: str) -> None:
 
 
 def load(uri: str) -> keras.Model:
-    """A registered network, as whoever uses it gets it."""
-    import mlflow.keras
+    """A registered network, as whoever uses it gets it: a `.keras` file of stock layers, and nothing that is pickled.
 
-    with server_errors(f"did not give {uri}"):
-        return mlflow.keras.load_model(uri)
+    Raises InputError where it is anything else."""
+    import keras
+    from mlflow.artifacts import download_artifacts
+
+    with tempfile.TemporaryDirectory(prefix="digitsweep-") as folder:
+        with server_errors(f"did not give {uri}"):
+            place = Path(download_artifacts(uri, dst_path=folder))
+        path = checked_model(place, uri)
+        try:
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
+        except (ValueError, TypeError, KeyError, OSError) as error:
+            raise InputError(f"{uri}: its network cannot be built: {first_line(error)}") from None
 
 
 @dataclass(frozen=True)
@@ -172,24 +184,28 @@ class Found:
     """A model that somebody named, wherever it is."""
 
     uri: str
-    """`models:/…` or `runs:/…`, with the version that an alias stood for."""
+    """`models:/…`, with the version that an alias stood for."""
     label: str
     """For a person: `mnist-cnn 3`."""
     tags: Mapping[str, str]
 
 
 def find(named: str) -> Found:
-    """The model of `name@alias`, `name/version`, or one of MLflow's model URIs.
+    """The model of `name@alias`, `name/version`, or a `models:/` URI.
 
-    Raises InputError where there is none."""
+    Raises InputError where there is none, or where the address leads past the registry."""
     quiet_mlflow()
     uri = named if ":" in named.split("/", 1)[0] else f"models:/{named}"
     name, at, alias = uri.removeprefix("models:/").partition("@")
     name, slash, version = (name, "", "") if at else name.partition("/")
-    client = open_store()
+    if not uri.startswith("models:/"):
+        raise InputError(
+            f"{without_secrets(named)}: models are loaded from the registry only; write NAME@ALIAS, NAME/VERSION "
+            "or a models:/ URI"
+        )
+    with server_errors("could not be asked"):
+        client = open_store()
     try:
-        if not uri.startswith("models:/"):
-            return Found(uri, uri, {})
         if at or slash:
             found = client.get_model_version_by_alias(name, alias) if at else client.get_model_version(name, version)
             return Found(f"models:/{name}/{found.version}", f"{name} {found.version}", dict(found.tags))
@@ -198,7 +214,7 @@ def find(named: str) -> Found:
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise InputError(
             f"{without_secrets(named)}: no such model at {shown_uri()}: {first_line(error)}; write NAME@ALIAS, NAME/VERSION "
-            "or a model URI"
+            "or a models:/ URI"
         ) from None
 
 

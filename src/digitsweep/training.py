@@ -9,7 +9,6 @@ import gc
 import math
 import time
 from collections.abc import Callable, Generator, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -22,6 +21,7 @@ from digitsweep.data import Split, TrainingData
 from digitsweep.models import build, logits_of
 from digitsweep.optimizers import Optimizer
 from digitsweep.params import Params
+from digitsweep.processor import processor_flags, processor_precision
 from digitsweep.results import Epoch, EpochMetrics, TrialResult, TrialState
 from digitsweep.schedules import epoch_rates
 
@@ -40,11 +40,7 @@ def fastest_precision() -> str:
     if gpus:
         capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
         return "mixed_bfloat16" if capability >= (8, 0) else "float32"
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
-    except OSError:
-        return "float32"
-    return "mixed_bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
+    return processor_precision(processor_flags())
 
 
 def train(

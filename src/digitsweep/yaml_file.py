@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ import yaml
 
 from digitsweep.errors import InputError
 
-MOST_BYTES = 1_000_000
+MOST_BYTES = 100_000
 MOST_NODES = 10_000
 MOST_DEPTH = 20
+MOST_DIGITS = 100
+"""Of a number: YAML reads `1:1:1` as one to the base of 60, which takes seconds where there are thousands."""
+TOO_MUCH = f"a file has at most {MOST_NODES:,} values, {MOST_DEPTH} deep; this has more"
 
 KeyPath = tuple[str, ...]
 
@@ -34,19 +38,23 @@ def read_yaml(
 
     `what` the file is, and the key that one of its kind `begins` with, are for messages."""
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise InputError(f"{path}: {what} file has at most {MOST_BYTES:,} bytes; this one has more")
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        text = content.decode("utf-8")
     except UnicodeDecodeError:
         raise InputError(f"{path}: {what} file is UTF-8 text, but this is not") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if len(content) > MOST_BYTES:
+        raise InputError(f"{path}: {what} file has at most {MOST_BYTES:,} bytes; this one has more")
     lines: dict[KeyPath, int] = {}
+    raw = None
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         node = loader.get_single_node()
-        _walk(path, node, (), lines, [0])
-        raw = loader.construct_document(node) if node is not None else None
+        if node is not None:
+            _walk(path, node, (), lines, [0])
+            raw = loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = f"{path}:{mark.line + 1}" if mark else f"{path}"
@@ -60,11 +68,23 @@ def read_yaml(
     return {str(key): value for key, value in raw.items()}, text, lines
 
 
+class _Loader(yaml.SafeLoader):
+    """Stops at more values than a person would write, before it has them all; aliases are followed later, by `_walk`."""
+
+    read = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self.read += 1
+        if self.read > MOST_NODES:
+            raise yaml.YAMLError(TOO_MUCH)
+        return super().compose_node(parent, index)
+
+
 def _walk(path: Path, node: Any, where: KeyPath, lines: dict[KeyPath, int], seen: list[int]) -> None:
     """Notes every key's line; refuses a key given twice, and a file that unfolds to more than a person would write."""
     seen[0] += 1
     if seen[0] > MOST_NODES or len(where) > MOST_DEPTH:
-        raise InputError(f"{path}: a file has at most {MOST_NODES:,} values, {MOST_DEPTH} deep; this has more")
+        raise InputError(f"{path}: {TOO_MUCH}")
     if isinstance(node, yaml.MappingNode):
         here: set[str] = set()
         for key, value in node.value:
@@ -72,6 +92,7 @@ def _walk(path: Path, node: Any, where: KeyPath, lines: dict[KeyPath, int], seen
                 at = f"{path}:{key.start_mark.line + 1}: {'.'.join((*where, '?'))}"
                 raise InputError(f"{at}: a key is text, but this is a list or a mapping")
             name = str(key.value)
+            _check_scalar(path, key, where)
             if name in here and name != "<<":
                 raise InputError(f"{path}:{key.start_mark.line + 1}: {'.'.join((*where, name))}: is given twice")
             here.add(name)
@@ -81,3 +102,18 @@ def _walk(path: Path, node: Any, where: KeyPath, lines: dict[KeyPath, int], seen
         for index, value in enumerate(node.value):
             lines[(*where, str(index))] = value.start_mark.line + 1
             _walk(path, value, (*where, str(index)), lines, seen)
+    else:
+        _check_scalar(path, node, where)
+
+
+def _check_scalar(path: Path, node: Any, where: KeyPath) -> None:
+    """YAML can write any character as an escape; those that steer a terminal, end a path or fit into no file are refused."""
+    text = str(node.value)
+    strange = next((sign for sign in text if unicodedata.category(sign) in ("Cc", "Cs") and sign not in "\n\t"), None)
+    if strange is not None:
+        message = f"holds U+{ord(strange):04X}, which is no text; leave it out"
+    elif not str(node.tag).endswith(":str") and len(text) > MOST_DIGITS:
+        message = f"a number or date has at most {MOST_DIGITS} signs, but this has {len(text):,}"
+    else:
+        return
+    raise InputError(line_of(path, {where: node.start_mark.line + 1}, where, message))

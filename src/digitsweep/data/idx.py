@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -20,6 +21,8 @@ from digitsweep.errors import InputError
 GZIP_MAGIC = b"\x1f\x8b"
 UNSIGNED_BYTE = 8
 MOST_BYTES = 2**32
+MOST_PACKED = 1032
+"""Bytes that one byte of a gzip stream can stand for, at most."""
 
 
 def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
@@ -34,7 +37,10 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
             header = stream.read(4 + 4 * dimensions)
             shape = _shape(path, header, dimensions)
             size = math.prod(shape)
-            values = stream.read(size + 1)
+            there = os.fstat(file.fileno()).st_size
+            most = there * MOST_PACKED if zipped else there - len(header)
+            # A header that promises more than there can be is found out before there is room made for it.
+            values = stream.read(size + 1) if size <= most else b""
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except EOFError:
