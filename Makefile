@@ -53,7 +53,7 @@ test: lint types ## Lint, types and tests (within 8 minutes on two cores)
 	@$(BIN)/python -m pytest
 
 .PHONY: test-faults
-test-faults: $(VENV)/.installed-dev ## Pull plugs: processes killed, servers stopped, disks filled, files damaged (within 15 minutes)
+test-faults: $(VENV)/.installed-dev ## Pull plugs: processes killed and raced, servers stopped, disks filled, files damaged (within 20 minutes)
 	@$(BIN)/python -m pytest -m faults
 
 .PHONY: lint

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import sys
 from collections.abc import Sequence
 
 import yaml
@@ -60,6 +61,9 @@ class Watch(NoDisplay):
         self.workers: LocalWorkers | None = None
         self.coordinator_sizes: list[float] = []
         self.worker_sizes: list[float] = []
+        self.searching = 0
+        """Trials that ended before the coordinator imported TensorFlow, which it does ten seconds before the search ends,
+        however many trials there were."""
 
     def make_workers(self, data: TrainingData, places: Sequence[Place]) -> LocalWorkers:
         self.workers = LocalWorkers(data, places)
@@ -67,6 +71,7 @@ class Watch(NoDisplay):
 
     def trial_ended(self, record: TrialRecord) -> None:
         assert self.workers is not None
+        self.searching += "tensorflow" not in sys.modules
         self.coordinator_sizes.append(resident(os.getpid()))
         self.worker_sizes.append(max(resident(pid) for pid in self.workers.pids()))
 
@@ -79,9 +84,9 @@ def main() -> None:
         sweep(place / "memory.yaml", Options(workers=2), watch, make_workers=watch.make_workers)
         os.chdir("/")
     rows, growths = [], {}
-    # Not the very last ones: ten seconds before the end the coordinator imports TensorFlow, however many trials there were.
+    until = watch.searching
     for name, sizes in (("coordinator", watch.coordinator_sizes), ("largest worker", watch.worker_sizes)):
-        after_warm, end = statistics.median(sizes[WARM : 2 * WARM]), statistics.median(sizes[-2 * WARM : -WARM])
+        after_warm, end = statistics.median(sizes[WARM : 2 * WARM]), statistics.median(sizes[until - WARM : until])
         growths[name] = end / after_warm - 1
         rows.append(
             [name, f"{sizes[0]:.0f}", f"{after_warm:.0f}", f"{end:.0f}", f"{max(sizes):.0f}", f"{growths[name]:+.1%}"]
@@ -90,7 +95,7 @@ def main() -> None:
         "MiB resident",
         "first trial",
         f"trials {WARM} to {2 * WARM}",
-        f"trials {2 * TRIALS - 2 * WARM} to {2 * TRIALS - WARM}",
+        f"trials {until - WARM} to {until}",
         "most",
         "growth",
     ]

@@ -51,7 +51,7 @@ def start(
     folder: Path, *arguments: str, uri: str, cwd: Path | None = None, state: Path | None = None
 ) -> subprocess.Popen[str]:
     """`digitsweep ARGUMENTS` in a session of its own; the folder gets what it says, and its state."""
-    places = {"DIGITSWEEP_STATE": str(state or folder / "state"), "MLFLOW_TRACKING_URI": uri}
+    places = {"DIGITSWEEP_STATE": str(state or folder / "state"), "MLFLOW_TRACKING_URI": uri, "DIGITSWEEP_PATIENCE": "10"}
     with (folder / "log.txt").open("a") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "digitsweep", *arguments],

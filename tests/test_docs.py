@@ -51,7 +51,9 @@ def test_every_module_is_in_the_architecture() -> None:
 
 def test_every_experiment_is_in_the_readme() -> None:
     """The README names each experiment that is shipped."""
-    for path in EXPERIMENTS.glob("*.yaml"):
+    from digitsweep.experiment_file import experiments_in
+
+    for path in experiments_in(EXPERIMENTS):
         assert f"`{path.stem}`" in README, path.stem
 
 

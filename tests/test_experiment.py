@@ -11,7 +11,7 @@ from support import SMALL_EXPERIMENT, only_line
 from digitsweep.distributions import FloatRange
 from digitsweep.errors import InputError
 from digitsweep.experiment import Experiment
-from digitsweep.experiment_file import find_experiment, load_experiment
+from digitsweep.experiment_file import experiments_in, find_experiment, load_experiment
 from digitsweep.params import AnnParams
 
 FOLDER = Path(__file__).parent.parent / "experiments"
@@ -28,7 +28,7 @@ def small(folder: Path, *edits: tuple[str, str]) -> Experiment:
     return load_experiment(path)
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", experiments_in(FOLDER), ids=lambda path: path.stem)
 def test_every_file_loads_and_says_what_it_asks(path: Path) -> None:
     """Each file of experiments/ loads, bears its own name, and begins with its question and its command."""
     assert load_experiment(path).name == path.stem

@@ -50,7 +50,7 @@ def test_away_for_a_minute_and_paused(server: Server, tmp_path: Path) -> None:
     """The server is killed for a minute in the middle of a sweep, and stands still for half a minute later: the person is
     told, training goes on, and in the end everything is there once."""
     process = begun(
-        tmp_path, server, EXPERIMENT.replace("epochs: 3,", "epochs: 60,").replace("min_epochs: 1", "min_epochs: 20")
+        tmp_path, server, EXPERIMENT.replace("epochs: 3,", "epochs: 400,").replace("min_epochs: 1", "min_epochs: 100")
     )
     server.kill()
     time.sleep(AWAY_SECONDS)
@@ -103,10 +103,9 @@ def test_two_coordinators(server: Server, tmp_path: Path) -> None:
     assert_whole(Sweep(tmp_path, server.uri, ""), 42)
 
 
-@pytest.mark.parametrize("backend", ["sqlite", "server"])
-def test_ten_sweeps_at_once(backend: str, server: Server, tmp_path: Path) -> None:
-    """Ten sweeps begin at once on a database that is empty: no lock error, no broken schema, each of them whole."""
-    uri = server.uri if backend == "server" else f"sqlite:///{tmp_path}/mlflow.db"
+def test_ten_sweeps_at_once(tmp_path: Path) -> None:
+    """Ten sweeps begin at once on a database that is not there yet: no lock error, no broken schema, each of them whole."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
     text = EXPERIMENT.replace("trials: 20", "trials: 1").replace("top: 2, seeds: 2", "top: 1, seeds: 1")
     folders = [tmp_path / f"{number}" for number in range(10)]
     processes = []

@@ -60,12 +60,12 @@ def test_wrong_input_fails_the_run(tmp_path: Path) -> None:
     assert [run.info.status for run in runs] == ["FAILED"]
 
 
-@pytest.mark.parametrize("entry_point", ["main", "sweep", "compare"])
+@pytest.mark.parametrize("entry_point", ["main", "sweep", "compare", "promote"])
 def test_entry_points_fit_the_command_line(entry_point: str) -> None:
     """Each entry point's command, with its defaults, is one that digitsweep's command line understands."""
     project = yaml.safe_load((ROOT / "MLproject").read_text())
     point = project["entry_points"][entry_point]
-    defaults = {name: each["default"] for name, each in point["parameters"].items()}
+    defaults = {name: each.get("default", "given") for name, each in point["parameters"].items()}
     words = point["command"].format(**defaults).split()
     assert words[:4] == ["PYTHONPATH=src", "python", "-m", "digitsweep"]
     found = CliRunner().invoke(main, [*words[4:], "--help"])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
 import pytest
+from ledgers import passing_weigher, versions
 from mlflow import MlflowClient
 from running import EXPERIMENTS, Sweep, run_digitsweep
 from servers import mlflow_server
@@ -14,7 +17,9 @@ from test_doctor import assert_nothing_left, named, states
 
 from digitsweep.doctor import State, examine
 from digitsweep.doctor.server import server_findings
+from digitsweep.errors import RefusedError
 from digitsweep.options import Options
+from digitsweep.promoting import history, promote, rollback
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +91,27 @@ def test_the_doctor_and_a_servers_names(server: str, monkeypatch: pytest.MonkeyP
     assert set(states(findings).values()) == {State.OK}
     assert "mlflow-artifacts:" in named(findings, "artifacts").found
     assert_nothing_left(MlflowClient(server))
+
+
+def test_promotions_over_http(server: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server takes the records of a ledger: promoted, refused, forced, rolled back, and told in that order."""
+    monkeypatch.setitem(sys.modules, "digitsweep.weighing", passing_weigher())
+    request.addfinalizer(lambda: mlflow.set_tracking_uri(None))  # type: ignore[arg-type]
+    mlflow.set_tracking_uri(server)
+    client = MlflowClient()
+    versions(client, "over-http", 2)
+    promote("over-http", "1")
+    with pytest.raises(RefusedError, match="is champion already"):
+        promote("over-http", "1")
+    promote("over-http", "2", force="why not")
+    assert client.get_model_version_by_alias("over-http", "champion").version == "2"
+    rollback("over-http")
+    told = history("over-http")
+    assert (told.champion, told.notes) == ("1", ())
+    assert [(each.record.action, each.outcome) for each in told.standings] == [
+        ("promote", "done"), ("refuse", "refused"), ("promote", "done"), ("rollback", "done"),
+    ]  # fmt: skip
+    assert [each.record.forced for each in told.standings] == [False, False, True, False]
 
 
 def test_a_server_that_is_away_is_one_line(tmp_path: Path) -> None:

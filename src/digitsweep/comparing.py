@@ -9,17 +9,15 @@ from pathlib import Path
 from digitsweep.asking import Asked, ask, open_test
 from digitsweep.comparison import Comparison, Entry
 from digitsweep.cost import Cost
-from digitsweep.data import Dataset, duplicates
-from digitsweep.data.sources import load_dataset
+from digitsweep.data import duplicates
 from digitsweep.errors import InputError
 from digitsweep.evidence import evidence
 from digitsweep.records import record_comparison
-from digitsweep.registry import Found, find, load
+from digitsweep.registry import Found, find
 from digitsweep.report import report
 from digitsweep.statistics import difference
+from digitsweep.testset import dataset_of, load_for
 from digitsweep.verdict import verdict
-
-TEST_DIGEST, SOURCE, NAME = "digitsweep.data.digest.test", "digitsweep.data.source", "digitsweep.data"
 
 
 def compare_models(named: Sequence[str], data: Path | None) -> Comparison:
@@ -31,13 +29,9 @@ def compare_models(named: Sequence[str], data: Path | None) -> Comparison:
     found = [find(each) for each in named]
     if len({each.uri for each in found}) < len(found):
         raise InputError(f"{' '.join(named)}: these are {found[0].label} twice; name different models")
-    dataset = _dataset(found, data)
+    dataset = dataset_of(found, data)
     by = f"compare {', '.join(each.label for each in found)}"
-    models = [load(each.uri) for each in found]
-    for each, model in zip(found, models, strict=True):
-        side = dataset.training.side
-        if model.input_shape[1:3] != (side, side):
-            raise InputError(f"{each.label}: takes images of {model.input_shape[1:3]} pixels, but {dataset.name} has {side}")
+    models = [load_for(each, dataset) for each in found]
     test, opening = open_test(dataset, by)
     asked = [ask(model, test) for model in models]
     first, *others = range(len(found))
@@ -73,24 +67,6 @@ def compare_models(named: Sequence[str], data: Path | None) -> Comparison:
         seconds=time.monotonic() - begun,
     )
     return record_comparison(comparison, lambda shown: report(shown, test.images), [each.uri for each in found])
-
-
-def _dataset(found: Sequence[Found], data: Path | None) -> Dataset:
-    """The data whose test images all of them were made for."""
-    digests = {each.tags[TEST_DIGEST] for each in found if TEST_DIGEST in each.tags}
-    if len(digests) > 1:
-        made = ", ".join(f"{each.label} for {each.tags.get(NAME, '?')}" for each in found)
-        raise InputError(f"these models were made for different test images ({made}); name models of the same data")
-    known = next((each.tags for each in found if SOURCE in each.tags), None)
-    source: str | Path | None = data
-    if source is None and known is not None:
-        source = known[NAME] if known[NAME] in ("mnist", "digits") else Path(known[SOURCE])
-    if source is None:
-        raise InputError("these models do not say which data they were made for; name it with --data")
-    dataset = load_dataset(source, validation=0.1, seed=0)
-    if digests and dataset.test.digest not in digests:
-        raise InputError(f"--data {source}: its test images are not those that {found[0].label} was made for")
-    return dataset
 
 
 def _entry(found: Found, weights: int, asked: Asked) -> Entry:

@@ -19,3 +19,9 @@ class InputError(DigitsweepError):
 
 class DataUnavailableError(InputError):
     """The data is well described, but cannot be had here: not in a folder, not in the cache, and not from the network."""
+
+
+class RefusedError(DigitsweepError):
+    """What was asked for is possible, but a rule says no: a gate's, or that of two promotions at once one comes first."""
+
+    exit_code = 3

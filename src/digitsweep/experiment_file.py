@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from digitsweep.errors import InputError
 from digitsweep.experiment import Baseline, Experiment, Family
 from digitsweep.explain import readable, shown
+from digitsweep.gate import GATE
 from digitsweep.params import FAMILIES, parse_params
 from digitsweep.space import Space, parse_space
 from digitsweep.yaml_file import KeyPath, line_of, read_yaml
@@ -36,12 +37,19 @@ def find_experiment(name: str) -> Path:
             raise InputError(f"{name}: an experiment is a YAML file, but this is a folder; name a file in it")
     except (OSError, ValueError) as error:
         raise InputError(f"{shown(name)}: no such experiment file: {error.args[-1]}") from None
+    known = ", ".join(each.stem for each in experiments_in(FOLDER))
+    there = f"there are {known} in {FOLDER}/" if known else f"there are none in {FOLDER.resolve()}"
     named = FOLDER / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
     if path.name == name and named.is_file():
+        if named == GATE:
+            raise InputError(f"{name}: this is the gate of `digitsweep promote`, not an experiment; {there}")
         return named
-    known = ", ".join(sorted(each.stem for each in FOLDER.glob("*.yaml")))
-    there = f"there are {known} in {FOLDER}/" if known else f"there are none in {FOLDER.resolve()}"
     raise InputError(f"{name}: no such experiment file; {there}")
+
+
+def experiments_in(folder: Path) -> list[Path]:
+    """The experiment files of a folder, by name; the gate lies beside them and is none."""
+    return sorted(path for path in folder.glob("*.yaml") if path.name != GATE.name)
 
 
 def load_experiment(path: Path) -> Experiment:

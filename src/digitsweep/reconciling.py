@@ -20,7 +20,7 @@ from digitsweep.lock import TAG, Coordinating, coordinating, taken
 from digitsweep.records import log_files
 from digitsweep.recovery import closed, curves
 from digitsweep.spool import Spool, state_folder
-from digitsweep.store import children, quiet_mlflow, run_tags, server_errors
+from digitsweep.store import children, open_store, quiet_mlflow, run_tags, server_errors
 from digitsweep.trial_record import drawn_again
 from digitsweep.writer import Writer, no_hidden_retries
 
@@ -35,7 +35,7 @@ def reconcile() -> Iterator[str]:
     quiet_mlflow()
     no_hidden_retries()
     with server_errors("cannot be repaired"):
-        client = MlflowClient()
+        client = open_store()
         for sweep in _sweeps(client):
             below = children(client, sweep.info.experiment_id, sweep.info.run_id)
             if _is_open(sweep, below) or _waiting(sweep):

@@ -22,7 +22,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME, MLFLOW
 from digitsweep.comparison import Comparison
 from digitsweep.data import Dataset
 from digitsweep.spool import Figure
-from digitsweep.store import run_tags, server_errors
+from digitsweep.store import open_store, run_tags, server_errors
 
 EXPERIMENT_NAME = "digitsweep"
 
@@ -41,7 +41,7 @@ def record_comparison(
         MLFLOW_RUN_NAME: comparison.openings[0].by if comparison.openings else "compare",
     }
     with server_errors("took no comparison"):
-        client = MlflowClient()
+        client = open_store()
         adopted = os.environ.get("MLFLOW_RUN_ID")
         named = {**tags, MLFLOW_SOURCE_NAME: "digitsweep compare", MLFLOW_USER: user()}
         run_id = adopted or client.create_run(experiment_id(client), tags=named).info.run_id
@@ -80,9 +80,13 @@ def comparison_records(
 
 def experiment_id(client: MlflowClient) -> str:
     """Of the experiment that MLflow's variables name, or of digitsweep's own; made where there is none yet."""
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT_NAME)
     if given := os.environ.get("MLFLOW_EXPERIMENT_ID"):
         return given
+    return experiment_named(client, os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT_NAME))
+
+
+def experiment_named(client: MlflowClient, name: str) -> str:
+    """The id of an experiment; made where there is none yet."""
     if found := client.get_experiment_by_name(name):
         return str(found.experiment_id)
     try:

@@ -11,22 +11,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
-from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.types import Schema, TensorSpec
 from numpy.typing import NDArray
 from sqlalchemy.exc import SQLAlchemyError
 
+from digitsweep.comparison import Opening
 from digitsweep.errors import InputError
 from digitsweep.model_file import checked_model
 from digitsweep.params import Params
-from digitsweep.store import first_line, quiet_mlflow, server_errors, shown_uri, without_secrets
+from digitsweep.store import first_line, open_store, quiet_mlflow, server_errors, shown_uri, without_secrets
 
 if TYPE_CHECKING:
     import keras
 
 CHALLENGER = "challenger"
+GATE_MARK = "\n\n---\nGate, "
+"""In a description, before what a gate said."""
+MOST_DESCRIPTION = 5000
+"""Characters; PostgreSQL refuses more."""
 REQUIREMENTS = ("tensorflow", "keras", "numpy")
 """What a registered model needs to be loaded, pinned to what it was made with."""
 
@@ -83,12 +89,8 @@ def register(
 ) -> Registered:
     """Makes a logged model a version of `name`, a new one unless its run has one, and gives that the alias challenger."""
     with server_errors(f"did not register {name}"):
-        client = MlflowClient()
-        try:
-            client.create_registered_model(name)
-        except MlflowException as error:
-            if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
-                raise
+        client = open_store()
+        create_registered_model(client, name)
         made = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
         created = (
             made[0]
@@ -106,13 +108,58 @@ def register(
     return Registered(name, str(created.version))
 
 
+def create_registered_model(client: MlflowClient, name: str, description: str | None = None) -> None:
+    """Makes a name known, where it is not yet."""
+    try:
+        client.create_registered_model(name, description=description)
+    except MlflowException as error:
+        if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+            raise
+
+
+def versions_of(name: str) -> list[ModelVersion]:
+    """All versions of a registered model in the order of their numbers; none where there is no such model."""
+    client = open_store()
+    found: list[ModelVersion] = []
+    token: str | None = None
+    quote = '"' if "'" in name else "'"
+    while True:
+        page = client.search_model_versions(
+            f"name={quote}{name}{quote}", max_results=1000, order_by=["version_number ASC"], page_token=token
+        )
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
 def describe_version(registered: Registered, tags: Mapping[str, str], description: str) -> None:
     """Adds to a version what was learned about it after it was registered."""
     with server_errors(f"took no description of {registered.uri}"):
-        client = MlflowClient()
+        client = open_store()
         for key, value in tags.items():
             client.set_model_version_tag(registered.name, registered.version, key, value)
         client.update_model_version(registered.name, registered.version, description)
+
+
+def write_opening(registered: Registered, attempt: str, opening: Opening) -> None:
+    """Notes on a version that the test set was opened for it; each attempt has a tag of its own, so that none is
+    overwritten."""
+    with server_errors(f"took no tag of {registered.uri}"):
+        said = f"{opening.at} for {opening.by}, sha256 {opening.digest}"
+        client = open_store()
+        client.set_model_version_tag(registered.name, registered.version, f"digitsweep.test.opened.{attempt[:8]}", said)
+
+
+def write_decision(registered: Registered, decision: str, text: str) -> None:
+    """Writes what a gate has decided of a version: as JSON to a tag, readable to its description, in place of the last
+    one."""
+    with server_errors(f"took no decision of {registered.uri}"):
+        client = open_store()
+        client.set_model_version_tag(registered.name, registered.version, "digitsweep.decision", decision)
+        described = client.get_model_version(registered.name, registered.version).description or ""
+        kept = described.partition(GATE_MARK)[0][: MOST_DESCRIPTION // 2]
+        client.update_model_version(registered.name, registered.version, f"{kept}{GATE_MARK}{text}"[:MOST_DESCRIPTION])
 
 
 def load(uri: str) -> keras.Model:
@@ -157,7 +204,7 @@ def find(named: str) -> Found:
             "or a models:/ URI"
         )
     with server_errors("could not be asked"):
-        client = MlflowClient()
+        client = open_store()
     try:
         if at or slash:
             found = client.get_model_version_by_alias(name, alias) if at else client.get_model_version(name, version)
@@ -169,3 +216,22 @@ def find(named: str) -> Found:
             f"{without_secrets(named)}: no such model at {shown_uri()}: {first_line(error)}; write NAME@ALIAS, NAME/VERSION "
             "or a models:/ URI"
         ) from None
+
+
+def aliases_of(name: str) -> Mapping[str, str]:
+    """Each alias of a registered model, and its version.
+
+    Raises InputError where there is no such model, which says which ones there are."""
+    quiet_mlflow()
+    with server_errors("could not be asked"):
+        client = open_store()
+        try:
+            return {alias: str(each) for alias, each in client.get_registered_model(name).aliases.items()}
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                raise
+        names = sorted(each.name for each in client.search_registered_models())
+    raise InputError(
+        f"{name}: there is no registered model of this name at {shown_uri()}; "
+        + (f"there are {', '.join(names)}" if names else "`digitsweep sweep` registers two")
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import logging
 import os
@@ -21,8 +23,30 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from digitsweep.errors import DigitsweepError
 
+NETWORK = {
+    "Connection refused": "nothing answers there (connection refused)",
+    "Read timed out": "it did not answer in time",
+    "Connection aborted": "it broke the connection off",
+    "Name or service not known": "its name is not known",
+    "No route to host": "there is no way to it",
+}
+"""What the network's errors, which come wrapped in three others, say; and what they mean."""
 ATTEMPT = "trial.attempt"
 """Tag of a trial's run: which training of it this is, where workers died or a sweep was broken off."""
+
+
+def open_store() -> MlflowClient:
+    """A client of the store that MLflow resolves.
+
+    MLflow makes the tables of an empty database when it is opened, and two processes that do so at once break its schema:
+    one opens it at a time."""
+    uri = get_tracking_uri()
+    if uri.startswith("http"):
+        return MlflowClient()
+    name = hashlib.sha256(uri.encode()).hexdigest()[:16]
+    with Path(tempfile.gettempdir(), f"digitsweep-{os.getuid()}-{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return MlflowClient()
 
 
 @contextmanager
@@ -40,7 +64,7 @@ def last_sweep() -> str:
     Raises DigitsweepError where there is none."""
     quiet_mlflow()
     with server_errors("could not be asked"):
-        client = MlflowClient()
+        client = open_store()
         experiments = [each.experiment_id for each in client.search_experiments()]
         runs = client.search_runs(
             experiments, "tags.`digitsweep.kind` = 'sweep'", max_results=1000, order_by=["attributes.start_time DESC"]
@@ -57,7 +81,7 @@ def load_comparison(run_id: str) -> dict[str, Any]:
     Raises DigitsweepError where there is no such run, or no comparison in it."""
     quiet_mlflow()
     with server_errors("could not be asked"):
-        client = MlflowClient()
+        client = open_store()
     with tempfile.TemporaryDirectory(prefix="digitsweep-") as folder:
         try:
             client.get_run(run_id)
@@ -99,7 +123,7 @@ def adopt_run(tags: Mapping[str, str]) -> None:
     run_id = os.environ.get("MLFLOW_RUN_ID")
     if run_id:
         with server_errors("took no tags"):
-            MlflowClient().log_batch(run_id, tags=run_tags(tags))
+            open_store().log_batch(run_id, tags=run_tags(tags))
 
 
 def shown_uri() -> str:
@@ -121,6 +145,9 @@ def run_tags(values: Mapping[str, str]) -> list[RunTag]:
 
 def first_line(error: Exception) -> str:
     """An error's first line that says what is wrong, without the passwords of the addresses in it."""
+    for said, meant in NETWORK.items():
+        if said in str(error):
+            return meant
     lines = [
         line for line in str(error).splitlines() if not line.startswith("(raised as a result of")
     ]  # SQLAlchemy's advice
@@ -131,4 +158,4 @@ def without_secrets(text: str) -> str:
     """The text, its addresses without user and password, wherever in an address they stand."""
     # Up to the last @ of the word: a password that somebody did not escape may hold an @, a slash or a quote.
     text = re.sub(r"(://)\S*@", r"\1", text)
-    return re.sub(r"(?i)([?&](?:\w*password|passwd|pwd|\w*token|\w*secret|\w*key)=)[^&\s'\"]*", r"\1...", text)
+    return re.sub(r"(?i)([?&](?:user|\w*password|passwd|pwd|\w*token|\w*secret|\w*key)=)[^&\s'\"]*", r"\1...", text)

@@ -119,6 +119,9 @@ class _Sweep:
                     if tracker.notice:
                         self._display.note(tracker.notice)
                     self._train(coordinator, tracker.past)
+                    self._display.waiting(tracker.backlog())
+                    tracker.settle()
+                    self._display.waiting(tracker.backlog())
                     reached = "INTERRUPTED" if self._interruption.asked else "COMPLETE"
                     comparison = self._judged(tracker, commit, reached)
                     state = reached

@@ -72,6 +72,10 @@ class Tracker(Protocol):
     def check(self) -> None:
         """Raises DigitsweepError where records can be kept no more, or another coordinator has taken the sweep over."""
 
+    def settle(self) -> None:
+        """Comes back when everything so far is written. Raises DigitsweepError where the server takes nothing for too
+        long."""
+
     def backlog(self) -> Backlog | None:
         """What waits because the server does not take it; None where all goes well."""
 
@@ -99,6 +103,7 @@ class NoTracker:
     def measured(self, trial: Trial, metrics: Mapping[str, float]) -> None: ...
     def test_opened(self, family: str, opening: Opening) -> None: ...
     def check(self) -> None: ...
+    def settle(self) -> None: ...
     def backlog(self) -> Backlog | None:
         return None
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME, MLFLOW_USER
 
 from digitsweep.comparison import Comparison, Opening
@@ -27,7 +26,7 @@ from digitsweep.records import comparison_records, milliseconds, user
 from digitsweep.recovery import STATUS, given_up, recover
 from digitsweep.results import EpochMetrics, Trial, TrialRecord
 from digitsweep.spool import Figure, RunUpdate, Spool, state_folder
-from digitsweep.store import quiet_mlflow, server_errors
+from digitsweep.store import open_store, quiet_mlflow, server_errors
 from digitsweep.sweep_run import close_run, data_tags, describe_run, note, open_run, reopen_run
 from digitsweep.tracker import Backlog, Past
 from digitsweep.trial_record import compact, planned, summarized
@@ -70,7 +69,7 @@ class MlflowTracker:
         self._held = ExitStack()
         try:
             with server_errors("cannot be used"):
-                self._client = MlflowClient()
+                self._client = open_store()
                 if unfinished is None:
                     self._begin(dataset, commit, options)
                 else:
@@ -100,9 +99,7 @@ class MlflowTracker:
         self._queue.put(lambda: self._give_up(trial, reason, now))
 
     def run_of(self, trial: Trial) -> str:
-        self._queue.join()
-        self.check()
-        self._writer.wait()
+        self.settle()
         return self._writer.run_of(trial.name, self._attempts[trial.name])
 
     def measured(self, trial: Trial, metrics: Mapping[str, float]) -> None:
@@ -113,6 +110,11 @@ class MlflowTracker:
     def test_opened(self, family: str, opening: Opening) -> None:
         opened = f"{opening.at} by {user()} for {opening.by}, sha256 {opening.digest}, opening {opening.number}"
         self._queue.put(lambda: self._put("", tags={f"digitsweep.test.opened.{family}": opened}))
+
+    def settle(self) -> None:
+        self._queue.join()
+        self.check()
+        self._writer.wait()
 
     def check(self) -> None:
         if self._failure is not None:

@@ -18,7 +18,7 @@ from digitsweep.experiment import Experiment
 from digitsweep.experiment_file import find_experiment, load_experiment
 from digitsweep.options import Options
 from digitsweep.spool import room, state_folder
-from digitsweep.store import first_line, quiet_mlflow, server_errors, shown_uri
+from digitsweep.store import first_line, open_store, quiet_mlflow, server_errors, shown_uri
 
 LAST = "last"
 
@@ -40,7 +40,7 @@ def find_unfinished(named: str) -> Unfinished:
     Raises InputError where there is none, or it is complete."""
     quiet_mlflow()
     with server_errors("could not be asked"):
-        client = MlflowClient()
+        client = open_store()
         run = next(_unfinished(client), None) if named == LAST else _sweep(client, named)
         if run is None:
             raise InputError(f"no sweep at {shown_uri()} waits to be resumed: all have come to their end")

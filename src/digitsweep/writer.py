@@ -28,8 +28,9 @@ MOST_PAUSE = 10.0
 """Seconds between two tries, at most."""
 END_SECONDS = 5.0
 """What a request may still take when the sweep ends; the thread is a daemon."""
-PATIENCE = 60.0
-"""Seconds that whoever needs the records waits for a server that takes none."""
+PATIENCE = "DIGITSWEEP_PATIENCE"
+"""The variable that says how many seconds whoever needs the records waits for a server that takes none; 60 where it is not
+set."""
 
 
 class Writer:
@@ -70,10 +71,12 @@ class Writer:
         if self._lost is not None:
             raise self._lost
 
-    def wait(self, patience: float = PATIENCE) -> None:
+    def wait(self, patience: float | None = None) -> None:
         """Until the server has taken everything.
 
-        Raises DigitsweepError where it has taken nothing for so many seconds."""
+        Raises DigitsweepError where it has taken nothing for so many seconds; None: what PATIENCE says."""
+        if patience is None:
+            patience = float(os.environ.get(PATIENCE, "60"))
         with self._changed:
             since = time.monotonic()
             while len(self._spool):

@@ -16,7 +16,7 @@ MOST_NODES = 10_000
 MOST_DEPTH = 20
 MOST_DIGITS = 100
 """Of a number: YAML reads `1:1:1` as one to the base of 60, which takes seconds where there are thousands."""
-TOO_MUCH = f"an experiment has at most {MOST_NODES:,} values, {MOST_DEPTH} deep; this has more"
+TOO_MUCH = f"a file has at most {MOST_NODES:,} values, {MOST_DEPTH} deep; this has more"
 
 KeyPath = tuple[str, ...]
 
@@ -31,18 +31,22 @@ def line_of(path: Path, lines: Mapping[KeyPath, int], where: KeyPath, message: s
     return f"{at}: {' '.join(said.split())}"  # a key or a value may hold a line break
 
 
-def read_yaml(path: Path) -> tuple[dict[str, Any], str, dict[KeyPath, int]]:
-    """A file's mapping, its text, and the line of every key (from 1)."""
+def read_yaml(
+    path: Path, what: str = "an experiment", begins: str = "name"
+) -> tuple[dict[str, Any], str, dict[KeyPath, int]]:
+    """A file's mapping, its text, and the line of every key (from 1).
+
+    `what` the file is, and the key that one of its kind `begins` with, are for messages."""
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
         text = content.decode("utf-8")
     except UnicodeDecodeError:
-        raise InputError(f"{path}: an experiment file is UTF-8 text, but this is not") from None
+        raise InputError(f"{path}: {what} file is UTF-8 text, but this is not") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     if len(content) > MOST_BYTES:
-        raise InputError(f"{path}: an experiment file has at most {MOST_BYTES:,} bytes; this one has more")
+        raise InputError(f"{path}: {what} file has at most {MOST_BYTES:,} bytes; this one has more")
     lines: dict[KeyPath, int] = {}
     raw = None
     try:
@@ -60,7 +64,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], str, dict[KeyPath, int]]:
     except (LookupError, AttributeError):  # `!!bool maybe`, `!!timestamp soon`
         raise InputError(f"{path}: not valid YAML: a value is not of the type that is written before it") from None
     if not isinstance(raw, dict):
-        raise InputError(f"{path}: an experiment is a mapping that begins with `name:`, but this file has none")
+        raise InputError(f"{path}: {what} is a mapping that begins with `{begins}:`, but this file has none")
     return {str(key): value for key, value in raw.items()}, text, lines
 
 

@@ -1,0 +1,136 @@
+"""A champion taken to another registry: its files, tags and evidence, as a version there.
+
+Over there it is a challenger: what is good enough is decided where it is used, by the gate there, on the evidence that comes
+with it. Only who asks for it makes it champion at once, and then the ledger there says so."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import yaml
+
+from digitsweep.errors import InputError, RefusedError
+from digitsweep.ledger import CHAMPION, Ledger, new_record
+from digitsweep.lineage import Action
+from digitsweep.records import EXPERIMENT_NAME, experiment_named
+from digitsweep.registry import CHALLENGER, Registered, create_registered_model, find, versions_of
+from digitsweep.store import open_store, quiet_mlflow, server_errors, shown_uri, without_secrets
+
+DIGEST = "digitsweep.published.digest"
+"""The tag by which a version that was published before is known again: SHA-256 of its files."""
+_OURS = ("mlflow.", "digitsweep.published")
+"""Tags that say something about the registry that they are in."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where a champion is now, too."""
+
+    source: Registered
+    there: Registered
+    new: bool
+    """False where it was there already."""
+    alias: str
+    """What it was published as."""
+
+
+def publish(name: str, to: str, *, champion: bool = False) -> Published:
+    """Copies a registered model's champion to the registry at another tracking URI; what is there already is not copied
+    again.
+
+    It gets the alias challenger there, unless a later version has it; with `champion`, the alias champion, through the
+    ledger there. Raises RefusedError where there is no champion."""
+    quiet_mlflow()
+    if to.rstrip("/") == mlflow.get_registry_uri().rstrip("/"):
+        raise InputError(f"--to {without_secrets(to)}: the champion comes from there; name another server")
+    line, version = Ledger(name).look()
+    if version is None:
+        raise RefusedError(f"{name}: has no champion to publish; `digitsweep promote {name}` makes one")
+    source, found = Registered(name, version), find(f"{name}/{version}")
+    came = f"{found.label} of {shown_uri()}"
+    with tempfile.TemporaryDirectory(prefix="digitsweep-") as folder:
+        with server_errors(f"did not give the files of {source.uri}"):
+            described = open_store().get_model_version(name, version).description or ""
+            files = Path(mlflow.artifacts.download_artifacts(source.uri, dst_path=folder))
+        tags = {
+            **{key: value for key, value in found.tags.items() if not key.startswith(_OURS)},
+            "digitsweep.published": came,
+            DIGEST: _digest(files),
+        }
+        made = line.last
+        if made is not None and made.to == version:
+            said = f"record {made.place}, {made.action} by {made.who}, {made.at}: {made.reason}"
+            tags["digitsweep.published.record"] = said
+        with _at(to), server_errors(f"did not take {found.label}"):
+            there, new = _copy(name, files, tags, described)
+            if not champion:
+                _challenge(there)
+            else:
+                _crown(there, came)
+    return Published(source, there, new, CHAMPION if champion else CHALLENGER)
+
+
+def _copy(name: str, files: Path, tags: Mapping[str, str], described: str) -> tuple[Registered, bool]:
+    """The version that holds the files, and whether it is new."""
+    client = open_store()
+    create_registered_model(client, name)
+    for each in versions_of(name):
+        if each.tags.get(DIGEST) == tags[DIGEST]:
+            return Registered(name, str(each.version)), False
+    # Digitsweep's own: MLflow's variables name an experiment over here.
+    model = client.create_logged_model(experiment_named(client, EXPERIMENT_NAME), name=name)
+    about = files / "MLmodel"
+    values = {**yaml.safe_load(about.read_text()), "model_id": model.model_id, "artifact_path": model.artifact_location}
+    values.pop("run_id", None)  # the run is not there
+    about.write_text(yaml.safe_dump(values, sort_keys=False))
+    client.log_model_artifacts(model.model_id, str(files))
+    client.finalize_logged_model(model.model_id, "READY")
+    made = client.create_model_version(
+        name, f"models:/{model.model_id}", tags=dict(tags), description=described, model_id=model.model_id
+    )
+    return Registered(name, str(made.version)), True
+
+
+def _challenge(there: Registered) -> None:
+    client = open_store()
+    present = client.get_registered_model(there.name).aliases.get(CHALLENGER)
+    if present is None or int(present) < int(there.version):
+        client.set_registered_model_alias(there.name, CHALLENGER, there.version)
+
+
+def _crown(there: Registered, came: str) -> None:
+    ledger = Ledger(there.name)
+    before = ledger.settled().champion
+    if before != there.version:
+        ledger.submit(new_record(Action.PUBLISH, before, there.version, reason=f"published as champion, from {came}"))
+
+
+def _digest(folder: Path) -> str:
+    """Of all files, by their paths."""
+    whole = hashlib.sha256()
+    for path in sorted(each for each in folder.rglob("*") if each.is_file()):
+        content = path.read_bytes()
+        whole.update(f"{path.relative_to(folder).as_posix()} {len(content)}\n".encode() + content)
+    return whole.hexdigest()
+
+
+@contextmanager
+def _at(uri: str) -> Iterator[None]:
+    """Makes another server the one that MLflow resolves: its SQL store reads models from that alone."""
+    tracking, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    apart = registry != tracking  # else the registry follows by itself, and goes on doing so
+    mlflow.set_tracking_uri(uri)
+    if apart:
+        mlflow.set_registry_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(tracking)
+        if apart:
+            mlflow.set_registry_uri(registry)
