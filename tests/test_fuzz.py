@@ -22,11 +22,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
-from running import EXPERIMENTS
+from running import EXPERIMENTS, ROOT
 from support import IDX_FILES, PROPERTY, SMALL_EXPERIMENT, idx_contents, made_split, outcome, write_idx_folder
 
 from digitsweep.data.sources import load_dataset
 from digitsweep.experiment_file import load_experiment
+from digitsweep.gate import load_gate
 from digitsweep.summary import print_plan
 
 SAMPLE, MANY = 100, 2000
@@ -97,6 +98,8 @@ def with_another_value(text: bytes, number: int, value: bytes) -> bytes:
     return text[:at] + value + text[min(ends, default=len(text)) :]
 
 
+GATE = (ROOT / "experiments" / "gate.yaml").read_bytes()
+gates = changed(GATE, VALUE) | st.builds(with_another_value, st.just(GATE), st.integers(0, 200), VALUE)
 experiments = st.one_of(
     st.sampled_from(EXPERIMENT_TEXTS).flatmap(lambda text: changed(text, VALUE)),
     st.builds(with_another_value, st.sampled_from(EXPERIMENT_TEXTS), st.integers(0, 200), VALUE),
@@ -111,6 +114,12 @@ def read_experiment(path: Path, content: bytes) -> object:
     experiment = load_experiment(path)
     print_plan(experiment, 2, Console(file=io.StringIO()))
     return experiment
+
+
+def read_gate(path: Path, content: bytes) -> object:
+    """As `promote` does."""
+    path.write_bytes(content)
+    return load_gate(path)
 
 
 # Images: four IDX files of which one is not right, and one npz file.
@@ -207,6 +216,7 @@ class Reader:
 
 READERS: dict[str, Reader] = {
     "experiment.yaml": Reader(experiments, read_experiment, None),  # type: ignore[arg-type]
+    "gate.yaml": Reader(gates, read_gate, None),  # type: ignore[arg-type]
     "idx-files": Reader(st.sampled_from(IDX_FILES).flatmap(idx_file), read_idx_folder),  # type: ignore[arg-type]
     "images.npz": Reader(npz_files, read_npz_file),  # type: ignore[arg-type]
 }

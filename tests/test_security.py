@@ -66,7 +66,7 @@ def test_no_password_in_a_query(key: str) -> None:
     """Nor where it stands behind the question mark of a database's or a bucket's address."""
     shown = first_line(ValueError(f"no mysql://host/x?user=me&{key}=s3cret&charset=utf8 here"))
     assert "s3cret" not in shown
-    assert "host/x?user=me" in shown
+    assert "host/x?user=" in shown
     assert "charset=utf8 here" in shown
 
 

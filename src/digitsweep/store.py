@@ -158,4 +158,4 @@ def without_secrets(text: str) -> str:
     """The text, its addresses without user and password, wherever in an address they stand."""
     # Up to the last @ of the word: a password that somebody did not escape may hold an @, a slash or a quote.
     text = re.sub(r"(://)\S*@", r"\1", text)
-    return re.sub(r"(?i)([?&](?:\w*password|passwd|pwd|\w*token|\w*secret|\w*key)=)[^&\s'\"]*", r"\1...", text)
+    return re.sub(r"(?i)([?&](?:user|\w*password|passwd|pwd|\w*token|\w*secret|\w*key)=)[^&\s'\"]*", r"\1...", text)

@@ -15,7 +15,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
 from digitsweep.doctor.finding import Finding, ok, wrong
 from digitsweep.records import EXPERIMENT_NAME, log_files
-from digitsweep.store import first_line, quiet_mlflow, without_secrets
+from digitsweep.store import first_line, open_store, quiet_mlflow, without_secrets
 
 FILE, CONTENT = "doctor.txt", b"Written by `digitsweep doctor`, to be read back.\n"
 DEFAULT_EXPERIMENT = "0"
@@ -25,7 +25,7 @@ def artifact() -> Finding:
     """Whether a file comes back from a run's artifacts as it was written; the run is deleted again."""
     name = "artifacts"
     try:
-        client = MlflowClient()
+        client = open_store()
         with _throw_away_run(client) as run, tempfile.TemporaryDirectory(prefix="digitsweep-") as folder:
             log_files(client, run.info.run_id, {FILE: CONTENT})
             read = Path(client.download_artifacts(run.info.run_id, FILE, folder)).read_bytes()
@@ -42,7 +42,7 @@ def registry() -> Finding:
     name = "registry"
     try:
         address = without_secrets(get_registry_uri())
-        MlflowClient().search_registered_models(max_results=1)
+        open_store().search_registered_models(max_results=1)
     except Exception as error:  # as above
         return wrong(name, first_line(error), "mend MLFLOW_REGISTRY_URI, or unset it to use the tracking server's")
     return ok(name, f"{address} answers")

@@ -60,7 +60,7 @@ def tracking_server(uri: str, answer: Answer) -> Finding:
         mend = "start it (`mlflow server`), or mend MLFLOW_TRACKING_URI"
         if "CERTIFICATE" in answer.text:
             mend = "name its certificate in MLFLOW_TRACKING_SERVER_CERT_PATH"
-        return wrong(name, f"{address} does not answer: {answer.text}", mend)
+        return wrong(name, f"{address}: {answer.text}", mend)
     if answer.status in (401, 403):
         return ok(name, f"{address} answers, and tells its version only after the sign-in")
     if answer.status != 200 or not re.match(r"\d+\.\d+", answer.text):
