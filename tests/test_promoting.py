@@ -58,7 +58,7 @@ class Registry:
     def __init__(self, dataset: Dataset, networks: dict[str, Weights]) -> None:
         self.client = MlflowClient()
         self._dataset, self._networks = dataset, networks
-        self._run = self.client.create_run(self.client.create_experiment("sweep")).info.run_id
+        self._experiment = self.client.create_experiment("sweep")
 
     def register(self, network: str, **tags: str) -> str:
         """A new challenger: its version."""
@@ -71,8 +71,9 @@ class Registry:
             "family": "ann",
             **tags,
         }
-        model = log_model(NAME, PARAMS, self._networks[network], side=8, classes=10, run_id=self._run, tags=known)
-        return register(NAME, *model, run_id=self._run, tags=known, description="As trained.").version
+        run = self.client.create_run(self._experiment).info.run_id
+        model = log_model(NAME, PARAMS, self._networks[network], side=8, classes=10, run_id=run, tags=known)
+        return register(NAME, *model, run_id=run, tags=known, description="As trained.").version
 
     def run(self, *words: str) -> Result:
         return CliRunner().invoke(main, list(words))
