@@ -54,14 +54,6 @@ def assert_nothing_left(client: MlflowClient) -> None:
     assert client.list_artifacts(deleted[0].info.run_id) == []
 
 
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database as MLflow makes it, to be copied: making one takes seconds."""
-    path = tmp_path_factory.mktemp("tables") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 def test_all_is_well_on_a_fresh_store(store: Path) -> None:
     """In an empty folder everything can be done, and what was written to try it is gone again."""
     findings = examine(SMOKE, Options(workers=1))
@@ -194,9 +186,9 @@ def test_a_disk_that_is_read_only_or_full(tmp_path: Path) -> None:
         assert room.disk("records", disk / "not" / "there", 2**10).state is State.OK
 
 
-def test_tables_of_another_mlflow(tables: Path, tmp_path: Path) -> None:
+def test_tables_of_another_mlflow(empty_database: Path, tmp_path: Path) -> None:
     """Tables that this MLflow did not make are wrong, with the command that mends them."""
-    copy = shutil.copy(tables, tmp_path)
+    copy = shutil.copy(empty_database, tmp_path)
     uri = f"sqlite:///{copy}"
     assert database.schema(uri).found.startswith("as this MLflow")
     with closing(sqlite3.connect(copy)) as connection:
@@ -208,9 +200,9 @@ def test_tables_of_another_mlflow(tables: Path, tmp_path: Path) -> None:
     assert database.schema("postgresql+psycopg://me:secret@127.0.0.1:1/x").state is State.WRONG
 
 
-def test_artifacts_that_cannot_be_written(tables: Path, store: Path) -> None:
+def test_artifacts_that_cannot_be_written(empty_database: Path, store: Path) -> None:
     """Where the folder of artifacts takes no file, that is one finding; the run that tried it is deleted all the same."""
-    shutil.copy(tables, store)
+    shutil.copy(empty_database, store)
     with closing(sqlite3.connect(store / "mlflow.db")) as connection:
         connection.execute("UPDATE experiments SET artifact_location = ?", [f"{store}/mlruns/0"])
         connection.commit()
@@ -223,9 +215,9 @@ def test_artifacts_that_cannot_be_written(tables: Path, store: Path) -> None:
     assert [each.info.status for each in client.search_runs(["0"], run_view_type=ViewType.DELETED_ONLY)] == ["FINISHED"]
 
 
-def test_damaged_and_missing_data(tables: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_and_missing_data(empty_database: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A damaged file is named; MNIST that cannot be had is wrong, or a warning where the experiment has a fallback."""
-    shutil.copy(tables, store)
+    shutil.copy(empty_database, store)
     folder = write_idx_folder(store / "images", made_split(80), made_split(20), zipped=True)
     whole = examine(SMOKE, Options(workers=1, data=folder))
     damaged = folder / "t10k-images-idx3-ubyte.gz"
@@ -322,9 +314,9 @@ def test_the_quick_half_is_light(store: Path, monkeypatch: pytest.MonkeyPatch) -
     assert named(quick(experiment, Options()), "tracking database").state is State.WRONG
 
 
-def test_the_command(tables: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command(empty_database: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As lines and as JSON; its exit code is 0 where a sweep can start, 1 where it would fail, and 2 for a wrong file."""
-    shutil.copy(tables, store)
+    shutil.copy(empty_database, store)
     fine = CliRunner().invoke(main, ["doctor", str(SMOKE), "--workers", "1"])
     assert fine.exit_code == 0, fine.output
     assert "a sweep can start." in fine.output.splitlines()[-1]

@@ -148,7 +148,7 @@ def test_eight_at_once_as_the_first(registry: str, client: MlflowClient) -> None
 
 
 @pytest.fixture
-def alone(store: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+def alone(made_store: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
     """A client of a registry on SQLite with one model of five versions, the first its champion."""
     monkeypatch.setitem(sys.modules, "digitsweep.weighing", passing_weigher())
     monkeypatch.setattr(ledger_module, "PATIENCE", 0.3)
