@@ -21,7 +21,7 @@ LAYERS = [
     {"cli"},
     {"sweep"},
     {"coordinator"},
-    {"judging", "comparing", "progress", "summary"},
+    {"judging", "comparing", "predicting", "progress", "summary", "readings"},
     {"workers"},
     {"winners", "pictures", "asking"},
     {"finalists"},
@@ -34,6 +34,9 @@ LAYERS = [
     {"source", "tracker"},
     {"report"},
     {"plots"},
+    {"preparing"},
+    {"ink"},
+    {"images"},
     {"cautions"},
     {"comparison"},
     {"evidence", "cost", "history", "verdict"},
@@ -60,10 +63,11 @@ OWNERS = {
     "matplotlib": {"plots"},
     "jinja2": {"report"},
     "sklearn": {"evaluation", "data"},
-    "scipy": {"statistics"},
+    "scipy": {"statistics", "preparing", "ink"},
+    "PIL": {"images", "preparing", "ink"},
     "pandas": {"comparison"},
     "click": {"cli"},
-    "rich": {"cli", "progress", "summary"},
+    "rich": {"cli", "progress", "summary", "readings"},
 }
 
 

@@ -216,3 +216,64 @@ def _print_ui(console: Console) -> None:
     uri = shown_uri()
     how = f"open {uri}" if uri.startswith("http") else f"mlflow ui --backend-store-uri '{uri}'"
     console.print(f"Look at every trial in MLflow: {how}", markup=False, highlight=False, soft_wrap=True)
+
+
+_images = click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+_json = click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+
+
+@main.command()
+@_images
+@click.option("--model", default="mnist-cnn@champion", show_default=True, help="NAME@ALIAS, NAME/VERSION or a model URI.")
+@_json
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write a CSV file, a row for each image.")
+def predict(images: tuple[str, ...], model: str, as_json: bool, csv_file: Path | None) -> None:
+    """Read digits: each IMAGE is a file (PNG, JPEG, TIFF and others; dark on light or light on dark), a scan or a folder.
+
+    Prints a table; of a folder, or of a scan with several pages, CSV. An image that cannot be read is a line on standard
+    error and exit code 2; the others are answered nevertheless.
+    """
+    readings, predicting = _reading()
+    if csv_file is not None:
+        readings.check_writable(csv_file)
+    answer = predicting.read(images, model)
+    if csv_file is not None and answer.readings:
+        readings.write_csv(answer.readings, csv_file)
+        click.echo(f"{len(answer.readings)} readings are in {csv_file}", err=True)
+    if as_json:
+        click.echo(readings.as_json(answer.readings))
+    elif csv_file is None:
+        readings.print_answer(answer, _console())
+    _raise(answer.errors)
+
+
+@main.command()
+@_images
+@click.option("--ann", default="mnist-ann@champion", show_default=True, help="NAME@ALIAS, NAME/VERSION or a model URI.")
+@click.option("--cnn", default="mnist-cnn@champion", show_default=True, help="NAME@ALIAS, NAME/VERSION or a model URI.")
+@_json
+def agree(images: tuple[str, ...], ann: str, cnn: str, as_json: bool) -> None:
+    """Show the images that two models read differently, or that one of them is unsure of: where a person should look."""
+    readings, predicting = _reading()
+    found, answer = predicting.disagreements(images, ann, cnn)
+    if as_json:
+        click.echo(readings.as_json(found))
+    else:
+        readings.print_disagreements(found, len(answer.readings), _console())
+    _raise(answer.errors)
+
+
+def _reading() -> Any:
+    """The modules that print readings and make them; they take TensorFlow along."""
+    from digitsweep.quiet import import_tensorflow_quietly, no_collections
+
+    with no_collections():
+        import_tensorflow_quietly()
+        from digitsweep import predicting, readings
+
+    return readings, predicting
+
+
+def _raise(errors: tuple[str, ...]) -> None:
+    if errors:
+        raise InputError("\n".join(errors))

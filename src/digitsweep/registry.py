@@ -11,7 +11,7 @@ import numpy as np
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
-from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.types import Schema, TensorSpec
 from numpy.typing import NDArray
 from sqlalchemy.exc import SQLAlchemyError
@@ -148,3 +148,16 @@ def find(named: str) -> Found:
             f"{without_secrets(named)}: no such model at {shown_uri()}: {first_line(error)}; write NAME@ALIAS, NAME/VERSION "
             "or a model URI"
         ) from None
+
+
+def aliases_of(name: str) -> Mapping[str, str] | None:
+    """Each alias of a registered model, and its version; None where there is no such model."""
+    quiet_mlflow()
+    with server_errors("could not be asked"):
+        client = MlflowClient()
+        try:
+            return {alias: str(each) for alias, each in client.get_registered_model(name).aliases.items()}
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                raise
+            return None
