@@ -159,7 +159,8 @@ def _opened(path: Path) -> Image.Image:
 def _check_size(name: str, width: int, height: int) -> None:
     if width * height > MOST_PIXELS:
         raise InputError(
-            f"{name}: an image may have {MOST_PIXELS:,} pixels at most, and this one has {width:,} x {height:,}; make it smaller"
+            f"{name}: an image may have {MOST_PIXELS:,} pixels at most, and this one has {width:,} x {height:,}; "
+            "make it smaller"
         )
 
 

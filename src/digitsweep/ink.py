@@ -1,8 +1,8 @@
 """Where the ink is in a grey image, whatever the paper: its polarity, its light, its noise and its specks.
 
-The paper is a surface through the border first, then a smooth mean of what is not ink; what differs from it by more than noise
-does is ink. Thresholds are shares of the ink's own strength, with hysteresis (Canny 1986): the faint end of a stroke stays,
-equally faint dirt elsewhere goes.
+The paper is a surface through the border first, then a smooth mean of what is not ink; what differs from it by more than
+noise does is ink. Thresholds are shares of the ink's own strength, with hysteresis (Canny 1986): the faint end of a stroke
+stays, equally faint dirt elsewhere goes.
 """
 
 from __future__ import annotations
@@ -104,33 +104,27 @@ def _surface(pixels: Grey) -> NDArray[np.float32]:
     """The paper as a surface of second order: through the border first, then through all that lies on it."""
     step = max(1, max(pixels.shape) // 128)
     small = pixels[::step, ::step]
-    full = _terms(pixels.shape)
-    terms = full[:, ::step, ::step].reshape(len(full), -1).T
-    values = small.ravel()
-    chosen = _border(small.shape).ravel()
-    middle = np.median(values[chosen])
-    spread = np.median(np.abs(values[chosen] - middle))
+    border = _border(small.shape)
+    middle = float(np.median(small[border]))
+    spread = float(np.median(np.abs(small[border] - middle)))
     # What is written up to the edge must not bend the paper.
-    kept = chosen & (np.abs(values - middle) <= max(4 * spread, LEAST_CONTRAST))
-    weights = np.full(len(values), False)
-    fitted = np.full(len(values), middle)
+    kept = border & (np.abs(small - middle) <= max(4 * spread, LEAST_CONTRAST))
+    terms = np.stack([np.broadcast_to(each, small.shape) for each in _terms(small.shape)], axis=-1)
+    factors = np.array([middle, 0, 0, 0, 0, 0])
     for _ in range(4):
-        weights = kept
-        if weights.sum() < 12:
+        if kept.sum() < 2 * len(factors):
+            factors = np.array([middle, 0, 0, 0, 0, 0])
             break
-        solution, *_ = np.linalg.lstsq(terms[weights], values[weights], rcond=None)
-        fitted = terms @ solution
-        away = np.abs(values - fitted)
-        near = max(3 * float(np.median(away[chosen])), LEAST_CONTRAST / 2)
-        kept = away <= near
-    else:
-        return np.tensordot(solution, full, axes=1).astype(np.float32)
-    return np.full(pixels.shape, middle, np.float32)
+        factors, *_ = np.linalg.lstsq(terms[kept], small[kept], rcond=None)
+        away = np.abs(small - terms @ factors)
+        kept = away <= max(3 * float(np.median(away[border])), LEAST_CONTRAST / 2)
+    fitted = sum(factor * each for factor, each in zip(factors, _terms(pixels.shape), strict=True))
+    return np.asarray(np.broadcast_to(fitted, pixels.shape), np.float32)
 
 
-def _terms(shape: tuple[int, ...]) -> NDArray[np.float64]:
-    y, x = np.meshgrid(*(np.linspace(-1, 1, length) for length in shape), indexing="ij")
-    return np.stack([np.ones(shape), x, y, x * y, x * x, y * y])
+def _terms(shape: tuple[int, ...]) -> list[NDArray[np.float64]]:
+    y, x = np.linspace(-1, 1, shape[0])[:, None], np.linspace(-1, 1, shape[1])[None]
+    return [np.ones((1, 1)), y, x, y * x, y * y, x * x]
 
 
 def _local_paper(pixels: Grey, paper: Grey, inked: Mask) -> Grey:

@@ -24,7 +24,7 @@ Given = str | Path | NDArray[Any]
 
 MODEL = "mnist-cnn@champion"
 UNSURE = 0.8
-"""A reading with less confidence says that it is unsure: of MNIST's images one in a hundred, most of the misread among them."""
+"""A reading with less confidence says that it is unsure: one in a hundred of MNIST's images, and most of the misread."""
 BATCH = 256
 
 
@@ -161,7 +161,7 @@ def _model(named: str) -> keras.Model:
     name, at, alias = named.removeprefix("models:/").partition("@")
     if at and "/" not in name and ":" not in name:
         known = aliases_of(name)
-        if known is not None and alias not in known:
+        if alias not in known:
             there = ", ".join(f"{name}@{each}" for each in sorted(known)) or f"{name}/VERSION"
             promote = f", or promote one with `digitsweep promote {name}`" if CHALLENGER in known else ""
             raise InputError(f"{named}: no version of {name} has the alias {alias} yet; name {there}{promote}")

@@ -1,10 +1,10 @@
 """An image of a digit, brought to the form that MNIST's images have, as they were made.
 
 LeCun, Bottou, Bengio and Haffner (1998, Gradient-based learning applied to document recognition, III.A) took bilevel images
-of white ink on black, scaled each to fit into 20x20 pixels with its aspect kept, which left grey levels from the antialiasing,
-and moved it in a field of 28x28 so that its centre of mass lies in the middle. What people have is a photo or a scan of dark
-ink on uneven paper, so the ink is found first (ink.py). One thing is added: a thin pen on a large sheet would all but vanish
-in 20x20, so that strokes thinner than those of MNIST's writers are thickened before they are scaled.
+of white ink on black, scaled each to fit into 20x20 pixels with its aspect kept, which left grey levels from the
+antialiasing, and moved it in a field of 28x28 so that its centre of mass lies in the middle. What people have is a photo or
+a scan of dark ink on uneven paper, so the ink is found first (ink.py). One thing is added: a thin pen on a large sheet would
+all but vanish in 20x20, so that strokes thinner than those of MNIST's writers are thickened before they are scaled.
 """
 
 from __future__ import annotations

@@ -150,8 +150,10 @@ def find(named: str) -> Found:
         ) from None
 
 
-def aliases_of(name: str) -> Mapping[str, str] | None:
-    """Each alias of a registered model, and its version; None where there is no such model."""
+def aliases_of(name: str) -> Mapping[str, str]:
+    """Each alias of a registered model, and its version.
+
+    Raises InputError where there is no such model, which says which ones there are."""
     quiet_mlflow()
     with server_errors("could not be asked"):
         client = MlflowClient()
@@ -160,4 +162,8 @@ def aliases_of(name: str) -> Mapping[str, str] | None:
         except MlflowException as error:
             if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
                 raise
-            return None
+        names = sorted(each.name for each in client.search_registered_models())
+    raise InputError(
+        f"{name}: there is no registered model of this name at {shown_uri()}; "
+        + (f"there are {', '.join(names)}" if names else "`digitsweep sweep` registers two")
+    )
