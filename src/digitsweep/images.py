@@ -150,9 +150,9 @@ def _opened(path: Path) -> Image.Image:
         raise InputError(
             f"{path}: an image may have {MOST_PIXELS:,} pixels at most, and this one has more; make it smaller"
         ) from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {_reason(error)}") from None
     except Exception as error:  # Pillow's readers raise whatever they meet in damaged bytes
+        if isinstance(error, OSError) and error.errno is not None:
+            raise InputError(f"{path}: an image must be readable, and this file is not: {_reason(error)}") from None
         raise _damaged(path, 1, _reason(error)) from None
 
 
