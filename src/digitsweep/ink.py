@@ -143,9 +143,12 @@ def _shrunk(values: NDArray[np.float32], step: int) -> NDArray[np.float32]:
 
 
 def _noise(difference: NDArray[np.float32]) -> float:
-    """The standard deviation of the paper: from the half of the pixels that lies beyond it, where no ink is."""
-    beyond = difference[difference <= 0]
-    return 1.4826 * float(np.median(-beyond)) if len(beyond) else 0.0
+    """The standard deviation of the paper: from the pixels that lie beyond it, where no ink is, and from those of the
+    border, since noise that a camera has cut off at white lies on one side only."""
+    beyond, border = difference[difference <= 0], difference[_border(difference.shape)]
+    deviations = [float(np.median(-beyond))] if len(beyond) else []
+    deviations.append(float(np.median(np.abs(border - np.median(border)))))
+    return 1.4826 * max(deviations)
 
 
 def _belonging(mask: Mask) -> tuple[Mask, str]:
