@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,28 +104,38 @@ def disagreements(given: Iterable[Given], ann: str, cnn: str) -> tuple[list[Disa
 
 
 def _answers(given: Iterable[Given], named: Sequence[str]) -> list[Answer]:
-    """What each of the models says; every image is read once."""
+    """What each of the models says; every image is read, and brought into the form of each side, once."""
     given = list(given)
     models = [_model(each) for each in named]
     readings: list[list[Reading]] = [[] for _ in models]
     errors: list[str] = []
-    for pages in _batches(_pages(given), errors):
-        for model, said in zip(models, readings, strict=True):
-            prepared = [prepare(each.pixels, model.input_shape[1]) for each in pages]
-            said += _readings(pages, prepared, probabilities(model, np.stack([each.image for each in prepared])))
+    forms = _forms(given, {model.input_shape[1] for model in models}, errors)
+    while batch := list(islice(forms, BATCH)):
+        for model, found in zip(models, readings, strict=True):
+            images = np.stack([each.prepared[model.input_shape[1]].image for each in batch])
+            found += map(_reading, batch, probabilities(model, images))
     many = any(isinstance(each, str | Path) and Path(each).is_dir() for each in given)
     many = many or any(each.page > 1 for each in readings[0])
     return [Answer(tuple(each), tuple(errors), many) for each in readings]
 
 
-def _readings(pages: Sequence[Page], prepared: Sequence[Prepared], said: NDArray[np.float32]) -> Iterator[Reading]:
-    for page, form, row in zip(pages, prepared, said, strict=True):
-        if form.note:
-            yield Reading(page.source, page.page, None, 0.0, (), form.note)
-            continue
-        first, second = (int(each) for each in np.argsort(-row, kind="stable")[:2])
-        note = f"unsure: {first} ({row[first]:.0%}) or {second} ({row[second]:.0%})" if row[first] < UNSURE else ""
-        yield Reading(page.source, page.page, first, float(row[first]), tuple(float(each) for each in row), note)
+@dataclass(frozen=True, eq=False)
+class _Form:
+    """A page as models take it: all that is kept of it."""
+
+    source: str
+    page: int
+    prepared: Mapping[int, Prepared]
+    """By side."""
+
+
+def _forms(given: Iterable[Given], sides: Iterable[int], errors: list[str]) -> Iterator[_Form]:
+    """The forms of all pages, one after the other, so that no scan is in memory as a whole; errors are collected."""
+    for each in _pages(given):
+        if isinstance(each, InputError):
+            errors.append(str(each))
+        else:
+            yield _Form(each.source, each.page, {side: prepare(each.pixels, side) for side in sides})
 
 
 def _pages(given: Iterable[Given]) -> Iterator[Page | InputError]:
@@ -139,19 +150,14 @@ def _pages(given: Iterable[Given]) -> Iterator[Page | InputError]:
             yield error
 
 
-def _batches(pages: Iterator[Page | InputError], errors: list[str]) -> Iterator[list[Page]]:
-    """The pages, some at a time, so that a long scan is never in memory as a whole; what is none is added to the errors."""
-    batch: list[Page] = []
-    for each in pages:
-        if isinstance(each, InputError):
-            errors.append(str(each))
-            continue
-        batch.append(each)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def _reading(form: _Form, said: NDArray[np.float32]) -> Reading:
+    note = next(each.note for each in form.prepared.values())  # the ink's, whatever the side
+    if note:
+        return Reading(form.source, form.page, None, 0.0, (), note)
+    first, second = (int(each) for each in np.argsort(-said, kind="stable")[:2])
+    if said[first] < UNSURE:
+        note = f"unsure: {first} ({said[first]:.0%}) or {second} ({said[second]:.0%})"
+    return Reading(form.source, form.page, first, float(said[first]), tuple(float(each) for each in said), note)
 
 
 def _model(named: str) -> keras.Model:
