@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def read_all(path: Path) -> list[NDArray[np.float32]]:
     return [each.pixels for each in found if isinstance(each, Page)]
 
 
-def saved(path: Path, image: Image.Image, **options: object) -> Path:
+def saved(path: Path, image: Image.Image, **options: Any) -> Path:
     image.save(path, **options)
     return path
 
@@ -219,17 +220,15 @@ def test_a_folder_gives_its_images_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "float32", "int64"])
 def test_arrays(shape: tuple[int, ...], kind: str) -> None:
     """An array is one image or a stack of such, of whole levels or of shares; all give the same grey."""
-    levels = (
-        GRADIENT.reshape(16, 24, *[1] * (len(shape) - 2))
-        if shape[0] == 16
-        else GRADIENT.reshape(1, 16, 24, *[1] * (len(shape) - 3))
-    )
+    levels = GRADIENT.reshape(16, 24, *[1] * (len(shape) - (3 if shape[0] == 5 else 2)))
     array = np.broadcast_to(levels, shape).copy()
     if shape[-1] == 4:
         array[..., 3] = 255
-    scaled = {"uint16": array.astype(np.uint16) * 257, "float32": array.astype(np.float32) / 255}.get(
-        kind, array.astype(kind)
-    )
+    scaled: NDArray[Any] = array.astype(kind)
+    if kind == "uint16":
+        scaled = scaled * 257
+    elif kind == "float32":
+        scaled = scaled / np.float32(255)
     found = pages_of(scaled, "array")
     assert len(found) == (5 if shape[0] == 5 else 1)
     for each in found:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from mlflow import MlflowClient
+from numpy.typing import NDArray
 from PIL import Image
 from running import Sweep, run_digitsweep
 from support import only_line
@@ -40,7 +41,7 @@ def reading(smoke: Sweep, store: Path) -> Path:
     return store
 
 
-def save_page(digit: np.ndarray, path: Path) -> str:
+def save_page(digit: NDArray[np.uint8], path: Path) -> str:
     """A small digit as dark ink in the middle of a white page."""
     page = Image.new("L", (120, 120), 245)
     ink = Image.fromarray(digit[..., 0]).resize((80, 80), Image.Resampling.BICUBIC)

@@ -33,7 +33,8 @@ def test_both_champions_answer_over_http(smoke: Sweep, tmp_path: Path) -> None:
             np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
             accuracy = float((probabilities.argmax(axis=1) == test.labels).mean())
             assert accuracy == smoke.parent().data.metrics[f"{family}_test_accuracy"]
-            for wrong in ({"inputs": [[0, 1]]}, {"images": []}, {"inputs": np.full((1, 8, 8, 1), 300).tolist()}):
+            questions: list[object] = [{"inputs": [[0, 1]]}, {"images": []}, {"inputs": np.full((1, 8, 8, 1), 300).tolist()}]
+            for wrong in questions:
                 status, answer = asked(address, wrong)
                 assert status == 400
                 assert answer["message"]
