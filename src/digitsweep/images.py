@@ -68,7 +68,11 @@ def read_pages(path: Path) -> Iterator[Page | InputError]:
         return
     with image:
         for number in range(1, min(count, MOST_PAGES) + 1):
-            yield _read_page(image, path, number)
+            page = _read_page(image, path, number)
+            yield page
+            # A frame that moves is drawn upon the one before; only the pages of a scan stand for themselves.
+            if isinstance(page, InputError) and image.format != "TIFF":
+                return
     if count > MOST_PAGES:
         yield InputError(f"{path}: {MOST_PAGES:,} pages of a file are read at most, and this one has {count:,}; split it")
     if cut:
@@ -176,7 +180,7 @@ def _grey(image: Image.Image) -> Grey:
     if image.mode.startswith(("I", "F")):
         return _smaller(_levels(np.asarray(image, np.float32), floating=image.mode == "F"))
     if image.has_transparency_data:
-        both = _reduced(image.convert("RGBA").convert("LA"))
+        both = _reduced(image.convert("RGBA")).convert("LA")
         grey, alpha = (np.asarray(each, np.float32) for each in both.split())
         return _on_paper(grey, alpha / np.float32(255))
     try:

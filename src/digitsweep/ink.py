@@ -26,6 +26,8 @@ NOISE = 5.0
 """Ink differs by at least as many standard deviations of the paper's noise."""
 STRONG, WEAK = 0.5, 0.3
 """Shares of the ink's strength from which on a stroke begins, and as far as it goes."""
+LEAST_EXTENT = 1 / 40
+"""Of the image's longer side: what is smaller is dirt, even where there is nothing else."""
 SPECK = 0.04
 """Of the largest ink's area: what is smaller is dirt."""
 
@@ -161,8 +163,12 @@ def _belonging(mask: Mask) -> tuple[Mask, str]:
     areas[0] = 0
     if 0 < framing.sum() < count and areas[~framing].max() >= SPECK * areas.max() / 2:
         areas[framing] = 0
-    chosen = np.flatnonzero(areas >= max(1.0, SPECK * areas.max()))
     boxes = ndimage.find_objects(labels)
+    least = LEAST_EXTENT * max(mask.shape)
+    areas[1:][[max(_length(each) for each in box) < least for box in boxes]] = 0
+    chosen = np.flatnonzero(areas >= max(1.0, SPECK * areas.max()))
+    if not len(chosen):
+        return np.zeros_like(mask), ""
     kept = np.isin(labels, chosen)
     # What is too small to count but lies between strokes is a piece of them.
     whole = _joint([boxes[each - 1] for each in chosen])
