@@ -17,7 +17,8 @@ from support import only_line
 
 from digitsweep import images
 from digitsweep.errors import InputError
-from digitsweep.images import Page, files_of, pages_of, read_pages
+from digitsweep.grey import MOST_SIDE
+from digitsweep.images import Page, Unreadable, files_of, pages_of, read_pages
 
 GRADIENT = np.linspace(0, 255, 24 * 16).round().astype(np.uint8).reshape(16, 24)
 
@@ -91,14 +92,22 @@ def test_a_turned_photo_is_upright(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pixels, np.rot90(GRADIENT, -1))
 
 
-@pytest.mark.parametrize("name", ["scan.tif", "frames.gif"])
-def test_each_page_is_one(name: str, tmp_path: Path) -> None:
-    """A scan of several pages and a GIF of several frames give a page each, in order, of their own sizes in a TIFF."""
-    pages = [Image.new("L", (20 + 9 * each * name.endswith("tif"), 30), 60 * each) for each in range(4)]
-    pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
-    found = list(read_pages(tmp_path / name))
-    assert [each.page for each in found if isinstance(each, Page)] == [1, 2, 3, 4]
+def test_each_page_is_one(tmp_path: Path) -> None:
+    """A scan of several pages gives a page each, in order, of their own sizes."""
+    pages = [Image.new("L", (20 + 9 * each, 30), 60 * each) for each in range(4)]
+    pages[0].save(tmp_path / "scan.tif", save_all=True, append_images=pages[1:])
+    found = list(read_pages(tmp_path / "scan.tif"))
+    assert [each.page for each in found] == [1, 2, 3, 4]
     assert [each.pixels.mean() for each in found if isinstance(each, Page)] == pytest.approx([0, 60, 120, 180], abs=2)
+    assert [each.pixels.shape[1] for each in found if isinstance(each, Page)] == [20, 29, 38, 47]
+
+
+def test_what_moves_is_its_first_frame(tmp_path: Path) -> None:
+    """A GIF of several frames is one image."""
+    frames = [Image.new("L", (20, 30), 60 * each) for each in (1, 2, 3)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    (pixels,) = read_all(tmp_path / "a.gif")
+    assert pixels.mean() == pytest.approx(60, abs=2)
 
 
 def test_a_page_that_is_damaged_leaves_the_others(tmp_path: Path) -> None:
@@ -115,15 +124,32 @@ def test_a_page_that_is_damaged_leaves_the_others(tmp_path: Path) -> None:
     path.write_bytes(content)
     found = list(read_pages(path))
     assert sum(isinstance(each, Page) for each in found) == 2
-    (error,) = (str(each) for each in found if isinstance(each, InputError))
-    assert f"{path} (page " in error
+    (bad,) = (each for each in found if isinstance(each, Unreadable))
+    assert str(bad).startswith(f"{path} (page 2): an image must be whole")
+
+
+def test_a_scan_that_ends_in_rubbish(tmp_path: Path) -> None:
+    """Where a scan's list of pages is damaged, that is one line, after the pages that come before."""
+    pages = [Image.new("L", (20, 30), 60 * each) for each in range(3)]
+    path = tmp_path / "scan.tif"
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    with Image.open(path) as scan:
+        scan.seek(1)
+        (begin,) = scan.tag_v2[273]  # type: ignore[attr-defined]
+    path.write_bytes(path.read_bytes()[:begin])
+    first, *others = read_pages(path)
+    assert isinstance(first, Page)
+    assert others
+    assert all(isinstance(each, Unreadable) for each in others)
+    assert len(others) <= 2
 
 
 def test_a_large_page_is_read_smaller(tmp_path: Path) -> None:
-    """No page is larger than MOST_SIDE, and its aspect is kept."""
-    (pixels,) = read_all(saved(tmp_path / "a.png", Image.new("L", (4000, 1000), 200)))
-    assert max(pixels.shape) <= images.MOST_SIDE
-    assert pixels.shape[1] == pytest.approx(4 * pixels.shape[0], abs=4)
+    """No page is larger than MOST_SIDE, and its aspect is kept, whatever the mode."""
+    for name, mode in (("a.png", "L"), ("a.png", "I;16"), ("a.png", "RGBA"), ("a.jpg", "RGB")):
+        (pixels,) = read_all(saved(tmp_path / name, Image.new(mode, (4800, 1200), "white" if mode == "RGB" else 0)))
+        assert max(pixels.shape) <= MOST_SIDE
+        assert pixels.shape[1] == pytest.approx(4 * pixels.shape[0], abs=4)
 
 
 def bomb(width: int, height: int) -> bytes:
@@ -172,7 +198,7 @@ def test_a_bad_file_is_one_line(name: str, tmp_path: Path, capfd: pytest.Capture
     path = tmp_path / "given.png"
     path.write_bytes(make())
     (error,) = read_pages(path)
-    assert isinstance(error, InputError)
+    assert isinstance(error, Unreadable)
     assert len(str(error).splitlines()) == 1
     assert str(error).startswith(f"{path}: an image ")
     assert expected in str(error)
@@ -194,7 +220,8 @@ def test_a_scan_of_too_many_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     page = Image.new("L", (9, 9), 255)
     page.save(tmp_path / "scan.tif", save_all=True, append_images=[page] * 3)
     found = list(read_pages(tmp_path / "scan.tif"))
-    assert [type(each) for each in found] == [Page, Page, InputError]
+    assert [type(each) for each in found] == [Page, Page, Unreadable]
+    assert "2 pages" in str(found[-1])
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:
@@ -208,7 +235,7 @@ def test_a_folder_gives_its_images_by_name(tmp_path: Path) -> None:
     """Of a folder images are taken, in order, without hidden and other files; one without images is refused."""
     with pytest.raises(InputError) as error:
         files_of(tmp_path)
-    only_line(error, tmp_path, "must hold images", ".png")
+    only_line(error, "must hold images", ".png")
     for name in ("b.PNG", "a.jpeg", "notes.txt", ".hidden.png"):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "folder").mkdir()

@@ -88,9 +88,10 @@ def test_a_bad_file_is_an_error_and_the_others_are_read(reading: Path, digits: S
     with pytest.raises(InputError) as error:
         predict(given, CNN)
     answer = read(given, CNN)
-    assert str(error.value).splitlines() == list(answer.errors)
-    assert len(answer.errors) == 3
-    assert [each.source for each in answer.readings] == [str(good)]
+    assert str(error.value).splitlines() == [str(each) for each in answer.unreadable]
+    assert [each.source for each in answer.readings] == [str(each) for each in given]
+    assert [each.note.startswith("unreadable: ") for each in answer.readings] == [True, False, True, True]
+    assert [each.label is None for each in answer.readings] == [True, False, True, True]
 
 
 @pytest.mark.parametrize(
@@ -98,10 +99,10 @@ def test_a_bad_file_is_an_error_and_the_others_are_read(reading: Path, digits: S
     [
         (
             "digits-cnn@champion",
-            ["no version of digits-cnn has the alias champion yet", CNN, "digitsweep promote digits-cnn"],
+            ["digits-cnn@champion: no such model", CNN, "digitsweep promote digits-cnn"],
         ),
-        (MODEL, ["mnist-cnn", "there are digits-ann, digits-cnn"]),
-        ("digits-cnn/99", ["digits-cnn/99", "no such model"]),
+        (MODEL, ["mnist-cnn", f"there are {ANN}, {CNN}"]),
+        ("digits-cnn/99", ["digits-cnn/99: no such model", CNN]),
     ],
 )
 @pytest.mark.usefixtures("reading")
@@ -134,7 +135,7 @@ def test_a_table_for_a_person(reading: Path, digits: Split) -> None:
     assert found.exit_code == 2
     assert len(found.stderr.splitlines()) == 1
     assert found.stderr.startswith("digitsweep: bad.png: ")
-    assert all(each in found.stdout for each in names)
+    assert all(each in found.stdout for each in ["bad.png", "unreadable: an image must be", *names])
 
 
 def test_json_holds_all_of_a_reading(reading: Path, digits: Split) -> None:
@@ -164,14 +165,17 @@ def test_many_images_give_csv(reading: Path, digits: Split) -> None:
     rows = list(csv.DictReader(io.StringIO(found.stdout)))
     assert list(rows[0]) == ["source", "page", "label", "confidence", *(f"p{label}" for label in range(10)), "note"]
     places = [(row["source"], row["page"]) for row in rows]
-    assert places == [("scans/a.png", "1"), *(("scans/b, scan.tif", f"{page}") for page in (1, 2, 3, 4))]
-    assert (rows[-1]["label"], rows[-1]["p0"], rows[-1]["note"]) == ("", "", NOTHING)
-    (folder / "c.png").unlink()
+    scanned = [("scans/b, scan.tif", f"{page}") for page in (1, 2, 3, 4)]
+    assert places == [("scans/a.png", "1"), *scanned, ("scans/c.png", "1")]
+    *_, blank, bad = rows
+    assert (blank["label"], blank["p0"], blank["note"]) == ("", "", NOTHING)
+    assert (bad["label"], bad["note"].partition(": ")[0]) == ("", "unreadable")
     written = invoke("predict", "scans", "--model", CNN, "--csv", "out.csv")
-    assert (written.exit_code, written.stdout) == (0, "")
+    assert (written.exit_code, written.stdout) == (2, "")
     assert (reading / "out.csv").read_bytes() == found.stdout_bytes
     scan = invoke("predict", "scans/b, scan.tif", "--model", CNN)
-    assert scan.stdout.splitlines()[1:] == found.stdout.splitlines()[2:]
+    assert scan.exit_code == 0
+    assert scan.stdout.splitlines()[1:] == found.stdout.splitlines()[2:-1]
     assert not list(reading.glob(".digitsweep-*"))
 
 

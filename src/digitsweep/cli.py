@@ -230,21 +230,21 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print a JSON array
 def predict(images: tuple[str, ...], model: str, as_json: bool, csv_file: Path | None) -> None:
     """Read digits: each IMAGE is a file (PNG, JPEG, TIFF and others; dark on light or light on dark), a scan or a folder.
 
-    Prints a table; of a folder, or of a scan with several pages, CSV. An image that cannot be read is a line on standard
-    error and exit code 2; the others are answered nevertheless.
+    Prints a table; of a folder, or of a scan with several pages, CSV. An image that cannot be read has no digit but a note
+    there, is a line on standard error, and makes the exit code 2; the others are answered nevertheless.
     """
     readings, predicting = _reading()
     if csv_file is not None:
         readings.check_writable(csv_file)
     answer = predicting.read(images, model)
-    if csv_file is not None and answer.readings:
+    if csv_file is not None:
         readings.write_csv(answer.readings, csv_file)
         click.echo(f"{len(answer.readings)} readings are in {csv_file}", err=True)
     if as_json:
         click.echo(readings.as_json(answer.readings))
     elif csv_file is None:
         readings.print_answer(answer, _console())
-    _raise(answer.errors)
+    answer.check()
 
 
 @main.command()
@@ -260,7 +260,7 @@ def agree(images: tuple[str, ...], ann: str, cnn: str, as_json: bool) -> None:
         click.echo(readings.as_json(found))
     else:
         readings.print_disagreements(found, len(answer.readings), _console())
-    _raise(answer.errors)
+    answer.check()
 
 
 def _reading() -> Any:
@@ -272,8 +272,3 @@ def _reading() -> Any:
         from digitsweep import predicting, readings
 
     return readings, predicting
-
-
-def _raise(errors: tuple[str, ...]) -> None:
-    if errors:
-        raise InputError("\n".join(errors))

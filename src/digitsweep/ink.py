@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from digitsweep.images import Grey
+from digitsweep.grey import Grey
 
 Mask = NDArray[np.bool_]
 
-NOTHING = "nothing is written there"
+NOTHING = "no digit: nothing is written there"
 
 LEAST_CONTRAST = 12.0
 """Grey levels: what differs less from its paper is no ink."""

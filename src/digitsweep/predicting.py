@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digitsweep.errors import InputError
-from digitsweep.images import Page, files_of, pages_of, read_pages
-from digitsweep.preparing import Prepared, prepare
-from digitsweep.registry import CHALLENGER, aliases_of, find, load
+from digitsweep.images import Page, Unreadable, files_of, pages_of, read_pages
+from digitsweep.preparing import Prepared, nothing, prepare
+from digitsweep.registry import find, load
 from digitsweep.training import probabilities
 
 if TYPE_CHECKING:
@@ -37,13 +37,13 @@ class Reading:
     page: int
     """From 1."""
     label: int | None
-    """None where nothing is written, or what is written is not one digit."""
+    """None where the image cannot be read, nothing is written on it, or what is written is not one digit."""
     confidence: float
     """The probability of the label; 0 where there is none."""
     probabilities: tuple[float, ...]
     """Of each label; empty where there is none."""
     note: str = ""
-    """`unsure: …` below a confidence of UNSURE; why there is no label, where there is none."""
+    """Empty where all is well; else it begins with `unsure: `, `no digit: ` or `unreadable: `."""
 
     @property
     def doubtful(self) -> bool:
@@ -52,12 +52,18 @@ class Reading:
 
 @dataclass(frozen=True)
 class Answer:
-    """What could be read, in order, and a line for each file or page that could not."""
+    """What a model says of all that it was given, in order."""
 
     readings: tuple[Reading, ...]
-    errors: tuple[str, ...]
+    unreadable: tuple[Unreadable, ...]
+    """The files and pages that could not be read; among the readings they have no label."""
     many: bool
     """Whether a folder or a file of several pages was given."""
+
+    def check(self) -> None:
+        """Raises InputError where something could not be read, with a line for each."""
+        if self.unreadable:
+            raise InputError("\n".join(map(str, self.unreadable)))
 
 
 @dataclass(frozen=True)
@@ -84,13 +90,12 @@ def predict(given: Given | Sequence[Given], model: str = MODEL) -> list[Reading]
     from 0 to 1 or 255. `model` is NAME@ALIAS, NAME/VERSION or a model URI. Raises InputError where there is no such model,
     and where a file cannot be read, with a line for each; `read` gives the others nevertheless."""
     answer = read([given] if isinstance(given, str | Path | np.ndarray) else given, model)
-    if answer.errors:
-        raise InputError("\n".join(answer.errors))
+    answer.check()
     return list(answer.readings)
 
 
 def read(given: Iterable[Given], model: str = MODEL) -> Answer:
-    """As `predict`; what cannot be read is a line among the errors, and the others are answered."""
+    """As `predict`, but what cannot be read is a reading without a label, and the others are answered."""
     (answer,) = _answers(given, [model])
     return answer
 
@@ -108,15 +113,15 @@ def _answers(given: Iterable[Given], named: Sequence[str]) -> list[Answer]:
     given = list(given)
     models = [_model(each) for each in named]
     readings: list[list[Reading]] = [[] for _ in models]
-    errors: list[str] = []
-    forms = _forms(given, {model.input_shape[1] for model in models}, errors)
+    unreadable: list[Unreadable] = []
+    forms = _forms(given, {model.input_shape[1] for model in models}, unreadable)
     while batch := list(islice(forms, BATCH)):
         for model, found in zip(models, readings, strict=True):
             images = np.stack([each.prepared[model.input_shape[1]].image for each in batch])
             found += map(_reading, batch, probabilities(model, images))
     many = any(isinstance(each, str | Path) and Path(each).is_dir() for each in given)
     many = many or any(each.page > 1 for each in readings[0])
-    return [Answer(tuple(each), tuple(errors), many) for each in readings]
+    return [Answer(tuple(each), tuple(unreadable), many) for each in readings]
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,29 +134,33 @@ class _Form:
     """By side."""
 
 
-def _forms(given: Iterable[Given], sides: Iterable[int], errors: list[str]) -> Iterator[_Form]:
-    """The forms of all pages, one after the other, so that no scan is in memory as a whole; errors are collected."""
+def _forms(given: Iterable[Given], sides: Iterable[int], unreadable: list[Unreadable]) -> Iterator[_Form]:
+    """The forms of all pages, one after the other, so that no scan is in memory as a whole."""
     for each in _pages(given):
-        if isinstance(each, InputError):
-            errors.append(str(each))
+        if isinstance(each, Unreadable):
+            unreadable.append(each)
+            prepared = {side: nothing(side, f"unreadable: {each.reason}") for side in sides}
         else:
-            yield _Form(each.source, each.page, {side: prepare(each.pixels, side) for side in sides})
+            prepared = {side: prepare(each.pixels, side) for side in sides}
+        yield _Form(each.source, each.page, prepared)
 
 
-def _pages(given: Iterable[Given]) -> Iterator[Page | InputError]:
+def _pages(given: Iterable[Given]) -> Iterator[Page | Unreadable]:
     for number, each in enumerate(given):
+        if isinstance(each, np.ndarray):
+            yield from pages_of(each, f"array {number}")
+            continue
         try:
-            if isinstance(each, np.ndarray):
-                yield from pages_of(each, f"array {number}")
-            else:
-                for path in files_of(Path(each)):
-                    yield from read_pages(path)
+            files = files_of(Path(each))
         except InputError as error:
-            yield error
+            yield Unreadable(str(each), 1, str(error))
+        else:
+            for path in files:
+                yield from read_pages(path)
 
 
 def _reading(form: _Form, said: NDArray[np.float32]) -> Reading:
-    note = next(each.note for each in form.prepared.values())  # the ink's, whatever the side
+    note = next(each.note for each in form.prepared.values())  # of the page, whatever the side
     if note:
         return Reading(form.source, form.page, None, 0.0, (), note)
     first, second = (int(each) for each in np.argsort(-said, kind="stable")[:2])
@@ -163,14 +172,7 @@ def _reading(form: _Form, said: NDArray[np.float32]) -> Reading:
 def _model(named: str) -> keras.Model:
     """A registered model that takes square grey images.
 
-    Raises InputError where there is none; where it is only the alias that is not there, that says how to get one."""
-    name, at, alias = named.removeprefix("models:/").partition("@")
-    if at and "/" not in name and ":" not in name:
-        known = aliases_of(name)
-        if alias not in known:
-            there = ", ".join(f"{name}@{each}" for each in sorted(known)) or f"{name}/VERSION"
-            promote = f", or promote one with `digitsweep promote {name}`" if CHALLENGER in known else ""
-            raise InputError(f"{named}: no version of {name} has the alias {alias} yet; name {there}{promote}")
+    Raises InputError where there is none."""
     model = load(find(named).uri)
     shape = model.input_shape
     if len(shape) != 4 or shape[1] != shape[2] or shape[3] != 1:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from digitsweep.images import Grey
+from digitsweep.grey import Grey
 from digitsweep.ink import find_ink
 
 SIDE, BOX = 28, 20
@@ -42,10 +42,15 @@ def prepare(pixels: Grey, side: int = SIDE) -> Prepared:
     """Brings grey levels (height, width) from 0 to 255, of either polarity, into a model's form."""
     found = find_ink(pixels)
     if found.ink is None:
-        return Prepared(np.zeros((side, side, 1), np.uint8), found.note)
+        return nothing(side, found.note)
     box = side if side <= FULL_SIDE else max(1, round(side * BOX / SIDE))
     scaled = _scaled(_thickened(found.ink, box), box)
     return Prepared(_centred(scaled, side)[..., None], found.note)
+
+
+def nothing(side: int, note: str) -> Prepared:
+    """The form of an image on which no digit is."""
+    return Prepared(np.zeros((side, side, 1), np.uint8), note)
 
 
 def _thickened(ink: NDArray[np.float32], box: int) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ import numpy as np
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
-from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.types import Schema, TensorSpec
 from numpy.typing import NDArray
 from sqlalchemy.exc import SQLAlchemyError
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import keras
 
 CHALLENGER = "challenger"
+NOT_THERE = [ErrorCode.Name(each) for each in (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE)]
+"""How MLflow says that there is no such model, version or alias."""
 REQUIREMENTS = ("tensorflow", "keras", "numpy")
 """What a registered model needs to be loaded, pinned to what it was made with."""
 
@@ -144,26 +146,19 @@ def find(named: str) -> Found:
         logged = client.get_logged_model(name)
         return Found(uri, logged.name or name, dict(logged.tags))
     except (MlflowException, SQLAlchemyError, OSError) as error:
+        answered = isinstance(error, MlflowException) and error.error_code in NOT_THERE
+        way_out = _instead(client, name) if answered else "write NAME@ALIAS, NAME/VERSION or a model URI"
         raise InputError(
-            f"{without_secrets(named)}: no such model at {shown_uri()}: {first_line(error)}; write NAME@ALIAS, NAME/VERSION "
-            "or a model URI"
+            f"{without_secrets(named)}: no such model at {shown_uri()}: {first_line(error).rstrip('.')}; {way_out}"
         ) from None
 
 
-def aliases_of(name: str) -> Mapping[str, str]:
-    """Each alias of a registered model, and its version.
-
-    Raises InputError where there is no such model, which says which ones there are."""
-    quiet_mlflow()
-    with server_errors("could not be asked"):
-        client = MlflowClient()
-        try:
-            return {alias: str(each) for alias, each in client.get_registered_model(name).aliases.items()}
-        except MlflowException as error:
-            if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
-                raise
-        names = sorted(each.name for each in client.search_registered_models())
-    raise InputError(
-        f"{name}: there is no registered model of this name at {shown_uri()}; "
-        + (f"there are {', '.join(names)}" if names else "`digitsweep sweep` registers two")
-    )
+def _instead(client: MlflowClient, name: str) -> str:
+    """What can be named in place of a model that is not there."""
+    known = {each.name: each.aliases for each in client.search_registered_models()}
+    if not known:
+        return "`digitsweep sweep` registers two"
+    if CHALLENGER in known.get(name, ()):
+        return f"name {name}@{CHALLENGER}, or promote that with `digitsweep promote {name}`"
+    models = (f"{each}@{alias}" for each, aliases in sorted(known.items()) for alias in sorted(aliases) or ["ALIAS"])
+    return f"there are {', '.join(models)}"
