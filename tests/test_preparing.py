@@ -145,20 +145,14 @@ def test_a_thin_pen_is_not_lost() -> None:
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
-@pytest.mark.parametrize("noise", [0, 3, 20])
+@pytest.mark.parametrize("noise", [0, 3, 12, 20])
 def test_nothing_is_written_there(level: int, noise: int) -> None:
-    """A page of one colour is empty, and so is one of noise; a black one, too. Strong noise that is cut off at black or
-    white may be many specks instead, which are no digit either."""
+    """A page of one colour is empty, a black one too, and so is one of noise, also of noise cut off at black or white."""
     random = np.random.default_rng(0)
-    for shape in ((1, 1), (28, 28), (300, 200)):
-        pixels = (level + random.normal(0, noise, shape)).clip(0, 255).astype(np.float32)
-        prepared = prepare(pixels)
-        if shape == (300, 200) or not noise:
-            if noise == 20 and level != 128:
-                assert prepared.note == NOTHING or "separate inks" in prepared.note
-                continue
-            assert prepared.note == NOTHING
-            assert not prepared.image.any()
+    for shape in ((100, 100), (300, 200)) if noise else ((1, 1), (28, 28), (300, 200)):
+        prepared = prepare((level + random.normal(0, noise, shape)).clip(0, 255).astype(np.float32))
+        assert prepared.note == NOTHING
+        assert not prepared.image.any()
 
 
 def test_an_empty_page_in_uneven_light() -> None:

@@ -24,8 +24,9 @@ SIDE, BOX = 28, 20
 """Of MNIST's field, and of the square in it that the ink fits into."""
 FULL_SIDE = 8
 """scikit-learn's digits have this side, and their ink fills it: it was scaled to 32x32, and 4x4 pixels became one."""
-THINNEST = 1.7
-"""Pixels of BOX: one in twenty of MNIST's images has thinner strokes."""
+THINNEST = 1.5
+"""Pixels of BOX: one in twenty of MNIST's images has thinner strokes (the first 400 test images, enlarged eight times,
+measured as `_thickened` does)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +59,8 @@ def _thickened(ink: NDArray[np.float32], box: int) -> NDArray[np.float32]:
     mask = ink >= 0.5
     if not mask.any():
         return ink
-    # In a stroke of width w the mean distance to its edge is w / 4.
-    width = 4 * float(ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1][mask].mean()) - 1
+    # In a stroke of width w pixels lie w / 4 + 0.5 from the nearest one beside it, in the mean.
+    width = 4 * float(ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1][mask].mean()) - 2
     wanted = THINNEST * max(ink.shape) / box
     radius = (wanted - width) / 2
     if radius <= 0:
