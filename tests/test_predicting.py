@@ -23,6 +23,8 @@ from digitsweep.data.sources import load_dataset
 from digitsweep.errors import InputError
 from digitsweep.ink import NOTHING
 from digitsweep.predicting import MODEL, UNSURE, predict, read
+from digitsweep.registry import find, load
+from digitsweep.training import probabilities
 
 ANN, CNN = "digits-ann@challenger", "digits-cnn@challenger"
 COUNT = 40
@@ -56,11 +58,13 @@ def invoke(*arguments: str) -> Result:
 
 @pytest.mark.usefixtures("reading")
 def test_small_digits_are_read(digits: Split) -> None:
-    """Images of 8x8 pixels, enlarged, on paper, inverted: nearly as many are right as of the data itself."""
+    """Images of 8x8 pixels, enlarged, on paper, inverted: nearly as many are right as where the model gets them directly."""
     pages = 255 - np.pad(digits.images.repeat(10, axis=1).repeat(10, axis=2), ((0, 0), (20, 20), (20, 20), (0, 0)))
     readings = predict(pages, CNN)
     assert [(each.source, each.page) for each in readings] == [("array 0", number + 1) for number in range(COUNT)]
-    assert np.mean([each.label == label for each, label in zip(readings, digits.labels, strict=True)]) > 0.8
+    hits = sum(each.label == label for each, label in zip(readings, digits.labels, strict=True))
+    direct = probabilities(load(find(CNN).uri), digits.images).argmax(axis=1)
+    assert hits >= (direct == digits.labels).sum() - 0.1 * COUNT
     for each in readings:
         assert each.label is not None
         assert each.confidence == max(each.probabilities) == each.probabilities[each.label]

@@ -141,7 +141,7 @@ def test_a_thin_pen_is_not_lost() -> None:
     thin = prepare(written(SEVEN, 600, 2)).image
     thick = prepare(written(SEVEN, 600, 36)).image
     assert thin.sum() > 0.4 * thick.sum()
-    assert (thin == 255).sum() > 5
+    assert (thin > 200).sum() > 5
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])

@@ -96,7 +96,7 @@ def test_mnist_on_paper_is_read(mnist: tuple[Split, Split], store: Path) -> None
 
 
 def test_mnists_own_images_keep_their_form(mnist: tuple[Split, Split]) -> None:
-    """What is in MNIST's form comes out as it went in, but for the smoothing of scaling it once more."""
+    """What is in MNIST's form comes out as it went in, in its place, but for the faintest pixels of its edge."""
     images = mnist[1].images[:200]
     prepared = [prepare(each[..., 0].astype(np.float32)) for each in images]
     assert sum(bool(each.note) for each in prepared) <= 2
