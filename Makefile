@@ -23,6 +23,9 @@ endif
 parameters := experiment trials seconds workers data seed
 # Only what stands on make's own command line: a variable `data` of the environment is somebody else's.
 given = $(foreach name,$(parameters),$(if $(filter command,$(origin $(name))),-P '$(name)=$($(name))'))
+asked_name := $(if $(filter command,$(origin name)),$(name),mnist-cnn)
+asked_port := $(if $(filter command,$(origin port)),$(port))
+served = $(asked_name)$(if $(findstring @,$(asked_name))$(findstring /,$(asked_name)),,@champion)
 export MLFLOW_DISABLE_TELEMETRY ?= true
 export MLFLOW_EXPERIMENT_NAME ?= digitsweep
 
@@ -47,6 +50,10 @@ compare: $(VENV)/.installed ## Print the comparison of the newest sweep again
 .PHONY: ui
 ui: $(VENV)/.installed ## Open the MLflow UI on what has been recorded here
 	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow ui
+
+.PHONY: serve
+serve: $(VENV)/.installed ## Serve a champion over HTTP (name=mnist-cnn, or NAME@ALIAS; port=5001)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow models serve -m 'models:/$(served)' --env-manager=local --port '$(or $(asked_port),5001)'
 
 .PHONY: test
 test: lint types ## Lint, types and tests (within 8 minutes on two cores)

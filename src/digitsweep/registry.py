@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
-from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.types import Schema, TensorSpec
 from numpy.typing import NDArray
 from sqlalchemy.exc import SQLAlchemyError
@@ -33,6 +33,8 @@ GATE_MARK = "\n\n---\nGate, "
 """In a description, before what a gate said."""
 MOST_DESCRIPTION = 5000
 """Characters; PostgreSQL refuses more."""
+NOT_THERE = [ErrorCode.Name(each) for each in (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE)]
+"""How MLflow says that there is no such model, version or alias."""
 REQUIREMENTS = ("tensorflow", "keras", "numpy")
 """What a registered model needs to be loaded, pinned to what it was made with."""
 
@@ -212,9 +214,10 @@ def find(named: str) -> Found:
         logged = client.get_logged_model(name)
         return Found(uri, logged.name or name, dict(logged.tags))
     except (MlflowException, SQLAlchemyError, OSError) as error:
+        answered = isinstance(error, MlflowException) and error.error_code in NOT_THERE
+        way_out = _instead(client, name) if answered else "write NAME@ALIAS, NAME/VERSION or a model URI"
         raise InputError(
-            f"{without_secrets(named)}: no such model at {shown_uri()}: {first_line(error)}; write NAME@ALIAS, NAME/VERSION "
-            "or a models:/ URI"
+            f"{without_secrets(named)}: no such model at {shown_uri()}: {first_line(error).rstrip('.')}; {way_out}"
         ) from None
 
 
@@ -235,3 +238,14 @@ def aliases_of(name: str) -> Mapping[str, str]:
         f"{name}: there is no registered model of this name at {shown_uri()}; "
         + (f"there are {', '.join(names)}" if names else "`digitsweep sweep` registers two")
     )
+
+
+def _instead(client: MlflowClient, name: str) -> str:
+    """What can be named in place of a model that is not there."""
+    known = {each.name: each.aliases for each in client.search_registered_models()}
+    if not known:
+        return "`digitsweep sweep` registers two"
+    if CHALLENGER in known.get(name, ()):
+        return f"name {name}@{CHALLENGER}, or promote that with `digitsweep promote {name}`"
+    models = (f"{each}@{alias}" for each, aliases in sorted(known.items()) for alias in sorted(aliases) or ["ALIAS"])
+    return f"there are {', '.join(models)}"

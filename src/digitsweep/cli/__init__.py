@@ -1,0 +1,57 @@
+"""The command line: parse, call one function, print. Heavy imports stay inside the commands: `--help` is quick."""
+
+from __future__ import annotations
+
+import gc
+import os
+from typing import Any
+
+import click
+
+from digitsweep import __version__
+from digitsweep.cli import comparing, promotion, reading, sweeping
+from digitsweep.errors import DigitsweepError
+
+DEFAULTS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",  # half a minute for a server that is away; MLflow's 7 take four minutes
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # seconds without an answer; MLflow's 120 keep a person waiting
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
+
+
+class _Group(click.Group):
+    """Turns what a person can mend into one line on standard error and its exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DigitsweepError as error:
+            for line in str(error).splitlines():
+                click.echo(f"digitsweep: {line}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("digitsweep: interrupted", err=True)
+            ctx.exit(sweeping.INTERRUPTED)
+        finally:
+            gc.freeze()  # or the interpreter spends a second on looking for garbage, to throw everything away then
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="digitsweep")
+def main() -> None:
+    """How good a dense and a convolutional network can be found on this data and this budget?"""
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+
+
+for _command in (
+    *(sweeping.sweep, sweeping.validate, sweeping.doctor, sweeping.reconcile),
+    *(comparing.compare, comparing.data),
+    *(promotion.promote, promotion.rollback, promotion.history, promotion.publish),
+    *(reading.predict, reading.agree),
+):
+    main.add_command(_command)

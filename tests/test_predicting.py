@@ -1,0 +1,233 @@
+"""Reading digits with registered models: from Python and from the command line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from mlflow import MlflowClient
+from numpy.typing import NDArray
+from PIL import Image
+from running import Sweep, run_digitsweep
+from support import only_line
+
+from digitsweep.cli import main
+from digitsweep.data import Split
+from digitsweep.data.sources import load_dataset
+from digitsweep.errors import InputError
+from digitsweep.ink import NOTHING
+from digitsweep.predicting import MODEL, UNSURE, predict, read
+from digitsweep.registry import find, load
+from digitsweep.training import probabilities
+
+ANN, CNN = "digits-ann@challenger", "digits-cnn@challenger"
+COUNT = 40
+
+
+@pytest.fixture(scope="module")
+def digits() -> Split:
+    """Small digits that no model was trained on."""
+    return load_dataset("digits", validation=0.25, seed=0).test.open("test_predicting").take(np.arange(COUNT))
+
+
+@pytest.fixture
+def reading(smoke: Sweep, store: Path) -> Path:
+    """The current folder, with the store of the finished sweep as MLflow's own, and no champion in it yet."""
+    shutil.copy(smoke.folder / "mlflow.db", store)
+    return store
+
+
+def save_page(digit: NDArray[np.uint8], path: Path) -> str:
+    """A small digit as dark ink in the middle of a white page."""
+    page = Image.new("L", (120, 120), 245)
+    ink = Image.fromarray(digit[..., 0]).resize((80, 80), Image.Resampling.BICUBIC)
+    page.paste(30, (20, 20), ink)
+    page.save(path)
+    return path.name
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+@pytest.mark.usefixtures("reading")
+def test_small_digits_are_read(digits: Split) -> None:
+    """Images of 8x8 pixels, enlarged, on paper, inverted: nearly as many are right as where the model gets them directly."""
+    pages = 255 - np.pad(digits.images.repeat(10, axis=1).repeat(10, axis=2), ((0, 0), (20, 20), (20, 20), (0, 0)))
+    readings = predict(pages, CNN)
+    assert [(each.source, each.page) for each in readings] == [("array 0", number + 1) for number in range(COUNT)]
+    hits = sum(each.label == label for each, label in zip(readings, digits.labels, strict=True))
+    direct = probabilities(load(find(CNN).uri), digits.images).argmax(axis=1)
+    assert hits >= (direct == digits.labels).sum() - 0.1 * COUNT
+    for each in readings:
+        assert each.label is not None
+        assert each.confidence == max(each.probabilities) == each.probabilities[each.label]
+        assert sum(each.probabilities) == pytest.approx(1, abs=1e-5)
+        assert each.note.startswith(f"unsure: {each.label} (") == (each.confidence < UNSURE)
+
+
+def test_what_is_no_digit_has_no_label(reading: Path, digits: Split) -> None:
+    """A blank page and two digits on one get no label but a reason; beside them the others are read."""
+    save_page(digits.images[0], reading / "one.png")
+    one = np.asarray(Image.open(reading / "one.png"))
+    blank, two, single = predict([np.full((50, 50), 240, np.uint8), np.hstack([one, one]), reading / "one.png"], CNN)
+    assert (blank.label, blank.confidence, blank.probabilities, blank.note) == (None, 0.0, (), NOTHING)
+    assert two.label is None
+    assert "2 separate inks" in two.note
+    assert single.label is not None
+
+
+def test_a_bad_file_is_an_error_and_the_others_are_read(reading: Path, digits: Split) -> None:
+    """`predict` refuses as a whole, with a line for each bad file; `read` gives the readings and the lines."""
+    good = reading / save_page(digits.images[0], reading / "good.png")
+    (reading / "bad.png").write_bytes(b"no image")
+    (reading / "empty.png").write_bytes(b"")
+    given = [reading / "bad.png", good, reading / "empty.png", reading / "none.png"]
+    with pytest.raises(InputError) as error:
+        predict(given, CNN)
+    answer = read(given, CNN)
+    assert str(error.value).splitlines() == [str(each) for each in answer.unreadable]
+    assert [each.source for each in answer.readings] == [str(each) for each in given]
+    assert [each.note.startswith("unreadable: ") for each in answer.readings] == [True, False, True, True]
+    assert [each.label is None for each in answer.readings] == [True, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("named", "parts"),
+    [
+        (
+            "digits-cnn@champion",
+            ["digits-cnn@champion: no such model", CNN, "digitsweep promote digits-cnn"],
+        ),
+        (MODEL, ["mnist-cnn", f"there are {ANN}, {CNN}"]),
+        ("digits-cnn/99", ["digits-cnn/99: no such model", CNN]),
+    ],
+)
+@pytest.mark.usefixtures("reading")
+def test_a_model_that_is_not_there(named: str, parts: list[str]) -> None:
+    """A model that is not there is one line, which says how to get one."""
+    with pytest.raises(InputError) as error:
+        predict(np.zeros((9, 9)), named)
+    only_line(error, *parts)
+
+
+def test_an_empty_store_says_what_registers_models(store: Path) -> None:
+    """Where nothing is registered, the line names `digitsweep sweep`."""
+    found = invoke("predict", str(store / "any.png"))
+    assert found.exit_code == 2
+    (line,) = found.stderr.splitlines()
+    assert "`digitsweep sweep` registers two" in line
+
+
+def test_a_table_for_a_person(reading: Path, digits: Split) -> None:
+    """`predict IMAGE...` prints a row for each image, and a line on standard error, with exit code 2, for a bad one."""
+    names = [save_page(each, reading / f"{number}.png") for number, each in enumerate(digits.images[:3])]
+    found = invoke("predict", *names, "--model", CNN)
+    assert found.exit_code == 0, found.output
+    readings = predict([Path(each) for each in names], CNN)
+    for each in readings:
+        (row,) = (line for line in found.stdout.splitlines() if line.strip().startswith(each.source))
+        assert row.split()[1:3] == ["1", str(each.label)]
+    (reading / "bad.png").write_bytes(b"no image")
+    found = invoke("predict", "bad.png", *names, "--model", CNN)
+    assert found.exit_code == 2
+    assert len(found.stderr.splitlines()) == 1
+    assert found.stderr.startswith("digitsweep: bad.png: ")
+    assert all(each in found.stdout for each in ["bad.png", "unreadable: an image must be", *names])
+
+
+def test_json_holds_all_of_a_reading(reading: Path, digits: Split) -> None:
+    """`--json` prints an array of objects with the fields of a Reading, also where there is no label."""
+    save_page(digits.images[0], reading / "a.png")
+    Image.new("L", (40, 40), 255).save(reading / "blank.png")
+    found = invoke("predict", "a.png", "blank.png", "--model", CNN, "--json")
+    first, blank = json.loads(found.stdout)
+    assert list(first) == ["source", "page", "label", "confidence", "probabilities", "note"]
+    assert (first["source"], first["page"], len(first["probabilities"])) == ("a.png", 1, 10)
+    assert blank == {
+        "source": "blank.png", "page": 1, "label": None, "confidence": 0.0, "probabilities": [], "note": NOTHING
+    }  # fmt: skip
+
+
+def test_many_images_give_csv(reading: Path, digits: Split) -> None:
+    """A folder, or a scan of several pages, gives CSV: on standard output, or as a whole in a file, bad images or not."""
+    folder = reading / "scans"
+    folder.mkdir()
+    pages = [Image.open(reading / save_page(each, reading / "page.png")).copy() for each in digits.images[:3]]
+    pages[0].save(folder / "b, scan.tif", save_all=True, append_images=[*pages[1:], Image.new("L", (40, 40), 255)])
+    save_page(digits.images[3], folder / "a.png")
+    (folder / "c.png").write_bytes(b"no image")
+    found = invoke("predict", "scans", "--model", CNN)
+    assert found.exit_code == 2
+    assert "scans/c.png" in found.stderr
+    rows = list(csv.DictReader(io.StringIO(found.stdout)))
+    assert list(rows[0]) == ["source", "page", "label", "confidence", *(f"p{label}" for label in range(10)), "note"]
+    places = [(row["source"], row["page"]) for row in rows]
+    scanned = [("scans/b, scan.tif", f"{page}") for page in (1, 2, 3, 4)]
+    assert places == [("scans/a.png", "1"), *scanned, ("scans/c.png", "1")]
+    *_, blank, bad = rows
+    assert (blank["label"], blank["p0"], blank["note"]) == ("", "", NOTHING)
+    assert (bad["label"], bad["note"].partition(": ")[0]) == ("", "unreadable")
+    written = invoke("predict", "scans", "--model", CNN, "--csv", "out.csv")
+    assert (written.exit_code, written.stdout) == (2, "")
+    assert (reading / "out.csv").read_bytes() == found.stdout_bytes
+    scan = invoke("predict", "scans/b, scan.tif", "--model", CNN)
+    assert scan.exit_code == 0
+    assert scan.stdout.splitlines()[1:] == found.stdout.splitlines()[2:-1]
+    assert not list(reading.glob(".digitsweep-*"))
+
+
+def test_a_csv_that_cannot_be_written(reading: Path) -> None:
+    """Where no file can be, that is one line before anything is read."""
+    for path in ("none/out.csv", str(reading)):
+        found = invoke("predict", "any.png", "--model", CNN, "--csv", path)
+        assert found.exit_code == 2
+        (line,) = found.stderr.splitlines()
+        assert line.startswith(f"digitsweep: --csv {path}: must be a file")
+
+
+def test_agree_shows_where_a_person_should_look(reading: Path, digits: Split) -> None:
+    """`agree` shows exactly the images that the two models label differently, or that one is unsure of, and no other."""
+    folder = reading / "scans"
+    folder.mkdir()
+    for number, each in enumerate(digits.images):
+        save_page(each, folder / f"{number:02}.png")
+    both = [predict(folder, each) for each in (ANN, CNN)]
+    expected = [a.source for a, b in zip(*both, strict=True) if a.label != b.label or a.note or b.note]
+    assert 0 < len(expected) < COUNT
+    shown = invoke("agree", str(folder), "--ann", ANN, "--cnn", CNN, "--json")
+    assert shown.exit_code == 0, shown.output
+    values = json.loads(shown.stdout)
+    assert [each["source"] for each in values] == expected
+    for each in values:
+        disagree = each["ann"]["label"] != each["cnn"]["label"]
+        assert (each["why"] == "they disagree") == disagree
+        assert disagree or "unsure" in each["why"]
+    table = invoke("agree", str(folder), "--ann", ANN, "--cnn", CNN)
+    assert f"{len(expected)} of {COUNT} images need a look." in table.stdout
+
+
+def test_the_champion_is_asked_by_default(reading: Path, digits: Split) -> None:
+    """Once there are champions, their aliases are enough; as a process, nothing but the answer is printed."""
+    client = MlflowClient(f"sqlite:///{reading}/mlflow.db")
+    for family in ("ann", "cnn"):
+        version = client.get_model_version_by_alias(f"digits-{family}", "challenger").version
+        client.set_registered_model_alias(f"digits-{family}", "champion", version)
+    save_page(digits.images[0], reading / "a.png")
+    finished = run_digitsweep("predict", "a.png", "--json", "--model", "digits-cnn@champion", cwd=reading)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    (value,) = json.loads(finished.stdout)
+    (expected,) = predict(reading / "a.png", "digits-cnn@champion")
+    assert value["label"] == expected.label
+
+
+def test_the_defaults_are_those_of_the_function() -> None:
+    """The command line and the function mean the same model."""
+    defaults = {option.name: option.default for option in main.commands["predict"].params}
+    assert defaults["model"] == MODEL

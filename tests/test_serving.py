@@ -1,0 +1,47 @@
+"""`mlflow models serve`: the champions answer over HTTP, from processes of their own."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+from mlflow import MlflowClient
+from running import ROOT, Sweep
+from serving import asked, served, wait_for
+
+from digitsweep.data.sources import load_dataset
+
+
+def test_both_champions_answer_over_http(smoke: Sweep, tmp_path: Path) -> None:
+    """Each champion, served by MLflow, gives every test image the label and the accuracy that were recorded; a wrong
+    question gets status 400."""
+    shutil.copy(smoke.folder / "mlflow.db", tmp_path)
+    store = f"sqlite:///{tmp_path}/mlflow.db"
+    client = MlflowClient(store)
+    for family in ("ann", "cnn"):
+        version = client.get_model_version_by_alias(f"digits-{family}", "challenger").version
+        client.set_registered_model_alias(f"digits-{family}", "champion", version)
+    test = load_dataset("digits", validation=0.25, seed=0).test.open("test_serving")
+    with served("digits-ann@champion", store, tmp_path) as ann, served("digits-cnn@champion", store, tmp_path) as cnn:
+        for family, address in (("ann", ann), ("cnn", cnn)):
+            wait_for(address)
+            status, answer = asked(address, {"inputs": test.images.tolist()})
+            assert status == 200
+            probabilities = np.array(answer["predictions"])
+            assert probabilities.shape == (len(test), 10)
+            np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+            accuracy = float((probabilities.argmax(axis=1) == test.labels).mean())
+            assert accuracy == smoke.parent().data.metrics[f"{family}_test_accuracy"]
+            questions: list[object] = [{"inputs": [[0, 1]]}, {"images": []}, {"inputs": np.full((1, 8, 8, 1), 300).tolist()}]
+            for wrong in questions:
+                status, answer = asked(address, wrong)
+                assert status == 400
+                assert answer["message"]
+
+
+def test_the_readmes_question_is_the_one_that_is_asked() -> None:
+    """The README shows the JSON of the question and of the answer."""
+    readme = (ROOT / "README.md").read_text()
+    assert '{"inputs": [' in readme
+    assert '{"predictions": [' in readme
