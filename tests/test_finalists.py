@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -13,6 +14,8 @@ from digitsweep.experiment_file import load_experiment
 from digitsweep.finalists import Finals, planned_seconds
 from digitsweep.params import parse_params
 from digitsweep.results import EpochMetrics, Kind, Trial, TrialRecord, TrialResult, TrialState
+from digitsweep.source import SPENT
+from digitsweep.study import PRUNED
 
 
 @pytest.fixture
@@ -123,3 +126,14 @@ def test_the_time_of_the_finalists_is_foreseen(experiment: Experiment) -> None:
     """Where an epoch takes a second, five epochs of two configurations on two seeds and of a refit take 25."""
     assert planned_seconds(experiment, 1.0) == pytest.approx(25.0)
     assert planned_seconds(experiment.model_copy(update={"finalists": None}), 1.0) == 0.0
+
+
+def test_what_the_clock_cut_off_may_win(experiment: Experiment) -> None:
+    """A trial that only the family's seconds stopped is a candidate by its last epoch; one that was behind the others is
+    not."""
+    cut, behind = searched(4, 0.98), searched(5, 0.999)
+    cut = TrialRecord(cut.trial, dataclasses.replace(cut.result, state=TrialState.PRUNED, reason=SPENT))
+    behind = TrialRecord(behind.trial, dataclasses.replace(behind.result, state=TrialState.PRUNED, reason=PRUNED))
+    begun = TrialRecord(searched(6, 0.0).trial, TrialResult(TrialState.PRUNED, reason=SPENT))
+    trials = run(Finals(experiment, "ann", [*RECORDS, cut, behind, begun], 8), {})
+    assert {each.number for each in trials} == {3, 4}

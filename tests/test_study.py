@@ -12,8 +12,8 @@ from running import EXPERIMENTS
 from digitsweep.experiment import Experiment
 from digitsweep.experiment_file import load_experiment
 from digitsweep.results import Epoch, EpochMetrics, Trial, TrialResult, TrialState
-from digitsweep.source import INTERRUPTED, Verdict, trial_seed
-from digitsweep.study import PRUNED, SPENT, Study
+from digitsweep.source import INTERRUPTED, SPENT, Verdict, trial_seed
+from digitsweep.study import PRUNED, Study
 
 
 @pytest.fixture

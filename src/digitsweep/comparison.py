@@ -178,9 +178,13 @@ def best_of(records: Sequence[TrialRecord], metric: str) -> TrialRecord | None:
 
 def ranked(records: Sequence[TrialRecord], metric: str) -> list[TrialRecord]:
     """The complete trials, the best value first; of equals the one with fewer weights, then the earlier one."""
-    complete = [each for each in records if each.result.state is TrialState.COMPLETE]
+    return in_order([each for each in records if each.result.state is TrialState.COMPLETE], metric)
+
+
+def in_order(records: Sequence[TrialRecord], metric: str) -> list[TrialRecord]:
+    """Trials that have finished an epoch, the best last value first; of equals as above."""
     sign = -1.0 if metric == "val_accuracy" else 1.0
-    return sorted(complete, key=lambda each: (sign * each.result.last(metric), each.result.weight_count, each.trial.number))
+    return sorted(records, key=lambda each: (sign * each.result.last(metric), each.result.weight_count, each.trial.number))
 
 
 def spent(records: Sequence[TrialRecord], finalists: Sequence[TrialRecord] = ()) -> Spent:

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from digitsweep.comparison import ranked
+from digitsweep.comparison import in_order
 from digitsweep.experiment import Experiment, FinalistsSpec
 from digitsweep.results import Epoch, Kind, Trial, TrialRecord, TrialResult, TrialState
-from digitsweep.source import INTERRUPTED, Verdict, trial_seed
+from digitsweep.source import INTERRUPTED, SPENT, Verdict, trial_seed
 
 
 def planned_seconds(experiment: Experiment, epoch_seconds: float) -> float:
@@ -50,7 +50,7 @@ class Finals:
         self._metric = experiment.objective.metric
         self._seed = experiment.seed
         self._side = side
-        self._chosen = _distinct(ranked(records, self._metric))[: self._spec.top]
+        self._chosen = _distinct(in_order(list(filter(_is_candidate, records)), self._metric))[: self._spec.top]
         self._waiting = [
             self._trial(each, Kind.FINALIST, repetition)
             for repetition in range(1, self._spec.seeds + 1)
@@ -165,6 +165,13 @@ class Finals:
 
     def _cost(self, trial: Trial) -> float:
         return float(trial.epochs * trial.params.operations(self._side))
+
+
+def _is_candidate(record: TrialRecord) -> bool:
+    """Whether a trial may become a finalist: one that was complete, or was behind no other but the family's seconds. Where
+    they pay for few trials, these are the best; a finalist is trained whole in any case."""
+    result = record.result
+    return result.state is TrialState.COMPLETE or (result.reason == SPENT and bool(result.epochs))
 
 
 def _distinct(records: Sequence[TrialRecord]) -> list[TrialRecord]:

@@ -9,6 +9,7 @@ from typing import Protocol
 from digitsweep.results import Epoch, Trial, TrialRecord, TrialResult
 
 INTERRUPTED = "the sweep was interrupted"
+SPENT = "the family's seconds were spent"
 CUT_OFF = "the sweep failed while the trial ran"
 
 

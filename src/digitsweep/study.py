@@ -13,11 +13,10 @@ from digitsweep.history import SearchHistory, TrialPoint
 from digitsweep.params import Params
 from digitsweep.results import Epoch, Trial, TrialRecord, TrialResult, TrialState
 from digitsweep.search import Search
-from digitsweep.source import INTERRUPTED, Verdict, trial_seed
+from digitsweep.source import INTERRUPTED, SPENT, Verdict, trial_seed
 from digitsweep.spending import Spending, Sums
 
 PRUNED = "pruned: behind the others at this epoch"
-SPENT = "the family's seconds were spent"
 
 
 class Study:

@@ -158,7 +158,8 @@ class _Sweep:
 
     def _judged(self, tracker: Tracker, commit: Commit, state: str) -> Comparison:
         records = {family: study.records for family, study in self._studies.items()}
-        if not any(each.result.state is TrialState.COMPLETE for family in records.values() for each in family):
+        trained = [*records.values(), *(each.records for each in self._finals.values())]
+        if not any(each.result.state is TrialState.COMPLETE for family in trained for each in family):
             if state == "INTERRUPTED":
                 raise KeyboardInterrupt  # there is nothing to compare
             reasons = {each.result.reason for family in records.values() for each in family if each.result.reason}
