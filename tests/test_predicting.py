@@ -59,12 +59,12 @@ def invoke(*arguments: str) -> Result:
 @pytest.mark.usefixtures("reading")
 def test_small_digits_are_read(digits: Split) -> None:
     """Images of 8x8 pixels, enlarged, on paper, inverted: nearly as many are right as where the model gets them directly."""
-    pages = 255 - np.pad(digits.images.repeat(10, axis=1).repeat(10, axis=2), ((0, 0), (20, 20), (20, 20), (0, 0)))
-    readings = predict(pages, CNN)
+    large = [Image.fromarray(each[..., 0]).resize((80, 80), Image.Resampling.BICUBIC) for each in digits.images]
+    readings = predict(np.stack([255 - np.pad(np.asarray(each), 20) for each in large]), CNN)
     assert [(each.source, each.page) for each in readings] == [("array 0", number + 1) for number in range(COUNT)]
     hits = sum(each.label == label for each, label in zip(readings, digits.labels, strict=True))
     direct = probabilities(load(find(CNN).uri), digits.images).argmax(axis=1)
-    assert hits >= (direct == digits.labels).sum() - 0.1 * COUNT
+    assert hits >= 0.8 * (direct == digits.labels).sum()
     for each in readings:
         assert each.label is not None
         assert each.confidence == max(each.probabilities) == each.probabilities[each.label]

@@ -23,7 +23,8 @@ from digitsweep.ink import find_ink
 SIDE, BOX = 28, 20
 """Of MNIST's field, and of the square in it that the ink fits into."""
 FULL_SIDE = 8
-"""scikit-learn's digits have this side, and their ink fills it: it was scaled to 32x32, and 4x4 pixels became one."""
+"""scikit-learn's digits have this side, and their ink fills it, in the middle by its extent: it was scaled to 32x32, and 4x4
+pixels became one."""
 THINNEST = 1.5
 """Pixels of BOX: one in twenty of MNIST's images has thinner strokes (the first 400 test images, enlarged eight times,
 measured as `_thickened` does). Of 300 test images drawn anew with a line of a third of a pixel, the CNN of mnist.yaml
@@ -86,7 +87,7 @@ def _centred(ink: NDArray[np.float32], side: int) -> NDArray[np.uint8]:
     image = np.zeros((side, side), np.uint8)
     places = []
     for axis, length in enumerate(ink.shape):
-        mass = ink.sum(axis=1 - axis)
+        mass = ink.sum(axis=1 - axis) if side > FULL_SIDE else np.ones(length)
         centre = float((mass * (np.arange(length) + 0.5)).sum() / mass.sum())
         # Rounded up: the centres of MNIST's test images lie between 14.0 and 15.0, where 14 is the middle of the field.
         places.append(min(max(math.ceil(side / 2 - centre), 0), side - length))
