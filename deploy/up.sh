@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Starts the stack, waits until it is healthy, and says how to reach it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+file=${COMPOSE_ENV_FILES:-.env}
+
+deploy/secrets.sh
+docker compose up --detach --wait
+address=$(docker compose port server 5000)
+cat <<TEXT
+The tracking server is at http://$address: user admin, and the password is ADMIN_PASSWORD in $file. For sweeps:
+
+    export MLFLOW_TRACKING_URI=http://$address MLFLOW_TRACKING_USERNAME=admin
+    export MLFLOW_TRACKING_PASSWORD=\$(sed -n 's/^ADMIN_PASSWORD=//p' $file)
+TEXT

@@ -1,0 +1,121 @@
+"""What the stack survives: a kill of each container during a sweep, being taken down, the loss of its volumes, an upgrade."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Stack, tags
+from running import EXPERIMENTS, Sweep
+
+pytestmark = pytest.mark.stack
+
+FILES = 5
+"""Of each trial that had an epoch."""
+
+
+def ended(stack: Stack, sweep: str) -> int:
+    """How many trials of a sweep have their last record."""
+    found = stack.runs("tags.`digitsweep.kind` = 'trial'")
+    return sum(1 for run in found if tags(run).get("mlflow.parentRunId") == sweep and run["info"]["status"] != "RUNNING")
+
+
+def running_sweep(stack: Stack) -> str:
+    (run,) = stack.runs("tags.`digitsweep.state` = 'RUNNING'")
+    return str(run["info"]["run_id"])
+
+
+def test_a_kill_of_each_container(stack: Stack, swept: Sweep, tmp_path: Path) -> None:
+    """Each container is killed in turn while a sweep runs: it comes back by itself, the sweep ends well, and nothing is lost."""
+    stack.compose("--profile", "tls", "up", "--detach", "--wait")
+    command = [sys.executable, "-m", "digitsweep", "sweep", str(EXPERIMENTS / "smoke.yaml")]
+    command += ["--trials", "60", "--seconds", "300"]
+    with (tmp_path / "output").open("w") as output:
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env={**os.environ, **stack.environment()}, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        stack.wait("the sweep's run", lambda: bool(running_sweep(stack)))
+        sweep = running_sweep(stack)
+        for service in ("server", "database", "proxy"):
+            seen = ended(stack, sweep)
+            stack.wait(f"four more trials before the kill of {service}", lambda: ended(stack, sweep) >= seen + 4)  # noqa: B023
+            assert process.poll() is None, "the sweep is over too soon to show anything"
+            restarts = stack.containers()[service]["RestartCount"]
+            stack.kill(service)
+            stack.wait(f"{service} healed", lambda: stack.healed(service, restarts))  # noqa: B023
+        code = process.wait(timeout=600)
+    finally:
+        process.kill()
+        process.wait()
+        stack.compose("--profile", "tls", "rm", "--force", "--stop", "proxy")
+    assert code == 0, (tmp_path / "output").read_text()
+    own = [run for run in stack.runs() if tags(run).get("mlflow.parentRunId") == sweep]
+    assert_whole(stack, [run for run in own if tags(run)["digitsweep.kind"] == "trial"])
+    assert {run["info"]["status"] for run in own} <= {"FINISHED", "KILLED"}
+    assert max(int(each["version"]) for each in stack.versions() if each["name"] == "digits-cnn") >= 2
+
+
+def assert_whole(stack: Stack, trials: list[dict[str, object]]) -> None:
+    """The trials of each family are numbered without a gap, and each has every value of every epoch and every file."""
+    files = stack.files()
+    for family in ("ann", "cnn"):
+        own = [run for run in trials if tags(run)["family"] == family]
+        assert sorted(int(tags(run)["trial.number"]) for run in own) == list(range(len(own)))
+        assert len(own) == 61
+        for run in own:
+            info, told = run["info"], json.loads(tags(run)["digitsweep.trial"])
+            assert isinstance(info, dict)
+            query = {"run_id": info["run_id"], "metric_key": "val_accuracy"}
+            history = stack.admin("GET", "/api/2.0/mlflow/metrics/get-history", params=query)["metrics"]
+            values = {int(each["step"]): round(float(each["value"]), 6) for each in history}
+            assert [values[step] for step in sorted(values)] == told["values"]
+            place = f"{info['experiment_id']}/{info['run_id']}/artifacts/"
+            assert len([path for path in files if path.startswith(place)]) == FILES
+
+
+def test_down_and_up(stack: Stack, swept: Sweep) -> None:
+    """After `make down` and `make up` everything is there."""
+    before = stack.everything()
+    stack.compose("down")
+    stack.script("up")
+    assert stack.everything() == before
+
+
+def test_backup_and_restore(stack: Stack, swept: Sweep) -> None:
+    """A backup brings back the same runs, artifacts byte for byte, champions and users after the volumes were destroyed."""
+    before = stack.everything()
+    folder = stack.env_file.parent / "backup"
+    stack.script("backup", folder)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert "runs, which a restore would remove" in stack.script("restore", folder, code=2)
+    assert stack.everything() == before, "a refused restore changes nothing"
+    stack.compose("down", "--volumes")
+    stack.script("restore", folder)
+    assert stack.everything() == before
+
+
+def test_a_damaged_backup(stack: Stack, swept: Sweep) -> None:
+    """A backup of which a byte has changed is not restored, and the stack stays as it is."""
+    before = stack.everything()
+    folder = stack.env_file.parent / "damaged"
+    stack.script("backup", folder)
+    with (folder / "artifacts.tar").open("r+b") as file:
+        file.seek(5000)
+        file.write(b"\0x")
+    assert "artifacts.tar: FAILED" in stack.script("restore", folder, "yes", code=1)
+    assert stack.everything() == before
+
+
+def test_upgrade(stack: Stack, swept: Sweep) -> None:
+    """`make upgrade` to the same versions makes a backup first and changes nothing else."""
+    before = stack.everything()
+    said = stack.script("upgrade")
+    assert "upgraded" in said
+    (folder,) = (stack.env_file.parent / "backups").iterdir()
+    assert (folder / "SHA256SUMS").is_file()
+    assert stack.everything() == before
