@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from conftest import Stack
-from mlflow.server.auth.client import AuthServiceClient
 from running import Sweep
+from stacked import Stack
 
 pytestmark = pytest.mark.stack
 
@@ -32,19 +31,18 @@ def native(several):
 routes += native(served.routes)
 print(json.dumps(routes))
 """
-# What MLflow shows to everybody: that it lives, its scripts and pictures, and what a client asks before it signs in (no data in it).
+# What MLflow shows to everybody: that it lives, its scripts and pictures, and what it can do (without any data).
 OPEN = re.compile(r"/health|/static.*|/(ajax-)?api/3\.0/mlflow/server-info")
 
 
 @pytest.fixture(scope="module")
-def users(stack: Stack) -> Iterator[AuthServiceClient]:
-    """Ada and Ben have signed up; what manages users."""
-    client = AuthServiceClient(stack.uri)
+def users(stack: Stack) -> Iterator[None]:
+    """The admin has made users of Ada and Ben."""
     for name, password in (ADA, BEN):
-        client.create_user(name, password)
-    yield client
+        stack.admin("POST", "/api/2.0/mlflow/users/create", json={"username": name, "password": password})
+    yield
     for name, _ in (ADA, BEN):
-        client.delete_user(name)
+        stack.admin("DELETE", "/api/2.0/mlflow/users/delete", json={"username": name})
 
 
 def test_without_credentials(stack: Stack) -> None:
@@ -76,7 +74,8 @@ def test_with_a_wrong_host(stack: Stack) -> None:
     assert stack.request("GET", "/", admin, headers={"Host": f"localhost:{stack.port}"}).status_code == 200
 
 
-def test_a_sweep_of_somebody_else(stack: Stack, swept: Sweep, users: AuthServiceClient) -> None:
+@pytest.mark.usefixtures("users")
+def test_a_sweep_of_somebody_else(stack: Stack, swept: Sweep) -> None:
     """Who signs in may read a sweep that is not theirs, and write nothing to it until the permission is given."""
     parent = swept.parent().info
     api, mlflow = "/api/2.0/mlflow-artifacts/artifacts", "/api/2.0/mlflow"
@@ -96,14 +95,16 @@ def test_a_sweep_of_somebody_else(stack: Stack, swept: Sweep, users: AuthService
         ("PUT", file, {"data": b"changed"}),
         ("DELETE", file, {}),
     ):
-        answer = stack.request(method, path, BEN, **options)  # type: ignore[arg-type]
+        answer = stack.request(method, path, BEN, **options)
         assert answer.status_code == 403, f"{method} {path}: {answer.status_code} {answer.text}"
-    users.grant_user_permission("ben", "experiment", parent.experiment_id, "EDIT")
+    grant = {"username": "ben", "resource_type": "experiment", "resource_id": parent.experiment_id, "permission": "EDIT"}
+    stack.admin("POST", "/api/3.0/mlflow/users/permissions/grant", json=grant)
     tag = {**run, "key": "ben", "value": "was here"}
     assert stack.request("POST", f"{mlflow}/runs/set-tag", BEN, json=tag).status_code == 200
 
 
-def test_a_sweep_of_ones_own(stack: Stack, users: AuthServiceClient) -> None:
+@pytest.mark.usefixtures("users")
+def test_a_sweep_of_ones_own(stack: Stack) -> None:
     """Who makes an experiment may write to it; another one who signs in may not."""
     made = stack.request("POST", "/api/2.0/mlflow/experiments/create", ADA, json={"name": "ada's"})
     run = {"experiment_id": made.json()["experiment_id"]}

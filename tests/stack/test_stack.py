@@ -6,8 +6,8 @@ import json
 
 import pytest
 import requests
-from conftest import Stack, tags
 from running import Sweep
+from stacked import Stack, tags
 
 pytestmark = pytest.mark.stack
 
@@ -64,7 +64,7 @@ def test_a_sweep_inside_the_stack(stack: Stack, swept: Sweep) -> None:
 
 
 def test_what_containers_may_do(stack: Stack) -> None:
-    """No container runs as root, writes to its own files, has a capability, sees Docker's socket or is open to other machines."""
+    """No container runs as root, writes to its own files, has a capability, sees Docker's socket or listens to others."""
     for service, container in stack.containers().items():
         host = container["HostConfig"]
         assert container["Config"]["User"] not in ("", "0", "root", "0:0"), service
@@ -118,30 +118,19 @@ def test_memory_at_rest(stack: Stack) -> None:
 
 
 def test_tls(stack: Stack, swept: Sweep) -> None:
-    """With the profile `tls` the same server answers on a host name, with a certificate that holds, and changes from its page count."""
-    stack.compose("--profile", "tls", "up", "--detach", "--wait", "proxy")
+    """With the profile `tls` the server answers on a host name with a certificate, and takes changes from its own page."""
+    address, authority = stack.start_proxy()
     try:
-        port = stack.containers()["proxy"]["NetworkSettings"]["Ports"]["443/tcp"][0]["HostPort"]
-        authority = stack.env_file.with_name("root.crt")
-        address = f"https://localhost:{port}"
-
-        def answers() -> bool:
-            path = "/tmp/caddy/pki/authorities/local/root.crt"
-            authority.write_text(stack.compose("exec", "-T", "proxy", "cat", path))
-            return requests.get(f"{address}/health", verify=str(authority), timeout=5).ok
-
-        stack.wait("health through the proxy", answers)
         assert requests.get(address, verify=str(authority), timeout=5).status_code == 401
-        user = ("admin", stack.secret("ADMIN_PASSWORD"))
         for origin, code in ((address, 200), ("https://elsewhere.example", 403)):
             answer = requests.post(
                 f"{address}/ajax-api/2.0/mlflow/runs/set-tag",
                 json={"run_id": swept.parent().info.run_id, "key": "note", "value": "x"},
                 headers={"Origin": origin},
-                auth=user,
+                auth=("admin", stack.secret("ADMIN_PASSWORD")),
                 verify=str(authority),
                 timeout=60,
             )
             assert answer.status_code == code, origin
     finally:
-        stack.compose("--profile", "tls", "rm", "--force", "--stop", "proxy")
+        stack.stop_proxy()

@@ -1,4 +1,4 @@
-"""A stack of its own for the tests: the real compose file and scripts, under another project name, on another port."""
+"""The stack of docker-compose.yml as tests use it: the real compose file and scripts, and requests over HTTP."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 import requests
-from running import EXPERIMENTS, ROOT, Sweep, run_digitsweep
+from running import ROOT, Sweep
 
 SERVER_IMAGE = "digitsweep-server:3.17.2"
 Json = dict[str, Any]
@@ -59,10 +58,27 @@ class Stack:
         return {each["Config"]["Labels"]["com.docker.compose.service"]: each for each in found}
 
     def kill(self, service: str) -> None:
-        """kill -9 of the container's first process, from outside: Docker itself would take it for a wish that it stays away."""
+        """kill -9 of the container's first process, from outside: with `docker kill` it would stay away, as if by wish."""
         pid = self.containers()[service]["State"]["Pid"]
         command = ("docker", "run", "--rm", "--pid=host", "--user=0:0", "--entrypoint=sh", SERVER_IMAGE, "-c")
         self._run(*command, f"kill -9 {pid}")
+
+    def start_proxy(self) -> tuple[str, Path]:
+        """Starts the profile `tls`: its address, and the file of the authority that signed its certificate."""
+        self.compose("--profile", "tls", "up", "--detach", "--wait", "proxy")
+        port = self.containers()["proxy"]["NetworkSettings"]["Ports"]["443/tcp"][0]["HostPort"]
+        authority = self.env_file.with_name("root.crt")
+
+        def answers() -> bool:
+            path = "/tmp/caddy/pki/authorities/local/root.crt"
+            authority.write_text(self.compose("exec", "-T", "proxy", "cat", path))
+            return requests.get(f"https://localhost:{port}/health", verify=str(authority), timeout=5).ok
+
+        self.wait("health through the proxy", answers)
+        return f"https://localhost:{port}", authority
+
+    def stop_proxy(self) -> None:
+        self.compose("--profile", "tls", "rm", "--force", "--stop", "proxy")
 
     def wait(self, what: str, holds: Callable[[], bool], seconds: float = 180) -> None:
         """Waits until something holds; errors of a server that is away count as no."""
@@ -71,7 +87,7 @@ class Stack:
             try:
                 if holds():
                     return
-            except (requests.RequestException, KeyError):
+            except (requests.RequestException, KeyError, AssertionError):
                 pass
             time.sleep(0.5)
         raise AssertionError(f"not within {seconds:g} s: {what}\n{self.compose('logs', '--tail=50')}")
@@ -95,7 +111,11 @@ class Stack:
     def runs(self, filter_string: str = "") -> list[Json]:
         """All runs, as the server answers over HTTP."""
         experiments = self.admin("POST", "/api/2.0/mlflow/experiments/search", json={"max_results": 1000})["experiments"]
-        query = {"experiment_ids": [each["experiment_id"] for each in experiments], "filter": filter_string, "max_results": 5000}
+        query = {
+            "experiment_ids": [each["experiment_id"] for each in experiments],
+            "filter": filter_string,
+            "max_results": 5000,
+        }
         answer = self.admin("POST", "/api/2.0/mlflow/runs/search", json=query)
         assert "next_page_token" not in answer
         return list(answer.get("runs", []))
@@ -168,33 +188,3 @@ def promote(sweep: Sweep, name: str) -> None:
     """Makes the challenger of a registered model its champion."""
     challenger = sweep.client.get_model_version_by_alias(name, "challenger")
     sweep.client.set_registered_model_alias(name, "champion", challenger.version)
-
-
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The stack as `make up` starts it; gone afterwards, with its volumes."""
-    folder = tmp_path_factory.mktemp("stack")
-    stack = Stack(f"digitsweep-test-{os.getpid()}", folder / "env", free_port())
-    stack.env_file.write_text(f"PORT={stack.port}\nTLS_PORT={free_port()}\n")
-    try:
-        print(stack.script("up"))
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in stack.environment().items():
-                if name != "MLFLOW_TRACKING_URI":
-                    patch.setenv(name, value)
-            yield stack
-    finally:
-        stack.compose("--profile", "tls", "--profile", "sweep", "down", "--volumes", "--timeout", "10")
-
-
-@pytest.fixture(scope="session")
-def swept(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    """A finished sweep of smoke.yaml, from outside, whose winners are champions."""
-    folder = tmp_path_factory.mktemp("swept")
-    finished = run_digitsweep("sweep", str(EXPERIMENTS / "smoke.yaml"), cwd=folder, **stack.environment())
-    assert finished.returncode == 0, finished.stderr
-    assert not list(folder.iterdir()), "nothing is written beside the server"
-    sweep = Sweep(folder, stack.uri, finished.stdout)
-    for family in ("ann", "cnn"):
-        promote(sweep, f"digits-{family}")
-    return sweep
