@@ -69,13 +69,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session")
-def swept(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    """A finished sweep of smoke.yaml, from outside, whose winners are champions."""
+def swept(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The run of a finished sweep of smoke.yaml, from outside, whose winners are champions."""
     folder = tmp_path_factory.mktemp("swept")
-    finished = run_digitsweep("sweep", str(EXPERIMENTS / "smoke.yaml"), cwd=folder, seconds=600, **stack.environment())
+    path = str(EXPERIMENTS / "smoke.yaml")
+    finished = run_digitsweep("sweep", path, cwd=folder, seconds=600, **stack.environment())
     assert finished.returncode == 0, finished.stderr
     assert not list(folder.iterdir()), "nothing is written beside the server"
-    sweep = Sweep(folder, stack.uri, finished.stdout)
     for family in ("ann", "cnn"):
-        promote(sweep, f"digits-{family}")
-    return sweep
+        promote(stack, f"digits-{family}")
+    (run,) = stack.runs("tags.`digitsweep.kind` = 'sweep'")
+    return str(run["info"]["run_id"])

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from running import ROOT, Sweep
+from mlflow import MlflowClient
+from running import ROOT
 
 SERVER_IMAGE = "digitsweep-server:3.17.2"
 Json = dict[str, Any]
@@ -120,6 +121,14 @@ class Stack:
         assert "next_page_token" not in answer
         return list(answer.get("runs", []))
 
+    def children(self, sweep: str, kind: str) -> list[Json]:
+        """The runs of one kind below a sweep's, by its id."""
+        return self.runs(f"tags.`mlflow.parentRunId` = '{sweep}' AND tags.`digitsweep.kind` = '{kind}'")
+
+    def run(self, run_id: str) -> Json:
+        answer: Json = self.admin("GET", "/api/2.0/mlflow/runs/get", params={"run_id": run_id})["run"]
+        return answer
+
     def files(self, folder: str = "") -> dict[str, str]:
         """Every artifact below a folder, those of models too: its sha256 by its path, each downloaded."""
         listed = self.admin("GET", "/api/2.0/mlflow-artifacts/artifacts", params={"path": folder})
@@ -179,12 +188,17 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
+def artifacts(run: Mapping[str, Any]) -> str:
+    """The folder that a run's artifacts lie in, as `Stack.files` has it."""
+    return f"{run['info']['experiment_id']}/{run['info']['run_id']}/artifacts/"
+
+
 def tags(run: Mapping[str, Any]) -> dict[str, str]:
     pairs: Sequence[Mapping[str, str]] = run["data"].get("tags", [])
     return {each["key"]: each["value"] for each in pairs}
 
 
-def promote(sweep: Sweep, name: str) -> None:
+def promote(stack: Stack, name: str) -> None:
     """Makes the challenger of a registered model its champion."""
-    challenger = sweep.client.get_model_version_by_alias(name, "challenger")
-    sweep.client.set_registered_model_alias(name, "champion", challenger.version)
+    client = MlflowClient(stack.uri)
+    client.set_registered_model_alias(name, "champion", client.get_model_version_by_alias(name, "challenger").version)

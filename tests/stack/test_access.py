@@ -7,8 +7,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from running import Sweep
-from stacked import Stack
+from stacked import Stack, artifacts
 
 pytestmark = pytest.mark.stack
 
@@ -75,21 +74,21 @@ def test_with_a_wrong_host(stack: Stack) -> None:
 
 
 @pytest.mark.usefixtures("users")
-def test_a_sweep_of_somebody_else(stack: Stack, swept: Sweep) -> None:
+def test_a_sweep_of_somebody_else(stack: Stack, swept: str) -> None:
     """Who signs in may read a sweep that is not theirs, and write nothing to it until the permission is given."""
-    parent = swept.parent().info
+    info = stack.run(swept)["info"]
     api, mlflow = "/api/2.0/mlflow-artifacts/artifacts", "/api/2.0/mlflow"
-    file = f"{api}/{parent.experiment_id}/{parent.run_id}/artifacts/experiment.yaml"
-    assert stack.request("GET", f"{mlflow}/runs/get", BEN, params={"run_id": parent.run_id}).status_code == 200
+    file = f"{api}/{artifacts(stack.run(swept))}experiment.yaml"
+    assert stack.request("GET", f"{mlflow}/runs/get", BEN, params={"run_id": swept}).status_code == 200
     assert stack.request("GET", file, BEN).status_code == 200
-    run = {"run_id": parent.run_id}
+    run = {"run_id": swept}
     alias = {"name": "digits-cnn", "alias": "champion", "version": "1"}
     for method, path, options in (
         ("POST", f"{mlflow}/runs/log-batch", {"json": {**run, "metrics": []}}),
         ("POST", f"{mlflow}/runs/set-tag", {"json": {**run, "key": "note", "value": "x"}}),
         ("POST", f"{mlflow}/runs/update", {"json": {**run, "status": "FAILED"}}),
         ("POST", f"{mlflow}/runs/delete", {"json": run}),
-        ("POST", f"{mlflow}/runs/create", {"json": {"experiment_id": parent.experiment_id}}),
+        ("POST", f"{mlflow}/runs/create", {"json": {"experiment_id": info["experiment_id"]}}),
         ("POST", f"{mlflow}/registered-models/alias", {"json": alias}),
         ("POST", f"{mlflow}/model-versions/create", {"json": {"name": "digits-cnn", "source": "models:/m-1"}}),
         ("PUT", file, {"data": b"changed"}),
@@ -97,7 +96,7 @@ def test_a_sweep_of_somebody_else(stack: Stack, swept: Sweep) -> None:
     ):
         answer = stack.request(method, path, BEN, **options)
         assert answer.status_code == 403, f"{method} {path}: {answer.status_code} {answer.text}"
-    grant = {"username": "ben", "resource_type": "experiment", "resource_id": parent.experiment_id, "permission": "EDIT"}
+    grant = {"username": "ben", "resource_type": "experiment", "resource_id": info["experiment_id"], "permission": "EDIT"}
     stack.admin("POST", "/api/3.0/mlflow/users/permissions/grant", json=grant)
     tag = {**run, "key": "ben", "value": "was here"}
     assert stack.request("POST", f"{mlflow}/runs/set-tag", BEN, json=tag).status_code == 200

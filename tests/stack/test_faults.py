@@ -9,39 +9,35 @@ import sys
 from pathlib import Path
 
 import pytest
-from running import EXPERIMENTS, Sweep
-from stacked import Stack, tags
+from running import EXPERIMENTS
+from stacked import Json, Stack, artifacts, tags
 
 pytestmark = pytest.mark.stack
 
+TRIALS = 20
+"""Of each family; a baseline comes on top."""
 FILES = 5
-"""Of each trial that had an epoch."""
+"""Of each trial."""
 
 
 def ended(stack: Stack, sweep: str) -> int:
     """How many trials of a sweep have their last record."""
-    found = stack.runs("tags.`digitsweep.kind` = 'trial'")
-    return sum(1 for run in found if tags(run).get("mlflow.parentRunId") == sweep and run["info"]["status"] != "RUNNING")
+    return sum(1 for run in stack.children(sweep, "trial") if run["info"]["status"] != "RUNNING")
 
 
 def running_sweeps(stack: Stack) -> list[str]:
     return [str(run["info"]["run_id"]) for run in stack.runs("tags.`digitsweep.state` = 'RUNNING'")]
 
 
-def test_a_kill_of_each_container(stack: Stack, swept: Sweep, tmp_path: Path) -> None:
+def test_a_kill_of_each_container(stack: Stack, swept: str, tmp_path: Path) -> None:
     """Each container is killed in turn while a sweep runs: it comes back by itself, the sweep ends, and nothing is lost."""
     address, authority = stack.start_proxy()
     through_proxy = {"MLFLOW_TRACKING_URI": address, "MLFLOW_TRACKING_SERVER_CERT_PATH": str(authority)}
     command = [sys.executable, "-m", "digitsweep", "sweep", str(EXPERIMENTS / "smoke.yaml")]
-    command += ["--trials", "20", "--seconds", "3000"]
+    command += ["--trials", str(TRIALS), "--seconds", "3000"]
+    variables = {**os.environ, **stack.environment(), **through_proxy}
     with (tmp_path / "output").open("w") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=tmp_path,
-            env={**os.environ, **stack.environment(), **through_proxy},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+        process = subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=output, stderr=subprocess.STDOUT)
     try:
         stack.wait("the sweep's run", lambda: bool(running_sweeps(stack)))
         (sweep,) = running_sweeps(stack)
@@ -58,31 +54,28 @@ def test_a_kill_of_each_container(stack: Stack, swept: Sweep, tmp_path: Path) ->
         process.wait()
         stack.stop_proxy()
     assert code == 0, (tmp_path / "output").read_text()
-    own = [run for run in stack.runs() if tags(run).get("mlflow.parentRunId") == sweep]
-    assert_whole(stack, [run for run in own if tags(run)["digitsweep.kind"] == "trial"])
-    assert {run["info"]["status"] for run in own} <= {"FINISHED", "KILLED"}
-    assert max(int(each["version"]) for each in stack.versions() if each["name"] == "digits-cnn") >= 2
+    assert stack.run(sweep)["info"]["status"] == "FINISHED"
+    assert_whole(stack, stack.children(sweep, "trial"))
+    refits = [run["info"]["run_id"] for run in stack.children(sweep, "refit")]
+    assert len([each for each in stack.versions() if each["run_id"] in refits and each["status"] == "READY"]) == 2
 
 
-def assert_whole(stack: Stack, trials: list[dict[str, object]]) -> None:
-    """The trials of each family are numbered without a gap, and each has every value of every epoch and every file."""
+def assert_whole(stack: Stack, trials: list[Json]) -> None:
+    """Trials are numbered without a gap, and each has ended, with every value of every epoch and every file."""
     files = stack.files()
+    assert {run["info"]["status"] for run in trials} <= {"FINISHED", "KILLED"}
     for family in ("ann", "cnn"):
         own = [run for run in trials if tags(run)["family"] == family]
-        assert sorted(int(tags(run)["trial.number"]) for run in own) == list(range(len(own)))
-        assert len(own) == 21
+        assert sorted(int(tags(run)["trial.number"]) for run in own) == list(range(TRIALS + 1))
         for run in own:
-            info, told = run["info"], json.loads(tags(run)["digitsweep.trial"])
-            assert isinstance(info, dict)
-            query = {"run_id": info["run_id"], "metric_key": "val_accuracy"}
+            query = {"run_id": run["info"]["run_id"], "metric_key": "val_accuracy"}
             history = stack.admin("GET", "/api/2.0/mlflow/metrics/get-history", params=query)["metrics"]
             values = {int(each["step"]): round(float(each["value"]), 6) for each in history}
-            assert [values[step] for step in sorted(values)] == told["values"]
-            place = f"{info['experiment_id']}/{info['run_id']}/artifacts/"
-            assert len([path for path in files if path.startswith(place)]) == FILES
+            assert [values[step] for step in sorted(values)] == json.loads(tags(run)["digitsweep.trial"])["values"]
+            assert len([path for path in files if path.startswith(artifacts(run))]) == FILES
 
 
-def test_down_and_up(stack: Stack, swept: Sweep) -> None:
+def test_down_and_up(stack: Stack, swept: str) -> None:
     """After `make down` and `make up` everything is there."""
     before = stack.everything()
     stack.compose("down")
@@ -90,7 +83,7 @@ def test_down_and_up(stack: Stack, swept: Sweep) -> None:
     assert stack.everything() == before
 
 
-def test_backup_and_restore(stack: Stack, swept: Sweep) -> None:
+def test_backup_and_restore(stack: Stack, swept: str) -> None:
     """A backup brings back the same runs, artifacts byte for byte, champions and users after the volumes were destroyed."""
     before = stack.everything()
     folder = stack.env_file.parent / "backup"
@@ -103,7 +96,7 @@ def test_backup_and_restore(stack: Stack, swept: Sweep) -> None:
     assert stack.everything() == before
 
 
-def test_a_damaged_backup(stack: Stack, swept: Sweep) -> None:
+def test_a_damaged_backup(stack: Stack, swept: str) -> None:
     """A backup of which a byte has changed is not restored, and the stack stays as it is."""
     before = stack.everything()
     folder = stack.env_file.parent / "damaged"
@@ -115,7 +108,7 @@ def test_a_damaged_backup(stack: Stack, swept: Sweep) -> None:
     assert stack.everything() == before
 
 
-def test_upgrade(stack: Stack, swept: Sweep) -> None:
+def test_upgrade(stack: Stack, swept: str) -> None:
     """`make upgrade` to the same versions makes a backup first and changes nothing else."""
     before = stack.everything()
     said = stack.script("upgrade")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
 import requests
-from running import Sweep
-from stacked import Stack, tags
+from stacked import Stack, artifacts, tags
 
 pytestmark = pytest.mark.stack
 
@@ -20,47 +20,45 @@ FILES = {
 }
 
 
-def test_every_run_of_a_sweep_is_found(stack: Stack, swept: Sweep) -> None:
+def test_every_run_of_a_sweep_is_found(stack: Stack, swept: str) -> None:
     """A sweep from outside leaves its run, its eight trials, finalists and refits, each of them ended."""
-    own = [swept.parent().info.run_id]
-    children = [run for run in stack.runs() if tags(run).get("mlflow.parentRunId") in own]
-    kinds = [tags(run)["digitsweep.kind"] for run in children]
-    assert {kind: kinds.count(kind) for kind in set(kinds)} == {"trial": 8, "finalist": 8, "refit": 2}
-    assert {run["info"]["status"] for run in children} <= {"FINISHED", "KILLED"}
-    assert swept.parent().info.status == "FINISHED"
+    children = {kind: stack.children(swept, kind) for kind in ("trial", "finalist", "refit")}
+    assert {kind: len(runs) for kind, runs in children.items()} == {"trial": 8, "finalist": 8, "refit": 2}
+    assert {run["info"]["status"] for runs in children.values() for run in runs} <= {"FINISHED", "KILLED"}
+    assert stack.run(swept)["info"]["status"] == "FINISHED"
 
 
-def test_every_artifact_of_a_sweep_is_found(stack: Stack, swept: Sweep) -> None:
+def test_every_artifact_of_a_sweep_is_found(stack: Stack, swept: str) -> None:
     """Each trial's files, the page and each version's model come through the server, and none of them is empty."""
     files = stack.files()
-    assert "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" not in files.values(), "an empty file"
-    for kind in ("trial", "finalist"):
-        for run in swept.runs(kind):
-            place = f"{run.info.experiment_id}/{run.info.run_id}/artifacts"
-            assert {f"{place}/{name}" for name in FILES} <= set(files)
-    parent = swept.parent()
-    assert f"{parent.info.experiment_id}/{parent.info.run_id}/artifacts/comparison/report.html" in files
+    assert hashlib.sha256(b"").hexdigest() not in files.values()
+    for run in stack.children(swept, "trial") + stack.children(swept, "finalist"):
+        assert {artifacts(run) + name for name in FILES} <= set(files)
+    assert artifacts(stack.run(swept)) + "comparison/report.html" in files
     for version in stack.versions():
-        assert [path for path in files if f"/{version['model_id']}/" in path and path.endswith(".keras")]
+        model = version["source"].rsplit("/", 1)[-1]
+        assert [path for path in files if f"/{model}/" in path and path.endswith(".keras")], version
 
 
-def test_every_version_of_a_sweep_is_found(stack: Stack, swept: Sweep) -> None:
-    """The winner of each family is a version that is READY, challenger and champion."""
-    versions = stack.versions()
+def test_every_version_of_a_sweep_is_found(stack: Stack, swept: str) -> None:
+    """The winner of each family is a version that is READY, and champion."""
+    refits = [run["info"]["run_id"] for run in stack.children(swept, "refit")]
+    versions = [each for each in stack.versions() if each["run_id"] in refits]
     assert [(each["name"], each["status"]) for each in versions] == [("digits-ann", "READY"), ("digits-cnn", "READY")]
-    refits = {run.info.run_id for run in swept.runs("refit")}
-    assert {each["run_id"] for each in versions} == refits
-    assert {stack.champion(name) for name in ("digits-ann", "digits-cnn")} == {"1"}
+    for version in versions:
+        assert stack.champion(version["name"]) == version["version"]
 
 
-def test_a_sweep_inside_the_stack(stack: Stack, swept: Sweep) -> None:
-    """The project's own image sweeps into the same server; its versions come after those of the sweep before."""
+def test_a_sweep_inside_the_stack(stack: Stack, swept: str) -> None:
+    """The project's own image sweeps into the same server; its version is the newest, and the champion stays."""
+    before = [each["run_id"] for each in stack.versions()]
+    champion = stack.champion("digits-cnn")
     stack.compose("--profile", "sweep", "run", "--rm", "sweep", "sweep", "smoke", "--workers", "2")
-    sweeps = stack.runs("tags.`digitsweep.kind` = 'sweep'")
-    assert [tags(run)["digitsweep.state"] for run in sweeps] == ["COMPLETE", "COMPLETE"]
-    newest = max(stack.versions(), key=lambda each: int(each["version"]))
-    assert (newest["version"], newest["status"]) == ("2", "READY")
-    assert stack.champion("digits-cnn") == "1", "a sweep promotes nothing"
+    (version,) = (each for each in stack.versions() if each["name"] == "digits-cnn" and each["run_id"] not in before)
+    sweep = tags(stack.run(version["run_id"]))["mlflow.parentRunId"]
+    assert tags(stack.run(sweep))["digitsweep.state"] == "COMPLETE"
+    assert len(stack.children(sweep, "trial")) == 8
+    assert stack.champion("digits-cnn") == champion
 
 
 def test_what_containers_may_do(stack: Stack) -> None:
@@ -117,7 +115,7 @@ def test_memory_at_rest(stack: Stack) -> None:
     assert used < 1.5e9
 
 
-def test_tls(stack: Stack, swept: Sweep) -> None:
+def test_tls(stack: Stack, swept: str) -> None:
     """With the profile `tls` the server answers on a host name with a certificate, and takes changes from its own page."""
     address, authority = stack.start_proxy()
     try:
@@ -125,7 +123,7 @@ def test_tls(stack: Stack, swept: Sweep) -> None:
         for origin, code in ((address, 200), ("https://elsewhere.example", 403)):
             answer = requests.post(
                 f"{address}/ajax-api/2.0/mlflow/runs/set-tag",
-                json={"run_id": swept.parent().info.run_id, "key": "note", "value": "x"},
+                json={"run_id": swept, "key": "note", "value": "x"},
                 headers={"Origin": origin},
                 auth=("admin", stack.secret("ADMIN_PASSWORD")),
                 verify=str(authority),
