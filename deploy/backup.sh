@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Copies the stack into a new folder, while it works: deploy/backup.sh [FOLDER]
-# The order makes the copy consistent. Every artifact that a record speaks of was there before the record was, so artifacts come
-# last. Sign-in comes first: a permission for an experiment that the copy does not have would be one for whichever comes next.
+# The order makes the copy consistent. A run ends, and a version is made, after its files are there; so artifacts come last.
+# Sign-in comes first: a permission for an experiment that the copy does not have would be one for whichever gets its number.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 umask 077

@@ -2,12 +2,12 @@
 # Puts back what a backup holds, in place of what is there: deploy/restore.sh FOLDER [yes, to replace]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-folder=${1:?which backup? make restore backup=backups/...}
+folder=${1:-}
 replace=${2:-no}
 file=${COMPOSE_ENV_FILES:-.env}
 
 if [ ! -f "$folder/SHA256SUMS" ]; then
-    echo "$folder: no backup, since it has no SHA256SUMS" >&2
+    echo "${folder:-no folder}: not a backup, which has a file SHA256SUMS; name one with make restore backup=FOLDER" >&2
     exit 2
 fi
 (cd "$folder" && sha256sum --check --quiet SHA256SUMS)
@@ -18,8 +18,8 @@ deploy/secrets.sh
 docker compose up --detach --wait database
 
 # There are no tables before the server has started once.
-there=$(docker compose exec -T database psql --username=postgres --no-align --tuples-only --command='SELECT count(*) FROM runs' mlflow \
-    2>/dev/null || echo 0)
+count='SELECT count(*) FROM runs'
+there=$(docker compose exec -T database psql --username=postgres -At --command="$count" mlflow 2>/dev/null || echo 0)
 if [ "$there" != 0 ] && [ "$replace" != yes ]; then
     echo "the stack holds $there runs, which a restore would remove; make a backup of them, then say replace=yes" >&2
     exit 2

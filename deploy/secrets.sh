@@ -7,7 +7,8 @@ file=${COMPOSE_ENV_FILES:-.env}
 volume=${COMPOSE_PROJECT_NAME:-digitsweep}_database
 
 if ! grep -qs '^DATABASE_PASSWORD=' "$file" && docker volume inspect "$volume" >/dev/null 2>&1; then
-    echo "$file: DATABASE_PASSWORD is missing, but the volume $volume was made with one; put the file back (each backup has it as env)" >&2
+    echo "$file: DATABASE_PASSWORD is missing, but the volume $volume was made with one; put the file back" \
+        "(each backup has it as env)" >&2
     exit 2
 fi
 

@@ -4,6 +4,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 file=${COMPOSE_ENV_FILES:-.env}
 
+if ! docker compose version >/dev/null 2>&1; then
+    echo "the tracking server needs Docker with Compose 2.24 or newer (docker compose version)" >&2
+    exit 2
+fi
 deploy/secrets.sh
 docker compose up --detach --wait
 address=$(docker compose port server 5000)

@@ -160,9 +160,9 @@ class Stack:
         models = self.admin("GET", "/api/2.0/mlflow/registered-models/search")["registered_models"]
         users = self.admin("GET", "/api/2.0/mlflow/users/list")["users"]
         return {
-            "runs": sorted(self.runs(), key=lambda each: str(each["info"]["run_id"])),
+            "runs": in_order(self.runs()),
             "files": self.files(),
-            "versions": self.versions(),
+            "versions": in_order(self.versions()),
             "champions": {each["name"]: self.champion(each["name"]) for each in models},
             "users": sorted(each["username"] for each in users),
         }
@@ -180,6 +180,15 @@ class Stack:
         )
         assert finished.returncode == code, f"{command}: {finished.returncode}\n{finished.stdout}\n{finished.stderr}"
         return finished.stdout
+
+
+def in_order(value: Any) -> Any:
+    """A value of JSON, its lists sorted: a database gives rows in any order."""
+    if isinstance(value, dict):
+        return {key: in_order(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return sorted((in_order(each) for each in value), key=lambda each: json.dumps(each, sort_keys=True))
+    return value
 
 
 def free_port() -> int:

@@ -8,9 +8,14 @@ ready() { docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1;
 
 check() {
     if ready; then return; fi
-    if [ "$(id -u)" != 0 ]; then echo "no Docker engine with Compose answers, and only root can start one"; return 1; fi
-    if ! command -v apt-get >/dev/null; then echo "no Docker engine with Compose answers, and there is no apt-get to install one"; return 1; fi
-    if ! grep -qw overlay /proc/filesystems; then echo "no Docker engine answers, and this kernel has no overlay file system for one"; return 1; fi
+    local reason=
+    if ! grep -qw overlay /proc/filesystems 2>/dev/null; then reason="this kernel has no overlay file system for one"; fi
+    if ! command -v apt-get >/dev/null; then reason="there is no apt-get to install one"; fi
+    if [ "$(id -u)" != 0 ]; then reason="only root can start one"; fi
+    if [ -n "$reason" ]; then
+        echo "no Docker engine with Compose answers, and $reason"
+        return 1
+    fi
 }
 
 # Debian 12 has Compose 1 only, which does not read this compose file; that of Debian 13 runs here too.
@@ -18,9 +23,10 @@ compose_of_trixie() {
     local folder
     folder=$(mktemp -d)
     mkdir -p "$folder/lists/partial"
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main" >"$folder/sources"
-    local options=(-o "Dir::Etc::SourceList=$folder/sources" -o Dir::Etc::SourceParts=/dev/null -o "Dir::State::Lists=$folder/lists")
-    chmod 755 "$folder"
+    local key=/usr/share/keyrings/debian-archive-keyring.gpg
+    echo "deb [signed-by=$key] http://deb.debian.org/debian trixie main" >"$folder/sources"
+    local options=(-o APT::Sandbox::User=root -o Dir::Etc::SourceParts=/dev/null)
+    options+=(-o "Dir::Etc::SourceList=$folder/sources" -o "Dir::State::Lists=$folder/lists")
     (cd "$folder" && apt-get "${options[@]}" update -qq && apt-get "${options[@]}" download -qq docker-compose)
     dpkg-deb --extract "$folder"/docker-compose_*.deb "$folder/package"
     install -D "$folder/package/usr/libexec/docker/cli-plugins/docker-compose" /usr/local/lib/docker/cli-plugins/docker-compose

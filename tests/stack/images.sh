@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The images that the stack starts from, under the names that its files use: pulled, or where that cannot be, stand-ins that are made
-# from Debian's packages (label digitsweep.stand-in). Then the images that the project builds itself.
+# The images that the stack starts from, under the names that its files use: pulled, or where that cannot be, stand-ins that are
+# made from Debian's packages (label digitsweep.stand-in). Then the images that the project builds itself.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 build=tests/stack/images
