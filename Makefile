@@ -55,6 +55,30 @@ ui: $(VENV)/.installed ## Open the MLflow UI on what has been recorded here
 serve: $(VENV)/.installed ## Serve a champion over HTTP (name=mnist-cnn, or NAME@ALIAS; port=5001)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow models serve -m 'models:/$(served)' --env-manager=local --port '$(or $(asked_port),5001)'
 
+.PHONY: up
+up: ## Start the tracking server of docker-compose.yml, with secrets in .env; docs/server.md has the rest
+	@deploy/up.sh
+
+.PHONY: down
+down: ## Stop the tracking server; what it holds stays
+	@docker compose --profile '*' down
+
+.PHONY: logs
+logs: ## Follow what the tracking server says
+	@docker compose logs --follow --tail=100
+
+.PHONY: backup
+backup: ## Copy everything the tracking server holds, while it works (backup=folder; else backups/ and the time)
+	@deploy/backup.sh $(backup)
+
+.PHONY: restore
+restore: ## Put a backup back (backup=folder, replace=yes where there is something to replace)
+	@deploy/restore.sh "$(backup)" $(replace)
+
+.PHONY: upgrade
+upgrade: ## Bring the tracking server to the versions that its files name now, after a backup
+	@deploy/upgrade.sh
+
 .PHONY: test
 test: lint types ## Lint, types and tests (within 8 minutes on two cores)
 	@$(BIN)/python -m pytest
@@ -62,6 +86,12 @@ test: lint types ## Lint, types and tests (within 8 minutes on two cores)
 .PHONY: test-faults
 test-faults: $(VENV)/.installed-dev ## Pull plugs: processes killed and raced, servers stopped, disks filled, files damaged (within 20 minutes)
 	@$(BIN)/python -m pytest -m faults
+
+.PHONY: test-stack
+test-stack: $(VENV)/.installed-dev ## Test the tracking server itself, in Docker, which is installed where it is missing (half an hour)
+	@tests/stack/engine.sh start
+	@tests/stack/images.sh
+	@$(BIN)/python -m pytest -m stack tests/stack
 
 .PHONY: lint
 lint: $(VENV)/.installed-dev ## Check style and formatting
@@ -71,10 +101,13 @@ lint: $(VENV)/.installed-dev ## Check style and formatting
 types: $(VENV)/.installed-dev ## Check types
 	@$(BIN)/mypy
 
+RESOLVE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
+
 .PHONY: lock
-lock: ## Resolve requirements.txt anew from pyproject.toml (needs uv)
-	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		--quiet --output-file requirements.txt
+lock: ## Resolve both requirements.txt anew, the project's and the tracking server's (needs uv)
+	uv pip compile pyproject.toml $(RESOLVE) --output-file requirements.txt
+	uv pip compile deploy/server/requirements.in --constraint requirements.txt $(RESOLVE) \
+		--output-file deploy/server/requirements.txt
 
 .PHONY: clean
 clean: ## Remove the virtual environment and caches; what was recorded stays
@@ -92,7 +125,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(INSTALL) --no-build-isolation -e '.[dev]'
 	@touch $@
 
-BENCHMARKS := throughput overhead utilisation startup memory scale quality step precision optimism
+BENCHMARKS := throughput overhead utilisation startup memory scale quality step precision optimism stack
 
 .PHONY: $(addprefix bench-,$(BENCHMARKS))
 $(addprefix bench-,$(BENCHMARKS)): bench-%: $(VENV)/.installed

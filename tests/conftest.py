@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from running import EXPERIMENTS, Sweep, run_digitsweep
+from stacked import Stack, free_port, promote
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -68,3 +69,34 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     finished = run_digitsweep("sweep", str(EXPERIMENTS / "smoke.yaml"), "--workers", "2", cwd=folder)
     assert finished.returncode == 0, finished.stderr
     return Sweep(folder, uri, finished.stdout)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The stack as `make up` starts it; gone afterwards, with its volumes."""
+    folder = tmp_path_factory.mktemp("stack")
+    stack = Stack(f"digitsweep-test-{os.getpid()}", folder / "env", free_port())
+    stack.env_file.write_text(f"PORT={stack.port}\nTLS_PORT={free_port()}\n")
+    try:
+        stack.script("up")
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in stack.environment().items():
+                if name != "MLFLOW_TRACKING_URI":
+                    patch.setenv(name, value)
+            yield stack
+    finally:
+        stack.compose("--profile", "tls", "--profile", "sweep", "down", "--volumes", "--timeout", "10")
+
+
+@pytest.fixture(scope="session")
+def swept(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The run of a finished sweep of smoke.yaml, from outside, whose winners are champions."""
+    folder = tmp_path_factory.mktemp("swept")
+    path = str(EXPERIMENTS / "smoke.yaml")
+    finished = run_digitsweep("sweep", path, cwd=folder, seconds=600, **stack.environment())
+    assert finished.returncode == 0, finished.stderr
+    assert not list(folder.iterdir()), "nothing is written beside the server"
+    for family in ("ann", "cnn"):
+        promote(stack, f"digits-{family}")
+    (run,) = stack.runs("tags.`digitsweep.kind` = 'sweep'")
+    return str(run["info"]["run_id"])

@@ -13,7 +13,7 @@ README = (ROOT / "README.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md", "experiments/LOG.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md", "docs/server.md", "experiments/LOG.md"])
 def test_links_lead_somewhere(document: str) -> None:
     """Every relative link and picture in a document is a file of the project."""
     path = ROOT / document
@@ -58,8 +58,18 @@ def test_every_experiment_is_in_the_readme() -> None:
 
 
 def test_the_compose_file_pins_its_images() -> None:
-    """docker-compose.yml names an exact version of each image and publishes ports on this machine only."""
+    """docker-compose.yml names an exact version of each image, and listens on this machine only where .env says nothing."""
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     for service in services.values():
         assert re.search(r":v?\d+\.\d+", service["image"])
-        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+        assert all(re.match(r"(\$\{TLS_ADDRESS:-)?127\.0\.0\.1\}?:", port) for port in service.get("ports", []))
+
+
+def test_the_server_document_names_every_setting() -> None:
+    """docs/server.md names each variable of docker-compose.yml, and each target that it speaks of is one."""
+    document = (ROOT / "docs" / "server.md").read_text()
+    for name in set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text())):
+        assert f"`{name}`" in document, name
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"`make ([a-z-]+)", document)):
+        assert f"\n{target}:" in makefile or target.startswith("bench-"), target

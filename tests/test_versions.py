@@ -40,6 +40,28 @@ def test_the_lock_has_the_projects_versions() -> None:
         assert "--hash=sha256:" in requirement or requirement.startswith("#"), requirement.splitlines()[0]
 
 
+def test_the_server_has_the_projects_versions() -> None:
+    """The lock of the tracking server has a hash for each line, and the version of the project wherever both have one."""
+    text = (ROOT / "deploy" / "server" / "requirements.txt").read_text()
+    ours, server = pinned((ROOT / "requirements.txt").read_text().splitlines()), pinned(text.splitlines())
+    assert {name: version for name, version in server.items() if ours.get(name, version) != version} == {}
+    for requirement in re.split(r"\n(?=\S)", text.strip()):
+        assert "--hash=sha256:" in requirement or requirement.startswith("#"), requirement.splitlines()[0]
+
+
+def test_the_images_have_the_projects_versions() -> None:
+    """The tags of the images in docker-compose.yml and what they are built from have the versions of the project."""
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    assert services["server"]["image"] == f"digitsweep-server:{project()['mlflow']}"
+    (version,) = re.findall(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert services["sweep"]["image"] == f"digitsweep:{version}"
+    (conda,) = re.findall(r"python=(\S+)", (ROOT / "conda.yaml").read_text())
+    for dockerfile in (ROOT / "Dockerfile", ROOT / "deploy" / "server" / "Dockerfile"):
+        bases = set(re.findall(r"^FROM (\S+)", dockerfile.read_text(), re.MULTILINE))
+        assert len(bases) == 1
+        assert bases.pop().startswith(f"python:{conda}.")
+
+
 def test_the_installed_versions_are_the_locked_ones() -> None:
     """What these tests run with is what the lock says."""
     from importlib.metadata import version

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Copies the stack into a new folder, while it works: deploy/backup.sh [FOLDER]
+# The order makes the copy consistent. A run ends, and a version is made, after its files are there; so artifacts come last.
+# Sign-in comes first: a permission for an experiment that the copy does not have would be one for whichever gets its number.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+umask 077
+folder=${1:-${BACKUPS:-backups}/$(date -u +%Y%m%dT%H%M%SZ)}
+part=$folder.part
+
+if [ -e "$folder" ]; then
+    echo "$folder is there already; name another folder, or none" >&2
+    exit 2
+fi
+rm -rf "$part"
+mkdir -p "$part"
+for database in mlflow_auth mlflow; do
+    docker compose exec -T database pg_dump --username=postgres --format=custom "$database" >"$part/$database.dump"
+done
+# tar says 1 when a folder got a new file meanwhile, which is no error here. Uploads that are not finished are left out.
+docker compose exec -T server sh -c \
+    "tar --create --directory=/artifacts --exclude='.artifact.uploading.*' . || [ \$? = 1 ]" >"$part/artifacts.tar"
+cp "${COMPOSE_ENV_FILES:-.env}" "$part/env"
+(cd "$part" && sha256sum -- * >SHA256SUMS)
+mv "$part" "$folder"
+echo "$folder: $(du -sh "$folder" | cut -f1); it holds the secrets too, so keep it as safe as .env"

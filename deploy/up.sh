@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Starts the stack, waits until it is healthy, and says how to reach it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+file=${COMPOSE_ENV_FILES:-.env}
+
+if ! docker compose version >/dev/null 2>&1; then
+    echo "the tracking server needs Docker with Compose 2.24 or newer (docker compose version)" >&2
+    exit 2
+fi
+deploy/secrets.sh
+docker compose up --detach --wait
+address=$(docker compose port server 5000)
+cat <<TEXT
+The tracking server is at http://$address: user admin, and the password is ADMIN_PASSWORD in $file. For sweeps:
+
+    export MLFLOW_TRACKING_URI=http://$address MLFLOW_TRACKING_USERNAME=admin
+    export MLFLOW_TRACKING_PASSWORD=\$(sed -n 's/^ADMIN_PASSWORD=//p' $file)
+TEXT
