@@ -54,16 +54,17 @@ def assert_nothing_left(client: MlflowClient) -> None:
     assert client.list_artifacts(deleted[0].info.run_id) == []
 
 
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database as MLflow makes it, to be copied: making one takes seconds."""
-    path = tmp_path_factory.mktemp("tables") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
+@pytest.fixture
+def place(store: Path) -> Path:
+    """An empty store whose default experiment keeps its files beside it."""
+    with closing(sqlite3.connect(store / "mlflow.db")) as connection:
+        connection.execute("UPDATE experiments SET artifact_location = ?", [f"{store}/mlruns/0"])
+        connection.commit()
+    return store
 
 
-def test_all_is_well_on_a_fresh_store(store: Path) -> None:
-    """In an empty folder everything can be done, and what was written to try it is gone again."""
+def test_all_is_well_on_an_empty_store(place: Path) -> None:
+    """On an empty store everything can be done, and what was written to try it is gone again."""
     findings = examine(SMOKE, Options(workers=1))
     assert set(states(findings).values()) == {State.OK}
     assert not any(each.mend for each in findings if each.state is State.OK)
@@ -194,9 +195,9 @@ def test_a_disk_that_is_read_only_or_full(tmp_path: Path) -> None:
         assert room.disk("records", disk / "not" / "there", 2**10).state is State.OK
 
 
-def test_tables_of_another_mlflow(tables: Path, tmp_path: Path) -> None:
+def test_tables_of_another_mlflow(empty_database: Path, tmp_path: Path) -> None:
     """Tables that this MLflow did not make are wrong, with the command that mends them."""
-    copy = shutil.copy(tables, tmp_path)
+    copy = shutil.copy(empty_database, tmp_path)
     uri = f"sqlite:///{copy}"
     assert database.schema(uri).found.startswith("as this MLflow")
     with closing(sqlite3.connect(copy)) as connection:
@@ -208,13 +209,9 @@ def test_tables_of_another_mlflow(tables: Path, tmp_path: Path) -> None:
     assert database.schema("postgresql+psycopg://me:secret@127.0.0.1:1/x").state is State.WRONG
 
 
-def test_artifacts_that_cannot_be_written(tables: Path, store: Path) -> None:
+def test_artifacts_that_cannot_be_written(place: Path) -> None:
     """Where the folder of artifacts takes no file, that is one finding; the run that tried it is deleted all the same."""
-    shutil.copy(tables, store)
-    with closing(sqlite3.connect(store / "mlflow.db")) as connection:
-        connection.execute("UPDATE experiments SET artifact_location = ?", [f"{store}/mlruns/0"])
-        connection.commit()
-    (store / "mlruns").write_text("no folder can be made of this")
+    (place / "mlruns").write_text("no folder can be made of this")
     found = rehearsal.artifact()
     assert found.state is State.WRONG
     assert found.mend
@@ -223,10 +220,9 @@ def test_artifacts_that_cannot_be_written(tables: Path, store: Path) -> None:
     assert [each.info.status for each in client.search_runs(["0"], run_view_type=ViewType.DELETED_ONLY)] == ["FINISHED"]
 
 
-def test_damaged_and_missing_data(tables: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_and_missing_data(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A damaged file is named; MNIST that cannot be had is wrong, or a warning where the experiment has a fallback."""
-    shutil.copy(tables, store)
-    folder = write_idx_folder(store / "images", made_split(80), made_split(20), zipped=True)
+    folder = write_idx_folder(place / "images", made_split(80), made_split(20), zipped=True)
     whole = examine(SMOKE, Options(workers=1, data=folder))
     damaged = folder / "t10k-images-idx3-ubyte.gz"
     damaged.write_bytes(gzip.compress(gzip.decompress(damaged.read_bytes()))[:-9])
@@ -235,10 +231,10 @@ def test_damaged_and_missing_data(tables: Path, store: Path, monkeypatch: pytest
     assert (named(whole, "data").state, found.state, bool(found.mend)) == (State.OK, State.WRONG, True)
     monkeypatch.setenv("DIGITSWEEP_CACHE", str(damaged))
     text = SMOKE.read_text()
-    (store / "smoke.yaml").write_text(text)
+    (place / "smoke.yaml").write_text(text)
     for source, state in (("mnist", State.WRONG), ("mnist, fallback: smoke.yaml", State.WARNING)):
-        (store / "wanted.yaml").write_text(text.replace("source: digits", f"source: {source}"))
-        assert named(examine(store / "wanted.yaml", Options(workers=1)), "data").state is state
+        (place / "wanted.yaml").write_text(text.replace("source: digits", f"source: {source}"))
+        assert named(examine(place / "wanted.yaml", Options(workers=1)), "data").state is state
 
 
 GIB = 2**30
@@ -313,18 +309,18 @@ def test_the_environment_beside_the_lock(tmp_path: Path) -> None:
     assert environment.python((3, 14)).state is State.WRONG
 
 
-def test_the_quick_half_is_light(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_quick_half_is_light(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It makes no database and reads no images; a folder in place of a store is wrong."""
+    monkeypatch.chdir(tmp_path)
     experiment = load_experiment(EXPERIMENTS / "mnist.yaml")
     assert "tracking database" in states(quick(experiment, Options()))
-    assert list(store.iterdir()) == []
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(store))
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(tmp_path))
     assert named(quick(experiment, Options()), "tracking database").state is State.WRONG
 
 
-def test_the_command(tables: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As lines and as JSON; its exit code is 0 where a sweep can start, 1 where it would fail, and 2 for a wrong file."""
-    shutil.copy(tables, store)
     fine = CliRunner().invoke(main, ["doctor", str(SMOKE), "--workers", "1"])
     assert fine.exit_code == 0, fine.output
     assert "a sweep can start." in fine.output.splitlines()[-1]
@@ -336,7 +332,7 @@ def test_the_command(tables: Path, store: Path, monkeypatch: pytest.MonkeyPatch)
     assert "secret" not in wrong.output
     assert CliRunner().invoke(main, ["doctor", "nothing"]).exit_code == 2
     with pytest.raises(InputError):
-        examine(store / "nothing.yaml", Options())
+        examine(place / "nothing.yaml", Options())
 
 
 def test_a_sweep_tells_what_is_wrong_first(tmp_path: Path) -> None:
