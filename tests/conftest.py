@@ -43,15 +43,21 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def store(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder that is the current one, with MLflow's default store in it: SQLite and a folder of artifacts."""
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder that is the current one: MLflow's default store, SQLite and a folder of artifacts, is made in it."""
     import mlflow
 
     monkeypatch.chdir(tmp_path)
-    shutil.copy(empty_database, tmp_path / "mlflow.db")
     mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # back to the default
     yield tmp_path
     mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # back to the default
+
+
+@pytest.fixture
+def made_store(store: Path, empty_database: Path) -> Path:
+    """The same with the database in it."""
+    shutil.copy(empty_database, store)
+    return store
 
 
 @pytest.fixture(scope="session")

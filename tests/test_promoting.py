@@ -58,7 +58,7 @@ class Registry:
     def __init__(self, dataset: Dataset, networks: dict[str, Weights]) -> None:
         self.client = MlflowClient()
         self._dataset, self._networks = dataset, networks
-        self._run = self.client.create_run(self.client.create_experiment("sweep")).info.run_id
+        self._experiment = self.client.create_experiment("sweep")
 
     def register(self, network: str, **tags: str) -> str:
         """A new challenger: its version."""
@@ -71,8 +71,9 @@ class Registry:
             "family": "ann",
             **tags,
         }
-        model = log_model(NAME, PARAMS, self._networks[network], side=8, classes=10, run_id=self._run, tags=known)
-        return register(NAME, *model, run_id=self._run, tags=known, description="As trained.").version
+        run = self.client.create_run(self._experiment).info.run_id
+        model = log_model(NAME, PARAMS, self._networks[network], side=8, classes=10, run_id=run, tags=known)
+        return register(NAME, *model, run_id=run, tags=known, description="As trained.").version
 
     def run(self, *words: str) -> Result:
         return CliRunner().invoke(main, list(words))
@@ -83,9 +84,9 @@ class Registry:
 
 
 @pytest.fixture
-def registry(store: Path, dataset: Dataset, networks: dict[str, Weights]) -> Registry:
-    (store / "experiments").mkdir()
-    (store / "experiments" / "gate.yaml").write_text(
+def registry(made_store: Path, dataset: Dataset, networks: dict[str, Weights]) -> Registry:
+    (made_store / "experiments").mkdir()
+    (made_store / "experiments" / "gate.yaml").write_text(
         "min_accuracy: 0.8\nmin_class_recall: 0.3\nmax_latency_p95: 10000\n"  # a weak network passes, on a busy machine too
     )
     return Registry(dataset, networks)
@@ -207,12 +208,12 @@ def test_what_is_wrong_is_one_line(registry: Registry) -> None:
     assert registry.champion() is None
 
 
-def test_publishing(registry: Registry, store: Path, dataset: Dataset) -> None:
+def test_publishing(registry: Registry, made_store: Path, dataset: Dataset) -> None:
     """The champion's files, tags and decision come to another registry, once however often; it is a challenger there, or
     champion where that is asked for, by the ledger there; and it says of the images what it says here."""
     registry.register("strong")
     assert registry.run("promote", NAME).exit_code == 0
-    there = store / "there"
+    there = made_store / "there"
     there.mkdir()
     uri = f"sqlite:///{there}/mlflow.db"
     for expected in ("is version 1", "was there already, as version 1"):
