@@ -227,10 +227,10 @@ def test_damaged_and_missing_data(empty_database: Path, store: Path, monkeypatch
     assert (named(whole, "data").state, found.state, bool(found.mend)) == (State.OK, State.WRONG, True)
     monkeypatch.setenv("DIGITSWEEP_CACHE", str(damaged))
     text = SMOKE.read_text()
-    (store / "smoke.yaml").write_text(text)
+    (place / "smoke.yaml").write_text(text)
     for source, state in (("mnist", State.WRONG), ("mnist, fallback: smoke.yaml", State.WARNING)):
-        (store / "wanted.yaml").write_text(text.replace("source: digits", f"source: {source}"))
-        assert named(examine(store / "wanted.yaml", Options(workers=1)), "data").state is state
+        (place / "wanted.yaml").write_text(text.replace("source: digits", f"source: {source}"))
+        assert named(examine(place / "wanted.yaml", Options(workers=1)), "data").state is state
 
 
 GIB = 2**30
@@ -305,12 +305,13 @@ def test_the_environment_beside_the_lock(tmp_path: Path) -> None:
     assert environment.python((3, 14)).state is State.WRONG
 
 
-def test_the_quick_half_is_light(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_quick_half_is_light(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It makes no database and reads no images; a folder in place of a store is wrong."""
+    monkeypatch.chdir(tmp_path)
     experiment = load_experiment(EXPERIMENTS / "mnist.yaml")
     assert "tracking database" in states(quick(experiment, Options()))
-    assert list(store.iterdir()) == []
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(store))
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(tmp_path))
     assert named(quick(experiment, Options()), "tracking database").state is State.WRONG
 
 
@@ -328,7 +329,7 @@ def test_the_command(empty_database: Path, store: Path, monkeypatch: pytest.Monk
     assert "secret" not in wrong.output
     assert CliRunner().invoke(main, ["doctor", "nothing"]).exit_code == 2
     with pytest.raises(InputError):
-        examine(store / "nothing.yaml", Options())
+        examine(place / "nothing.yaml", Options())
 
 
 def test_a_sweep_tells_what_is_wrong_first(tmp_path: Path) -> None:
