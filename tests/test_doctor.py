@@ -54,6 +54,15 @@ def assert_nothing_left(client: MlflowClient) -> None:
     assert client.list_artifacts(deleted[0].info.run_id) == []
 
 
+@pytest.fixture
+def place(made_store: Path) -> Path:
+    """A store whose default experiment keeps its files beside it, and not where the database was copied from."""
+    with closing(sqlite3.connect(made_store / "mlflow.db")) as connection:
+        connection.execute("UPDATE experiments SET artifact_location = ?", [f"{made_store}/mlruns/0"])
+        connection.commit()
+    return made_store
+
+
 def test_all_is_well_on_a_fresh_store(store: Path) -> None:
     """In an empty folder everything can be done, and what was written to try it is gone again."""
     findings = examine(SMOKE, Options(workers=1))
@@ -200,13 +209,9 @@ def test_tables_of_another_mlflow(empty_database: Path, tmp_path: Path) -> None:
     assert database.schema("postgresql+psycopg://me:secret@127.0.0.1:1/x").state is State.WRONG
 
 
-def test_artifacts_that_cannot_be_written(empty_database: Path, store: Path) -> None:
+def test_artifacts_that_cannot_be_written(place: Path) -> None:
     """Where the folder of artifacts takes no file, that is one finding; the run that tried it is deleted all the same."""
-    shutil.copy(empty_database, store)
-    with closing(sqlite3.connect(store / "mlflow.db")) as connection:
-        connection.execute("UPDATE experiments SET artifact_location = ?", [f"{store}/mlruns/0"])
-        connection.commit()
-    (store / "mlruns").write_text("no folder can be made of this")
+    (place / "mlruns").write_text("no folder can be made of this")
     found = rehearsal.artifact()
     assert found.state is State.WRONG
     assert found.mend
@@ -215,10 +220,9 @@ def test_artifacts_that_cannot_be_written(empty_database: Path, store: Path) -> 
     assert [each.info.status for each in client.search_runs(["0"], run_view_type=ViewType.DELETED_ONLY)] == ["FINISHED"]
 
 
-def test_damaged_and_missing_data(empty_database: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_and_missing_data(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A damaged file is named; MNIST that cannot be had is wrong, or a warning where the experiment has a fallback."""
-    shutil.copy(empty_database, store)
-    folder = write_idx_folder(store / "images", made_split(80), made_split(20), zipped=True)
+    folder = write_idx_folder(place / "images", made_split(80), made_split(20), zipped=True)
     whole = examine(SMOKE, Options(workers=1, data=folder))
     damaged = folder / "t10k-images-idx3-ubyte.gz"
     damaged.write_bytes(gzip.compress(gzip.decompress(damaged.read_bytes()))[:-9])
@@ -305,19 +309,17 @@ def test_the_environment_beside_the_lock(tmp_path: Path) -> None:
     assert environment.python((3, 14)).state is State.WRONG
 
 
-def test_the_quick_half_is_light(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_quick_half_is_light(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It makes no database and reads no images; a folder in place of a store is wrong."""
-    monkeypatch.chdir(tmp_path)
     experiment = load_experiment(EXPERIMENTS / "mnist.yaml")
     assert "tracking database" in states(quick(experiment, Options()))
-    assert list(tmp_path.iterdir()) == []
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(tmp_path))
+    assert list(store.iterdir()) == []
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(store))
     assert named(quick(experiment, Options()), "tracking database").state is State.WRONG
 
 
-def test_the_command(empty_database: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As lines and as JSON; its exit code is 0 where a sweep can start, 1 where it would fail, and 2 for a wrong file."""
-    shutil.copy(empty_database, store)
     fine = CliRunner().invoke(main, ["doctor", str(SMOKE), "--workers", "1"])
     assert fine.exit_code == 0, fine.output
     assert "a sweep can start." in fine.output.splitlines()[-1]
