@@ -44,9 +44,13 @@ def open_store() -> MlflowClient:
     if uri.startswith("http"):
         return MlflowClient()
     name = hashlib.sha256(uri.encode()).hexdigest()[:16]
-    with Path(tempfile.gettempdir(), f"digitsweep-{os.getuid()}-{name}.lock").open("w") as file:
+    path = Path(tempfile.gettempdir(), f"digitsweep-{os.getuid()}-{name}.lock")
+    file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600)  # anybody may have put a link there
+    try:
         fcntl.flock(file, fcntl.LOCK_EX)
         return MlflowClient()
+    finally:
+        os.close(file)
 
 
 @contextmanager
