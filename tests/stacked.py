@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from mlflow import MlflowClient
 from running import ROOT
 
 SERVER_IMAGE = "digitsweep-server:3.17.2"
@@ -191,12 +189,6 @@ def in_order(value: Any) -> Any:
     return value
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 def artifacts(run: Mapping[str, Any]) -> str:
     """The folder that a run's artifacts lie in, as `Stack.files` has it."""
     return f"{run['info']['experiment_id']}/{run['info']['run_id']}/artifacts/"
@@ -205,9 +197,3 @@ def artifacts(run: Mapping[str, Any]) -> str:
 def tags(run: Mapping[str, Any]) -> dict[str, str]:
     pairs: Sequence[Mapping[str, str]] = run["data"].get("tags", [])
     return {each["key"]: each["value"] for each in pairs}
-
-
-def promote(stack: Stack, name: str) -> None:
-    """Makes the challenger of a registered model its champion."""
-    client = MlflowClient(stack.uri)
-    client.set_registered_model_alias(name, "champion", client.get_model_version_by_alias(name, "challenger").version)

@@ -36,6 +36,8 @@ def test_every_artifact_of_a_sweep_is_found(stack: Stack, swept: str) -> None:
         assert {artifacts(run) + name for name in FILES} <= set(files)
     assert artifacts(stack.run(swept)) + "comparison/report.html" in files
     for version in stack.versions():
+        if version["name"].endswith("-ledger"):  # its versions are records, and hold no model
+            continue
         model = version["source"].rsplit("/", 1)[-1]
         assert [path for path in files if f"/{model}/" in path and path.endswith(".keras")], version
 
