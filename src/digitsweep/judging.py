@@ -18,6 +18,7 @@ from digitsweep.registry import Registered, describe_version, load
 from digitsweep.report import report
 from digitsweep.results import TrialRecord, TrialState
 from digitsweep.statistics import Share, difference
+from digitsweep.store import patiently
 from digitsweep.tracker import Tracker
 from digitsweep.training import trained_model
 from digitsweep.verdict import verdict
@@ -167,7 +168,7 @@ class _Court:
     def _ask(self, record: TrialRecord, registered: Registered | None = None, *, timed: bool = True) -> Asked:
         training = self._dataset.training
         if registered is not None:
-            return ask(load(registered.uri), self.test, timed=timed)
+            return ask(patiently(lambda: load(registered.uri)), self.test, timed=timed)
         assert record.result.weights is not None
         model = trained_model(record.trial.params, training.side, training.classes, record.result.weights)
         return ask(model, self.test, timed=timed)
@@ -210,13 +211,13 @@ class _Court:
         assert entry.validation is not None
         low, high = entry.test.interval
         fresh = self.winner.fresh_mean()
-        describe_version(
-            registered,
-            {"test_accuracy": f"{entry.test.accuracy:.6f}"},
+        tags = {"test_accuracy": f"{entry.test.accuracy:.6f}"}
+        text = (
             f"{entry.network}: {entry.test.accuracy:.2%} of {entry.test.total:,} test images "
             f"(95 % interval {low:.2%} to {high:.2%}), {entry.weights:,} weights. "
             f"The best {entry.family.upper()} of experiment {self._experiment.name}, chosen on validation "
             f"({f'{fresh:.2%} over fresh seeds, ' if fresh else ''}{entry.validation.accuracy:.2%} in the search). "
             f"{'Trained on training and validation images together. ' if self.winner.refitted else ''}"
-            "Takes raw uint8 images, 0 to 255; gives probabilities.",
+            "Takes raw uint8 images, 0 to 255; gives probabilities."
         )
+        patiently(lambda: describe_version(registered, tags, text))

@@ -9,14 +9,16 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mlflow import MlflowClient
 from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, TEMPORARILY_UNAVAILABLE, ErrorCode
 from mlflow.tracking import get_tracking_uri
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import SQLAlchemyError
@@ -31,6 +33,9 @@ NETWORK = {
     "No route to host": "there is no way to it",
 }
 """What the network's errors, which come wrapped in three others, say; and what they mean."""
+AWAY = [ErrorCode.Name(each) for each in (INTERNAL_ERROR, TEMPORARILY_UNAVAILABLE)]
+"""How MLflow says that a server did not answer, or not for now."""
+T = TypeVar("T")
 ATTEMPT = "trial.attempt"
 """Tag of a trial's run: which training of it this is, where workers died or a sweep was broken off."""
 
@@ -60,6 +65,28 @@ def server_errors(what: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise DigitsweepError(f"the tracking server {shown_uri()} {what}: {first_line(error)}") from error
+
+
+def patiently(call: Callable[[], T]) -> T:
+    """What a call gives; where the server is away it is made again for a while. For calls that may be made twice.
+
+    Raises the DigitsweepError of the last try."""
+    until, pause = time.monotonic() + patience_seconds(), 0.5
+    while True:
+        try:
+            return call()
+        except DigitsweepError as error:
+            cause = error.__cause__
+            away = isinstance(cause, MlflowException) and cause.error_code in AWAY
+            if not away or time.monotonic() + pause > until:
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, 5.0)
+
+
+def patience_seconds() -> float:
+    """How long a server that takes nothing is waited for, where something needs it."""
+    return float(os.environ.get("DIGITSWEEP_PATIENCE", "60"))
 
 
 def last_sweep() -> str:

@@ -13,6 +13,7 @@ from digitsweep.finalists import Finals
 from digitsweep.provenance import Commit
 from digitsweep.registry import Registered, log_model, register
 from digitsweep.results import Kind, TrialRecord, TrialState
+from digitsweep.store import patiently
 from digitsweep.tracker import Tracker
 
 
@@ -54,30 +55,23 @@ def register_winner(
 
     def logged(record: TrialRecord) -> tuple[str, str]:
         assert record.result.weights is not None
-        return log_model(
-            name,
-            record.trial.params,
-            record.result.weights,
-            side=training.side,
-            classes=training.classes,
-            run_id=tracker.run_of(record.trial),
-            tags=_tags(experiment, dataset, record, tracker, commit),
+        weights, run_id = record.result.weights, tracker.run_of(record.trial)
+        tags = _tags(experiment, dataset, record, tracker, commit)
+        side, classes = training.side, training.classes
+        return patiently(
+            lambda: log_model(name, record.trial.params, weights, side=side, classes=classes, run_id=run_id, tags=tags)
         )
 
     for each in finals.records if finals is not None else ():
         if each is not winner.trained and each.result.state is TrialState.COMPLETE:
             logged(each)
-    trial = winner.search.trial
-    return register(
-        name,
-        *logged(winner.trained),
-        run_id=tracker.run_of(winner.trained.trial),
-        tags={
-            **_tags(experiment, dataset, winner.trained, tracker, commit),
-            "val_accuracy": f"{winner.fresh_mean() or winner.search.result.last('val_accuracy'):.6f}",
-        },
-        description=f"{trial.params.describe()}, the best {trial.family.upper()} of sweep {tracker.run_id}.",
-    )
+    trial, (uri, model_id), run_id = winner.search.trial, logged(winner.trained), tracker.run_of(winner.trained.trial)
+    tags = {
+        **_tags(experiment, dataset, winner.trained, tracker, commit),
+        "val_accuracy": f"{winner.fresh_mean() or winner.search.result.last('val_accuracy'):.6f}",
+    }
+    description = f"{trial.params.describe()}, the best {trial.family.upper()} of sweep {tracker.run_id}."
+    return patiently(lambda: register(name, uri, model_id, run_id=run_id, tags=tags, description=description))
 
 
 def _tags(experiment: Experiment, dataset: Dataset, record: TrialRecord, tracker: Tracker, commit: Commit) -> dict[str, str]:

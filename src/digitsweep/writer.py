@@ -19,7 +19,7 @@ from digitsweep.errors import DigitsweepError
 from digitsweep.lock import BEAT_SECONDS, TAG, Coordinating, taken
 from digitsweep.records import log_files, params
 from digitsweep.spool import RunUpdate, Spool
-from digitsweep.store import ATTEMPT, attempt_of, children, first_line, run_tags, shown_uri
+from digitsweep.store import ATTEMPT, attempt_of, children, first_line, patience_seconds, run_tags, shown_uri
 from digitsweep.tracker import Backlog
 
 MOST_METRICS = 1000
@@ -28,9 +28,6 @@ MOST_PAUSE = 10.0
 """Seconds between two tries, at most."""
 END_SECONDS = 5.0
 """What a request may still take when the sweep ends; the thread is a daemon."""
-PATIENCE = "DIGITSWEEP_PATIENCE"
-"""The variable that says how many seconds whoever needs the records waits for a server that takes none; 60 where it is not
-set."""
 
 
 class Writer:
@@ -74,9 +71,9 @@ class Writer:
     def wait(self, patience: float | None = None) -> None:
         """Until the server has taken everything.
 
-        Raises DigitsweepError where it has taken nothing for so many seconds; None: what PATIENCE says."""
+        Raises DigitsweepError where it has taken nothing for so many seconds; None: what a server gets in general."""
         if patience is None:
-            patience = float(os.environ.get(PATIENCE, "60"))
+            patience = patience_seconds()
         with self._changed:
             since = time.monotonic()
             while len(self._spool):
