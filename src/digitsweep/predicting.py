@@ -27,7 +27,8 @@ MODEL = "mnist-cnn@champion"
 UNSURE = 0.8
 """A reading with less confidence says that it is unsure. Of MNIST's 10,000 test images, brought to the form by `prepare` and
 asked of the CNN that mnist.yaml found, 207 are, 38 of the 46 misread among them (at 0.7: 115 and 32; at 0.9: 599 and 45). Of
-294 printed letters, 42 in seven typefaces, 75 % are (at 0.7: 65 %; at 0.9: 90 %); of the digits in these typefaces 4 %."""
+294 printed letters, 42 in seven typefaces, 75 % were (at 0.7: 65 %; at 0.9: 90 %), before forms were centred as
+they are now; of the digits in these typefaces 4 %."""
 BATCH = 256
 
 
