@@ -91,7 +91,7 @@ def parallel_coordinates(history: SearchHistory) -> Figure:
         for name in searched(history)[:MOST_AXES]
     ]
     scales.append(_objective(measure, reached))
-    figure, axes = panel(max(6.0, 0.92 * len(scales) + 0.4), 3.7)
+    figure, axes = panel(max(9.0, 0.92 * len(scales) + 0.4), 3.7)  # the page gives it its whole width, however few axes
     axes.set_axis_off()
     complete = [value for value, each in zip(reached, trials, strict=True) if each.state == "COMPLETE"]
     worst_first = sorted(zip(trials, reached, range(len(trials)), strict=True), key=lambda each: -each[1])
