@@ -26,7 +26,7 @@ from digitsweep.records import comparison_records, milliseconds, user
 from digitsweep.recovery import STATUS, given_up, recover
 from digitsweep.results import EpochMetrics, Trial, TrialRecord
 from digitsweep.spool import Figure, RunUpdate, Spool, state_folder
-from digitsweep.store import open_store, quiet_mlflow, server_errors
+from digitsweep.store import first_line, open_store, quiet_mlflow, server_errors
 from digitsweep.sweep_run import close_run, data_tags, describe_run, note, open_run, reopen_run
 from digitsweep.tracker import Backlog, Past
 from digitsweep.trial_record import compact, planned, summarized
@@ -36,7 +36,7 @@ from digitsweep.writer import Writer, no_hidden_retries
 FLUSH_SECONDS = 5.0
 """How old an epoch's metrics may get before they are sent while their trial still runs."""
 LAST_SECONDS = 3.0
-"""What the server gets to take what waits where the sweep has failed."""
+"""What a server that takes nothing gets, where the sweep has failed or a person has ended it."""
 
 
 class MlflowTracker:
@@ -117,8 +117,10 @@ class MlflowTracker:
         self._writer.wait()
 
     def check(self) -> None:
-        if self._failure is not None:
+        if isinstance(self._failure, DigitsweepError):
             raise self._failure
+        if self._failure is not None:
+            raise DigitsweepError(f"a record could not be made: {first_line(self._failure)}") from self._failure
         self._writer.check()
 
     def backlog(self) -> Backlog | None:
@@ -132,7 +134,7 @@ class MlflowTracker:
         self._thread.join()
         try:
             self.check()
-            self._writer.wait()
+            self._writer.wait(None if state == "COMPLETE" else LAST_SECONDS)
             self._close(state)
         except BaseException:
             # What can still be said is said; what waits on disk is sent when somebody goes on with the sweep.
