@@ -95,8 +95,7 @@ def test_two_coordinators(server: Server, tmp_path: Path) -> None:
     for folder in (tmp_path, elsewhere):  # with the same lock file, and as from another machine
         second = start(folder, "sweep", "--resume", "last", uri=server.uri)
         assert second.wait(60) == 1
-        last = (folder / "log.txt").read_text().splitlines()[-1]
-        assert f"is being run by process {process.pid}" in last
+        assert f"is being run by process {process.pid}" in said(folder)
     kill(process)
     third = start(tmp_path, "sweep", "--resume", "last", "--workers", "2", uri=server.uri)
     assert third.wait(200) == 0, said(tmp_path)
