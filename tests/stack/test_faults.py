@@ -19,7 +19,7 @@ pytestmark = pytest.mark.stack
 TRIALS = 20
 """Of each family; a baseline comes on top."""
 FILES = 5
-"""Of each trial."""
+"""Of each trial, at least; what judging asks has its learned numbers besides."""
 
 
 def ended(stack: Stack, sweep: str) -> int:
@@ -81,9 +81,9 @@ def assert_whole(stack: Stack, trials: list[Json]) -> None:
     for run in trials:
         query = {"run_id": run["info"]["run_id"], "metric_key": "val_accuracy"}
         history = stack.admin("GET", "/api/2.0/mlflow/metrics/get-history", params=query)["metrics"]
-        values = {int(each["step"]): round(float(each["value"]), 6) for each in history}
+        values = {int(each["step"]): float(each["value"]) for each in history}
         assert [values[step] for step in sorted(values)] == json.loads(tags(run)["digitsweep.trial"])["values"]
-        assert len([path for path in files if path.startswith(artifacts(run))]) == FILES
+        assert len([path for path in files if path.startswith(artifacts(run))]) >= FILES
 
 
 def test_down_and_up(stack: Stack, swept: str) -> None:
