@@ -154,14 +154,14 @@ class Stack:
         return str(answer["model_version"]["version"])
 
     def everything(self) -> Json:
-        """All that a client can see: runs, artifacts, versions, champions, users."""
+        """All that a client can see: runs, artifacts, versions, aliases, users."""
         models = self.admin("GET", "/api/2.0/mlflow/registered-models/search")["registered_models"]
         users = self.admin("GET", "/api/2.0/mlflow/users/list")["users"]
         return {
             "runs": in_order(self.runs()),
             "files": self.files(),
             "versions": in_order(self.versions()),
-            "champions": {each["name"]: self.champion(each["name"]) for each in models},
+            "aliases": in_order([[each["name"], each.get("aliases", [])] for each in models]),
             "users": sorted(each["username"] for each in users),
         }
 
