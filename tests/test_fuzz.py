@@ -21,13 +21,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from rich.console import Console
 from running import EXPERIMENTS, ROOT
 from support import IDX_FILES, PROPERTY, SMALL_EXPERIMENT, idx_contents, made_split, outcome, write_idx_folder
 
 from digitsweep.data.sources import load_dataset
+from digitsweep.errors import InputError
 from digitsweep.experiment_file import load_experiment
 from digitsweep.gate import load_gate
+from digitsweep.images import Unreadable, read_pages
 from digitsweep.summary import print_plan
 
 SAMPLE, MANY = 100, 2000
@@ -203,6 +206,28 @@ def read_npz_file(path: Path, content: bytes) -> object:
     return load_dataset(path, validation=3, seed=0)
 
 
+def image_file(kind: str) -> bytes:
+    """A right image of a kind, 12 by 10 pixels."""
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(4).integers(0, 256, (10, 12), dtype=np.uint8)
+    Image.fromarray(pixels).save(buffer, format=kind)
+    return buffer.getvalue()
+
+
+def read_image(path: Path, content: bytes) -> object:
+    """As `predict` does, which tells of what cannot be read beside the rest."""
+    path.write_bytes(content)
+    pages = list(read_pages(path))
+    for page in pages:
+        if isinstance(page, Unreadable):
+            raise InputError(str(page))
+    return pages
+
+
+IMAGES = {kind: image_file(kind) for kind in ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP")}
+images = st.sampled_from(sorted(IMAGES)).flatmap(lambda kind: changed(IMAGES[kind], st.binary(max_size=12)))
+
+
 @dataclass(frozen=True)
 class Reader:
     """A kind of file that people give."""
@@ -219,6 +244,7 @@ READERS: dict[str, Reader] = {
     "gate.yaml": Reader(gates, read_gate, None),  # type: ignore[arg-type]
     "idx-files": Reader(st.sampled_from(IDX_FILES).flatmap(idx_file), read_idx_folder),  # type: ignore[arg-type]
     "images.npz": Reader(npz_files, read_npz_file),  # type: ignore[arg-type]
+    "image.png": Reader(images, read_image),  # type: ignore[arg-type]
 }
 
 
