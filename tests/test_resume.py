@@ -49,6 +49,7 @@ def test_reconcile_tells_the_truth_once(broken: Sweep) -> None:
     everything = [each for kind in ("sweep", "trial", "attempt") for each in broken.runs(kind)]
     assert "RUNNING" not in {each.info.status for each in everything}
     assert run(broken, "reconcile").stdout == "There is nothing to repair.\n"
+    assert not list((broken.folder / "state").iterdir()), "nothing waits here any more"
 
 
 def test_a_resumed_sweep_is_whole(broken: Sweep) -> None:

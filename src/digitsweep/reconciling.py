@@ -4,6 +4,7 @@ machine, pictures that can be drawn again. What is repaired once needs nothing t
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -83,6 +84,7 @@ def _ended(client: MlflowClient, sweep: Run) -> Iterator[str]:
                 client.log_batch(run_id, tags=run_tags({"digitsweep.state": "INTERRUPTED"}))
                 client.set_terminated(run_id, "KILLED")
                 yield f"{name}: it was RUNNING without a process, and is KILLED now; digitsweep sweep --resume {run_id}"
+            shutil.rmtree(state_folder(run_id), ignore_errors=True)  # everything has been sent
     except DigitsweepError as error:
         yield f"{name}: left alone, {error}"
 
