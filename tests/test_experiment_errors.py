@@ -29,7 +29,11 @@ DENSE = "{params: {hidden_layers: 2, units: 64}, epochs: 2}"
 SPACE = "families.ann.space"
 
 EDITS = [  # what is replaced, by what, and the beginning of what is said after the line number
-    ("seed: 0", "sede: 0", "sede: is not known here"),
+    ("seed: 0", "sede: 0", "sede: is not known here; did you mean seed?"),
+    ("seed: 0", "seed: 0\nfinalists: {topp: 2}", "finalists.topp: is not known here; did you mean top?"),
+    ("seed: 0", "seed: 0\nfinalists: {epochs: 0}", "finalists.epochs: is a whole number from 1 to 100,000, or one for each"),
+    ("seed: 0", "seed: 0\nfinalists: {epochs: {ann: 0}}", "finalists.epochs.ann: input should be greater"),
+    ("seed: 0", "seed: 0\nfinalists: {epochs: {dnn: 2}}", "finalists.epochs.dnn: input should be 'ann' or 'cnn'"),
     ("seed: 0", "seed: 0\npath: x", "path: is not known here"),
     ("seed: 0", "seed: -1", "seed: input should be greater than or equal to 0, but is -1"),
     ("seed: 0", f"seed: {2**31}", "seed: input should be less than"),

@@ -21,7 +21,7 @@ from digitsweep.study import PRUNED
 @pytest.fixture
 def experiment() -> Experiment:
     loaded = load_experiment(EXPERIMENTS / "smoke.yaml")
-    return loaded.model_copy(update={"finalists": FinalistsSpec(top=2, seeds=2, epochs=5)})
+    return loaded.model_copy(update={"finalists": FinalistsSpec(top=2, seeds=2, epochs={"ann": 5})})
 
 
 def result(accuracy: float, weights: int = 10, state: TrialState = TrialState.COMPLETE) -> TrialResult:
@@ -124,8 +124,18 @@ def test_a_refit_waits_for_the_running_finalists(experiment: Experiment) -> None
 
 def test_the_time_of_the_finalists_is_foreseen(experiment: Experiment) -> None:
     """Where an epoch takes a second, five epochs of two configurations on two seeds and of a refit take 25."""
-    assert planned_seconds(experiment, 1.0) == pytest.approx(25.0)
-    assert planned_seconds(experiment.model_copy(update={"finalists": None}), 1.0) == 0.0
+    assert planned_seconds(experiment, "ann", 1.0) == pytest.approx(25.0)
+    assert planned_seconds(experiment.model_copy(update={"finalists": None}), "ann", 1.0) == 0.0
+
+
+def test_each_family_may_have_epochs_of_its_own(experiment: Experiment) -> None:
+    """The finalists and the refit train for their family's epochs; a family that is not named for the search's."""
+    finalists = FinalistsSpec.model_validate({"top": 1, "seeds": 1, "epochs": {"ann": 7}})
+    changed = experiment.model_copy(update={"finalists": finalists})
+    assert {each.epochs for each in run(Finals(changed, "ann", [searched(1, 0.9)], 8), {})} == {7}
+    assert finalists.epochs_of("cnn", 3) == 3
+    assert planned_seconds(changed, "ann", 1.0) == pytest.approx(14.0)
+    assert FinalistsSpec.model_validate({"epochs": 4}).epochs == {"ann": 4, "cnn": 4}
 
 
 def test_what_the_clock_cut_off_may_win(experiment: Experiment) -> None:

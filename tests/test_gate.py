@@ -65,7 +65,7 @@ def test_limits_of_some_data() -> None:
 
 
 WRONG = {
-    "min_acuracy: 0.9": ("gate.yaml:1: min_acuracy: is not known here",),
+    "min_acuracy: 0.9": ("gate.yaml:1: min_acuracy: is not known here; did you mean min_accuracy?",),
     "min_accuracy: 97": ("gate.yaml:1: min_accuracy:", "less than or equal to 1", "97"),
     "min_accuracy: true": ("min_accuracy: takes no true or false",),
     "clean_commit: 3": ("clean_commit:", "3"),

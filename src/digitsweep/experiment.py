@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -18,6 +18,10 @@ from digitsweep.errors import InputError
 from digitsweep.explain import shown
 from digitsweep.params import Params, refuse_truth
 from digitsweep.space import Space
+
+FamilyName = Literal["ann", "cnn"]
+MOST_EPOCHS = 100_000
+Epochs = Annotated[int, Field(ge=1, le=MOST_EPOCHS)]
 
 
 class _Part(BaseModel):
@@ -59,7 +63,7 @@ class Budget(_Part):
 
     trials: Annotated[int, Field(ge=0, le=1_000_000)]
     """0 trains the baselines only."""
-    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    epochs: Epochs
     seconds: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
     """Training seconds, added up over a family's trials, whatever the number of workers."""
 
@@ -105,11 +109,28 @@ class FinalistsSpec(_Part):
     """Configurations of each family."""
     seeds: Annotated[int, Field(ge=1, le=100)] = 2
     """Fresh seeds that each of them is trained on."""
-    epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    """Of each training; where it is not given, as many as in the search."""
+    epochs: dict[FamilyName, Epochs] = {}
+    """Of each training; of a family that is not named, as many as in the search. A file may give one number for both."""
     refit: bool = True
     """Whether the winner is trained once more on training and validation images together, and that is registered; if not,
     what its first fresh seed gave."""
+
+    @field_validator("epochs", mode="before")
+    @classmethod
+    def _of_both_or_each(cls, value: Any) -> Any:
+        if value is None or isinstance(value, Mapping):
+            return value or {}
+        number = as_meant(refuse_truth(value))
+        if not isinstance(number, int) or not 1 <= number <= MOST_EPOCHS:
+            raise ValueError(
+                f"is a whole number from 1 to {MOST_EPOCHS:,}, or one for each family as in {{ann: 16, cnn: 11}}, "
+                f"but is {shown(value)}"
+            )
+        return dict.fromkeys(get_args(FamilyName), number)
+
+    def epochs_of(self, family: str, searched: int) -> int:
+        """Of each training of this family, where the search had so many."""
+        return {str(name): epochs for name, epochs in self.epochs.items()}.get(family, searched)
 
 
 class WorkersSpec(_Part):
@@ -160,7 +181,7 @@ class Experiment(_Part):
     finalists: FinalistsSpec | None = None
     """None where the best trial of the search is the winner."""
     workers: WorkersSpec = WorkersSpec()
-    families: Annotated[dict[Literal["ann", "cnn"], Family], Field(min_length=1)]
+    families: Annotated[dict[FamilyName, Family], Field(min_length=1)]
     register_models: bool = True
     """Whether the best model of each family becomes a version in the model registry."""
     path: Annotated[Path | None, Field(exclude=True)] = None

@@ -71,9 +71,10 @@ def load_experiment(path: Path) -> Experiment:
         experiment = Experiment.model_validate({**raw, "path": path, "text": text})
     except ValidationError as error:
         problems += [
-            (found_path, message) for found_path, message in readable(error) if found_path[:1] != ("families",) or
-            not isinstance(raw_families, Mapping) or not raw_families
-        ]  # fmt: skip
+            (found_path, message)
+            for found_path, message in readable(error, Experiment)
+            if found_path[:1] != ("families",) or not isinstance(raw_families, Mapping) or not raw_families
+        ]
     else:
         problems += _contradictions(experiment)
     if problems:
@@ -156,5 +157,5 @@ def _parse_baseline(family: str, raw: Any, here: KeyPath, problems: list[tuple[K
     try:
         return Baseline.model_validate({**raw, "params": params})
     except ValidationError as error:
-        problems += [((*here, *where), message) for where, message in readable(error)]
+        problems += [((*here, *where), message) for where, message in readable(error, Baseline)]
         return None

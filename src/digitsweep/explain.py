@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 STRANGE = "is not known here"
 MISSING = "must be given"
 
 
-def readable(error: ValidationError) -> list[tuple[tuple[str, ...], str]]:
-    """Pydantic's findings as (path, message); a message states the rule, then the value."""
+def readable(error: ValidationError, model: type[BaseModel] | None = None) -> list[tuple[tuple[str, ...], str]]:
+    """Pydantic's findings as (path, message); a message states the rule, then the value. Of a key that a given model does
+    not know, the message says which one it looks like."""
     findings: list[tuple[tuple[str, ...], str]] = []
     for each in error.errors(include_url=False):
-        path = tuple(str(part) for part in each["loc"] if part not in ("int", "float", "categorical"))
+        path = tuple(str(part) for part in each["loc"] if part not in ("int", "float", "categorical", "[key]"))
         message = each["msg"].removeprefix("Value error, ")
         match each["type"]:
             case "extra_forbidden":
-                message = STRANGE
+                close = difflib.get_close_matches(path[-1], _keys(model, path[:-1]), n=1) if model else []
+                message = f"{STRANGE}; did you mean {close[0]}?" if close else STRANGE
             case "missing":
                 message = MISSING
             case "union_tag_invalid":
@@ -35,12 +37,25 @@ def readable(error: ValidationError) -> list[tuple[tuple[str, ...], str]]:
     return _misspelt(list(dict.fromkeys(findings)))
 
 
+def _keys(model: type[BaseModel], path: tuple[str, ...]) -> list[str]:
+    """The keys of what stands in a model at a path, where that is a model itself."""
+    for part in path:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        inner = [
+            each for each in (annotation, *get_args(annotation)) if isinstance(each, type) and issubclass(each, BaseModel)
+        ]
+        if not inner:
+            return []
+        model = inner[0]
+    return list(model.model_fields)
+
+
 def _misspelt(findings: list[tuple[tuple[str, ...], str]]) -> list[tuple[tuple[str, ...], str]]:
     """A key that is missing and a strange one that looks like it are one finding."""
     missing = {path for path, message in findings if message == MISSING}
     for index, (path, message) in enumerate(findings):
         beside = {each[-1]: each for each in missing if path and each[:-1] == path[:-1]}
-        close = difflib.get_close_matches(path[-1], beside, n=1) if message == STRANGE and path else []
+        close = difflib.get_close_matches(path[-1], beside, n=1) if message.startswith(STRANGE) and path else []
         if close:
             findings[index] = (path, f"{STRANGE}; did you mean {close[0]}?")
             missing.discard(beside[close[0]])

@@ -17,12 +17,12 @@ from digitsweep.results import Epoch, Kind, Trial, TrialRecord, TrialResult, Tri
 from digitsweep.source import INTERRUPTED, SPENT, Verdict, trial_seed
 
 
-def planned_seconds(experiment: Experiment, epoch_seconds: float) -> float:
+def planned_seconds(experiment: Experiment, family: str, epoch_seconds: float) -> float:
     """Training seconds that a family's finalists will take, where an epoch takes so many."""
     spec = experiment.finalists
     if spec is None:
         return 0.0
-    return epoch_seconds * (spec.epochs or experiment.budget.epochs) * (spec.top * spec.seeds + spec.refit)
+    return epoch_seconds * spec.epochs_of(family, experiment.budget.epochs) * (spec.top * spec.seeds + spec.refit)
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class Finals:
             repetition=repetition,
             baseline=None,
             drawn={},
-            epochs=self._spec.epochs or source.epochs,
+            epochs=self._spec.epochs_of(self.family, source.epochs),
             # The seeds are the same for all configurations: what a seed is worth does not decide between them.
             seed=trial_seed(self._seed, self.family, f"{kind} {repetition}"),
         )

@@ -113,5 +113,5 @@ def load_gate(path: Path) -> Gate:
     try:
         return Gate.model_validate(raw)
     except ValidationError as error:
-        found = readable(error)
+        found = readable(error, Gate)
     raise InputError("\n".join(line_of(path, lines, where, message) for where, message in dict.fromkeys(found)))

@@ -84,7 +84,11 @@ def _finalists_plan(experiment: Experiment) -> str:
     if spec is None:
         return ""
     trainings = f"{spec.top} configurations on {spec.seeds} fresh seeds{' and a refit' if spec.refit else ''}"
-    return f", and then for each family {trainings}, {spec.epochs or experiment.budget.epochs} epochs each"
+    epochs = {family: spec.epochs_of(family, experiment.budget.epochs) for family in experiment.families}
+    if len(set(epochs.values())) == 1:
+        return f", and then for each family {trainings}, {next(iter(epochs.values()))} epochs each"
+    each = " and ".join(f"{number} epochs for the {family.upper()}" for family, number in epochs.items())
+    return f", and then for each family {trainings}, each of them {each}"
 
 
 def sentences(comparison: Comparison) -> list[str]:

@@ -154,7 +154,9 @@ class _Sweep:
         coordinator.close()
 
     def _planned(self) -> float:
-        return sum(planned_seconds(self._experiment, study.epoch_seconds()) for study in self._studies.values())
+        return sum(
+            planned_seconds(self._experiment, family, study.epoch_seconds()) for family, study in self._studies.items()
+        )
 
     def _judged(self, tracker: Tracker, commit: Commit, state: str) -> Comparison:
         records = {family: study.records for family, study in self._studies.items()}
