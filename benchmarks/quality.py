@@ -27,7 +27,7 @@ def ours(data: Path, pruner: str) -> list[tuple[float, float]]:
     experiment["budget"] |= {"trials": 1000, "seconds": SECONDS * WORKERS}
     experiment["pruner"]["type"] = pruner
     experiment["register_models"] = False
-    del experiment["data"]["fallback"]
+    del experiment["finalists"], experiment["data"]["fallback"]
     with folder() as place:
         (place / "quality.yaml").write_text(yaml.safe_dump(experiment))
         arguments = ("--data", str(data), "--workers", str(WORKERS))

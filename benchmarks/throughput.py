@@ -1,16 +1,21 @@
 """An identical list of eight trials, ours and the plain loop's, one after the other: the ratio of their wall-clock times.
 
-Both are whole processes, from start to exit, with all logging on a fresh SQLite store."""
+Both are processes with all logging on a fresh SQLite store, timed twice: from the start until the last trial's run has been
+closed in MLflow, which is the same work on both sides, and until they exit. By then ours has opened the test set, timed
+eight models and drawn the comparison; the plain loop does nothing more."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 from common import digitsweep, folder, mnist_folder, report, run
+from mlflow import MlflowClient
 
 EPOCHS = 4
 TRIALS = [
@@ -29,7 +34,17 @@ TRIALS = [
 ]
 
 
-def ours(place: Path, data: Path) -> tuple[float, dict[str, float]]:
+@dataclass(frozen=True)
+class Timed:
+    """One side."""
+
+    until_last_trial: float
+    until_exit: float
+    """Both in seconds since the command."""
+    accuracies: dict[str, float]
+
+
+def ours(place: Path, data: Path) -> Timed:
     """The list as baselines of an experiment without a search."""
     families: dict[str, dict[str, dict[str, object]]] = {"ann": {"baselines": {}}, "cnn": {"baselines": {}}}
     for trial in TRIALS:
@@ -43,33 +58,50 @@ def ours(place: Path, data: Path) -> tuple[float, dict[str, float]]:
         "families": families,
     }
     (place / "throughput.yaml").write_text(yaml.safe_dump(experiment))
+    begun = time.time()
     seconds, output = digitsweep("sweep", "throughput.yaml", "--data", str(data), cwd=place)
     found = re.findall(r"^(?:ann|cnn)-\d+ (\S+): .*COMPLETE.*validation ([\d.]+)%", output, re.MULTILINE)
-    return seconds, {name: float(accuracy) for name, accuracy in found}
+    accuracies = {name: float(accuracy) for name, accuracy in found}
+    return Timed(last_trial(place, "digitsweep") - begun, seconds, accuracies)
 
 
-def plain(place: Path, data: Path) -> tuple[float, dict[str, float]]:
+def plain(place: Path, data: Path) -> Timed:
     """The list with Keras `fit`, one after another."""
     (place / "trials.json").write_text(json.dumps([{**trial, "epochs": EPOCHS} for trial in TRIALS]))
     script = str(Path(__file__).with_name("plain_loop.py"))
+    begun = time.time()
     seconds, _ = run(sys.executable, script, str(data), "trials.json", "out.json", cwd=place, MPLBACKEND="agg")
     trials = json.loads((place / "out.json").read_text())["trials"]
-    return seconds, {trial["name"]: 100 * trial["accuracy"] for trial in trials}
+    accuracies = {trial["name"]: 100 * trial["accuracy"] for trial in trials}
+    return Timed(last_trial(place, "plain") - begun, seconds, accuracies)
+
+
+def last_trial(place: Path, experiment: str) -> float:
+    """When the last trial's run was closed, in seconds since 1970."""
+    client = MlflowClient(f"sqlite:///{place}/mlflow.db")
+    (found,) = (each for each in client.search_experiments() if each.name == experiment)
+    runs = client.search_runs([found.experiment_id], max_results=1000)
+    ended = [each.info.end_time for each in runs if "mlflow.parentRunId" in each.data.tags]
+    assert len(ended) == len(TRIALS)
+    return float(max(ended)) / 1000
 
 
 def main() -> None:
     data = mnist_folder()
     with folder() as place:
-        our_seconds, our_accuracies = ours(place, data)
+        swept = ours(place, data)
     with folder() as place:
-        plain_seconds, plain_accuracies = plain(place, data)
+        looped = plain(place, data)
     names = [str(trial["name"]) for trial in TRIALS]
-    rows: list[list[object]] = [[name, f"{our_accuracies[name]:.2f} %", f"{plain_accuracies[name]:.2f} %"] for name in names]
-    means = [sum(each[name] for name in names) / len(names) for each in (our_accuracies, plain_accuracies)]
-    rows.append(["mean validation accuracy", f"{means[0]:.2f} %", f"{means[1]:.2f} %"])
-    rows.append(["seconds, start to exit", f"{our_seconds:.1f}", f"{plain_seconds:.1f}"])
+    sides = (swept, looped)
+    rows: list[list[object]] = [[name, *(f"{each.accuracies[name]:.2f} %" for each in sides)] for name in names]
+    means = [sum(each.accuracies[name] for name in names) / len(names) for each in sides]
+    rows.append(["mean validation accuracy", *(f"{mean:.2f} %" for mean in means)])
+    rows.append(["seconds until the last trial was recorded", *(f"{each.until_last_trial:.1f}" for each in sides)])
+    rows.append(["seconds until the process ended", *(f"{each.until_exit:.1f}" for each in sides)])
     headline = (
-        f"throughput: {plain_seconds / our_seconds:.2f} times the plain loop, accuracy {means[0] - means[1]:+.2f} points"
+        f"throughput: {looped.until_last_trial / swept.until_last_trial:.2f} times the plain loop "
+        f"({looped.until_exit / swept.until_exit:.2f} with our judging), accuracy {means[0] - means[1]:+.2f} points"
     )
     report("throughput", headline, ["", "digitsweep", "plain loop"], rows)
 
