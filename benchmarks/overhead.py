@@ -45,7 +45,7 @@ from digitsweep.options import Options
 from digitsweep.progress import NoDisplay
 from digitsweep.sweep import sweep
 from digitsweep.tracker import NoTracker
-from digitsweep.tracking import MlflowTracker
+from digitsweep.tracking.mlflow_tracker import MlflowTracker
 
 
 class Watch(NoDisplay):

@@ -15,6 +15,7 @@ from common import report
 from digitsweep.coordinator import Coordinator, Interruption
 from digitsweep.experiment import Experiment
 from digitsweep.experiment_file import load_experiment
+from digitsweep.pace import Pace
 from digitsweep.params import parse_params
 from digitsweep.progress import NoDisplay
 from digitsweep.results import Epoch, EpochMetrics, Trial, TrialResult, TrialState
@@ -49,6 +50,9 @@ class SimulatedWorkers:
     def stop(self, trial: Trial) -> None:
         self.stopped.add(trial.name)
 
+    def kill(self, trial: Trial, why: str) -> None:
+        """Nothing hangs here."""
+
     def events(self, timeout: float) -> Sequence[Event]:
         found: list[Event] = []
         for name, (trial, epochs) in list(self.running.items()):
@@ -81,7 +85,7 @@ def events_a_second(experiment: Experiment) -> tuple[int, float, float]:
 
     studies: dict[str, Study] = {family: TimedStudy(experiment, family, 28) for family in experiment.families}
     workers = SimulatedWorkers()
-    coordinator = Coordinator(workers, NoTracker(), NoDisplay(), Interruption(), WORKERS)
+    coordinator = Coordinator(workers, NoTracker(), NoDisplay(), Interruption(), WORKERS, Pace(28))
     begun = time.perf_counter()
     coordinator.run(studies)
     return workers.count, time.perf_counter() - begun, asking[0]

@@ -23,7 +23,7 @@ FILES = {"matrix.png": 40_000, "curves.png": 40_000, "report.json": 2000, "repor
 
 
 def seconds_of_a_trial(client: MlflowClient, experiment_id: str, files: Path) -> float:
-    """Seconds for the calls with which `tracking.py` records one trial of ten epochs, its five files included."""
+    """Seconds for the calls with which `tracking/` records one trial of ten epochs, its five files included."""
     begun = time.perf_counter()
     now = time.time_ns() // 1_000_000
     tags = {f"tag-{number}": "value" for number in range(8)}

@@ -17,6 +17,7 @@ from digitsweep.quiet import import_tensorflow_quietly
 import_tensorflow_quietly()  # it reads the variables above when it is imported
 
 import statistics
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,7 @@ def main() -> None:
     rows: list[list[object]] = []
     bases: dict[tuple[str, str], float] = {}
     for precision in ("float32", training.fastest_precision()):
-        training.fastest_precision = lambda precision=precision: precision
+        training.fastest_precision = partial(str, precision)
         for family in BASES:
             seconds = bases[family, precision] = epoch_seconds(family, {}, data)
             rows.append([family, precision, f"{seconds:.2f}", f"{seconds / bases[family, 'float32']:.2f}"])

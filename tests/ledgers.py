@@ -7,12 +7,12 @@ from types import ModuleType
 from mlflow import MlflowClient
 
 from digitsweep.comparison import Opening
-from digitsweep.promotion import Figures
+from digitsweep.promotion.decision import Figures
 from digitsweep.statistics import Difference, Share
 
 
 def passing_weigher() -> ModuleType:
-    """In place of digitsweep.weighing: every challenger passes the gate."""
+    """In place of digitsweep.promotion.weighing: every challenger passes the gate."""
     from dataclasses import dataclass
     from typing import Any
 
@@ -29,7 +29,7 @@ def passing_weigher() -> ModuleType:
         apart = Difference("old", challenger.label, 1000, 30, 10, 5, 0.01, 0.03, 0.001, 0.01) if champion else None
         return Weighed("digits", found, found if champion else None, apart, Opening("promote", "2026-11-20", "d" * 64, 1))
 
-    module = ModuleType("digitsweep.weighing")
+    module = ModuleType("digitsweep.promotion.weighing")
     module.weigh = weigh  # type: ignore[attr-defined]
     return module
 

@@ -29,8 +29,8 @@ from support import IDX_FILES, PROPERTY, SMALL_EXPERIMENT, idx_contents, made_sp
 from digitsweep.data.sources import load_dataset
 from digitsweep.errors import InputError
 from digitsweep.experiment_file import load_experiment
-from digitsweep.gate import load_gate
-from digitsweep.images import Unreadable, read_pages
+from digitsweep.promotion.gate import load_gate
+from digitsweep.reading.images import Unreadable, read_pages
 from digitsweep.summary import print_plan
 
 SAMPLE, MANY = 100, 2000

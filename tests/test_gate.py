@@ -10,7 +10,7 @@ from support import only_line
 
 from digitsweep.errors import InputError
 from digitsweep.experiment_file import experiments_in, find_experiment
-from digitsweep.gate import DEFAULT, Better, Gate, Limits, find_gate, load_gate
+from digitsweep.promotion.gate import DEFAULT, Better, Gate, Limits, find_gate, load_gate
 
 
 def written(folder: Path, text: str) -> Path:

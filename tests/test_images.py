@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from support import only_line
 
-from digitsweep import images
 from digitsweep.errors import InputError
-from digitsweep.grey import MOST_SIDE
-from digitsweep.images import Page, Unreadable, files_of, pages_of, read_pages
+from digitsweep.reading import images
+from digitsweep.reading.grey import MOST_SIDE
+from digitsweep.reading.images import Page, Unreadable, files_of, pages_of, read_pages
 
 GRADIENT = np.linspace(0, 255, 24 * 16).round().astype(np.uint8).reshape(16, 24)
 

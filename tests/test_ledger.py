@@ -20,11 +20,11 @@ from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from running import ROOT
 from servers import mlflow_server, postgres
 
-from digitsweep import ledger as ledger_module
 from digitsweep.errors import RefusedError
-from digitsweep.ledger import Ledger, new_record
-from digitsweep.lineage import Action
-from digitsweep.promoting import History, history, promote, rollback
+from digitsweep.promotion import ledger as ledger_module
+from digitsweep.promotion.ledger import Ledger, new_record
+from digitsweep.promotion.lineage import Action
+from digitsweep.promotion.promoting import History, history, promote, rollback
 
 WRITES = 7
 """Of a promotion: the opening, the decision, the description, the ledger, the record, the alias, the mark."""
@@ -50,7 +50,7 @@ def registry(
 @pytest.fixture
 def client(registry: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
     """A client of the registry, which is MLflow's own for as long; nobody asks a model, and nobody waits long."""
-    monkeypatch.setitem(sys.modules, "digitsweep.weighing", passing_weigher())
+    monkeypatch.setitem(sys.modules, "digitsweep.promotion.weighing", passing_weigher())
     monkeypatch.setattr(ledger_module, "PATIENCE", 0.3)
     mlflow.set_tracking_uri(registry)
     yield MlflowClient()
@@ -147,7 +147,7 @@ def test_eight_at_once_as_the_first(registry: str, client: MlflowClient) -> None
 @pytest.fixture
 def alone(made_store: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
     """A client of a registry on SQLite with one model of five versions, the first its champion."""
-    monkeypatch.setitem(sys.modules, "digitsweep.weighing", passing_weigher())
+    monkeypatch.setitem(sys.modules, "digitsweep.promotion.weighing", passing_weigher())
     monkeypatch.setattr(ledger_module, "PATIENCE", 0.3)
     client = MlflowClient()
     versions(client, "m", 5)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import PROPERTY
 
-from digitsweep.lineage import Action, Lineage, Outcome, Record, State, lineage
+from digitsweep.promotion.lineage import Action, Lineage, Outcome, Record, State, lineage
 
 
 def record(

@@ -21,8 +21,8 @@ from digitsweep.cli import main
 from digitsweep.data import Split
 from digitsweep.data.sources import load_dataset
 from digitsweep.errors import InputError
-from digitsweep.ink import NOTHING
-from digitsweep.predicting import MODEL, UNSURE, predict, read
+from digitsweep.reading.ink import NOTHING
+from digitsweep.reading.predicting import MODEL, UNSURE, predict, read
 from digitsweep.registry import find, load
 from digitsweep.training import probabilities
 

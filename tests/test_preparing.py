@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 from support import PROPERTY
 
-from digitsweep.ink import NOTHING
-from digitsweep.preparing import BOX, SIDE, prepare
+from digitsweep.reading.ink import NOTHING
+from digitsweep.reading.preparing import BOX, SIDE, prepare
 
 Floats = NDArray[np.float32]
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import PROPERTY
 
-from digitsweep.gate import Better, Gate
-from digitsweep.promotion import Decision, Figures, Verdict, decide, decision_from
+from digitsweep.promotion.decision import Decision, Figures, Verdict, decide, decision_from
+from digitsweep.promotion.gate import Better, Gate
 from digitsweep.statistics import Difference, Share, bootstrap_interval, mcnemar
 
 GOOD = Figures(

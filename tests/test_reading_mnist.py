@@ -15,8 +15,8 @@ from digitsweep.data import TrainingData
 from digitsweep.data.sources import read_folder
 from digitsweep.data.splits import Split
 from digitsweep.params import parse_params
-from digitsweep.predicting import predict
-from digitsweep.preparing import prepare
+from digitsweep.reading.predicting import predict
+from digitsweep.reading.preparing import prepare
 from digitsweep.registry import log_model, register
 from digitsweep.training import train
 

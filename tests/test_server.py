@@ -19,7 +19,7 @@ from digitsweep.doctor import State, examine
 from digitsweep.doctor.server import server_findings
 from digitsweep.errors import RefusedError
 from digitsweep.options import Options
-from digitsweep.promoting import history, promote, rollback
+from digitsweep.promotion.promoting import history, promote, rollback
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_the_doctor_and_a_servers_names(server: str, monkeypatch: pytest.MonkeyP
 
 def test_promotions_over_http(server: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server takes the records of a ledger: promoted, refused, forced, rolled back, and told in that order."""
-    monkeypatch.setitem(sys.modules, "digitsweep.weighing", passing_weigher())
+    monkeypatch.setitem(sys.modules, "digitsweep.promotion.weighing", passing_weigher())
     request.addfinalizer(lambda: mlflow.set_tracking_uri(None))  # type: ignore[arg-type]
     mlflow.set_tracking_uri(server)
     client = MlflowClient()

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from support import PROPERTY
 
 from digitsweep.errors import DigitsweepError
-from digitsweep.lock import Coordinating, coordinating
-from digitsweep.spool import RunUpdate, Spool
+from digitsweep.tracking.lock import Coordinating, coordinating
+from digitsweep.tracking.spool import RunUpdate, Spool
 
 TEXTS = st.text(max_size=20)
 NAMES = st.from_regex(r"[a-z]{1,8}(\.png|/[a-z]{1,5}\.json)", fullmatch=True)
@@ -85,7 +85,7 @@ def test_a_folder_that_takes_nothing_is_one_line(tmp_path: Path) -> None:
 
 HOLD = """
 import sys
-from digitsweep.lock import coordinating
+from digitsweep.tracking.lock import coordinating
 with coordinating("a-sweep"):
     print("held", flush=True)
     sys.stdin.read()

@@ -12,11 +12,11 @@ from digitsweep.cost import Cost
 from digitsweep.data import duplicates
 from digitsweep.errors import InputError
 from digitsweep.evidence import evidence
-from digitsweep.records import record_comparison
 from digitsweep.registry import Found, find
 from digitsweep.report import report
 from digitsweep.statistics import difference
 from digitsweep.testset import dataset_of, load_for
+from digitsweep.tracking.records import record_comparison
 from digitsweep.verdict import verdict
 
 

@@ -16,10 +16,9 @@ from pydantic import ValidationError
 from digitsweep.errors import InputError
 from digitsweep.experiment import Baseline, Experiment, Family
 from digitsweep.explain import readable, shown
-from digitsweep.gate import GATE
 from digitsweep.params import FAMILIES, parse_params
 from digitsweep.space import Space, parse_space
-from digitsweep.yaml_file import KeyPath, line_of, read_yaml
+from digitsweep.yaml_file import GATE, KeyPath, line_of, read_yaml
 
 FOLDER = Path("experiments")
 """Where a bare name (`mnist`) is looked for."""

@@ -32,8 +32,8 @@ from digitsweep.quiet import import_tensorflow_quietly
 from digitsweep.results import Kind, TrialState
 from digitsweep.study import Study
 from digitsweep.tracker import Past, Tracker
-from digitsweep.tracking import MlflowTracker
-from digitsweep.unfinished import Unfinished
+from digitsweep.tracking.mlflow_tracker import MlflowTracker
+from digitsweep.tracking.unfinished import Unfinished
 from digitsweep.workers import Workers
 from digitsweep.workers.local import LocalWorkers
 from digitsweep.workers.placement import Place, places_for

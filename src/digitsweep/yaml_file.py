@@ -18,6 +18,9 @@ MOST_DIGITS = 100
 """Of a number: YAML reads `1:1:1` as one to the base of 60, which takes seconds where there are thousands."""
 TOO_MUCH = f"a file has at most {MOST_NODES:,} values, {MOST_DEPTH} deep; this has more"
 
+GATE = Path("experiments", "gate.yaml")
+"""The gate's file where none is named. It lies among the experiments and is none."""
+
 KeyPath = tuple[str, ...]
 
 

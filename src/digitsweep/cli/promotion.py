@@ -36,8 +36,8 @@ def promote(
 
     with no_collections():
         import_tensorflow_quietly()
-        from digitsweep.promoting import promote as run_promotion
-        from digitsweep.promotion_table import print_decision
+        from digitsweep.promotion.promoting import promote as run_promotion
+        from digitsweep.promotion.table import print_decision
 
     console = console_here()
     decision = run_promotion(
@@ -58,7 +58,7 @@ def promote(
 @click.option("--reason", help="Why; it stands in the ledger.")
 def rollback(name: str, reason: str | None) -> None:
     """Give the alias champion of the registered model NAME back to the version that had it before."""
-    from digitsweep.promoting import rollback as run_rollback
+    from digitsweep.promotion.promoting import rollback as run_rollback
 
     record = run_rollback(name, reason)
     click.echo(f"{name} {record.to} is champion again, in place of {record.came_from or 'none'}: record {record.place}.")
@@ -69,8 +69,8 @@ def rollback(name: str, reason: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs: with every decision in full.")
 def history(name: str, as_json: bool) -> None:
     """Tell who was champion of the registered model NAME, since when and why, and what was refused."""
-    from digitsweep.promoting import history as told_by
-    from digitsweep.promotion_table import print_history
+    from digitsweep.promotion.promoting import history as told_by
+    from digitsweep.promotion.table import print_history
 
     told = told_by(name)
     if as_json:
@@ -90,7 +90,7 @@ def publish(name: str, to: str, champion: bool) -> None:
 
     A version that is there already is not copied again.
     """
-    from digitsweep.publishing import publish as run_publication
+    from digitsweep.promotion.publishing import publish as run_publication
     from digitsweep.store import without_secrets
 
     done = run_publication(name, to, champion=champion)

@@ -60,6 +60,6 @@ def _reading() -> Any:
 
     with no_collections():
         import_tensorflow_quietly()
-        from digitsweep import predicting, readings
+        from digitsweep.reading import predicting, readings
 
     return readings, predicting

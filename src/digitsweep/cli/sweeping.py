@@ -69,7 +69,7 @@ def _resume(named: str, options: dict[str, Any]) -> None:
         from digitsweep.progress import make_display
         from digitsweep.store import adopt_run
         from digitsweep.sweep import resume
-        from digitsweep.unfinished import find_unfinished
+        from digitsweep.tracking.unfinished import find_unfinished
 
     unfinished = find_unfinished(named)
     adopt_run({"digitsweep.kind": "resume", "digitsweep.sweep": unfinished.run_id})
@@ -93,7 +93,7 @@ def _print_swept(comparison: Comparison, console: Console) -> None:
 def reconcile() -> None:
     """Repair what a crash left at the tracking server: runs that run without a process, records that wait here, missing
     pictures."""
-    from digitsweep.reconciling import reconcile as repaired
+    from digitsweep.tracking.reconciling import reconcile as repaired
 
     lines = 0
     for line in repaired():

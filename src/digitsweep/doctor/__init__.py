@@ -19,8 +19,8 @@ from digitsweep.experiment import Experiment
 from digitsweep.experiment_file import load_experiment
 from digitsweep.options import Options
 from digitsweep.progress import Display
-from digitsweep.spool import state_folder
 from digitsweep.store import quiet_mlflow, without_secrets
+from digitsweep.tracking.spool import state_folder
 from digitsweep.workers.placement import places_for, visible_gpus
 
 __all__ = ["Finding", "State", "examine", "note_trouble", "quick"]

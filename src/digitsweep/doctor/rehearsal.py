@@ -14,8 +14,8 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
 from digitsweep.doctor.finding import Finding, ok, wrong
-from digitsweep.records import EXPERIMENT_NAME, log_files
 from digitsweep.store import first_line, open_store, quiet_mlflow, without_secrets
+from digitsweep.tracking.records import EXPERIMENT_NAME, log_files
 
 FILE, CONTENT = "doctor.txt", b"Written by `digitsweep doctor`, to be read back.\n"
 DEFAULT_EXPERIMENT = "0"

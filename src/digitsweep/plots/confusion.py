@@ -15,7 +15,9 @@ from digitsweep.plots.style import INK, MUTED, SMALL, TEXT, panel
 
 def confusion_matrix(matrix: NDArray[np.int64], title: str) -> Figure:
     """Counts of true (rows) against predicted labels (columns); shades show each row's errors, not its hits."""
-    figure = Figure(figsize=(5.4, 5.0), layout="constrained")
+    figure = Figure(figsize=(5.4, 5.0))
+    # A trial's picture is always laid out alike: to find that out each time takes as long as to draw it.
+    figure.subplots_adjust(left=0.11, right=0.97, top=0.92, bottom=0.1)
     _draw_confusion(figure.subplots(), matrix)
     figure.suptitle(title, fontsize=11)
     return figure

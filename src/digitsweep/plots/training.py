@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from digitsweep.plots.style import logarithmic
 from digitsweep.results import EpochMetrics
 
 COLORS = {"ann": "#3b6fb6", "cnn": "#d1603d"}
@@ -20,7 +21,8 @@ TRAIN, VALIDATION = "#8a8f98", "#3b6fb6"
 
 def learning_curves(epochs: Sequence[EpochMetrics], title: str) -> Figure:
     """Loss and accuracy by epoch, of training and of validation."""
-    figure = Figure(figsize=(8.0, 3.4), layout="constrained")
+    figure = Figure(figsize=(8.0, 3.4))
+    figure.subplots_adjust(left=0.075, right=0.985, top=0.84, bottom=0.14, wspace=0.21)  # always alike, as in confusion.py
     loss, accuracy = figure.subplots(1, 2)
     steps = [each.epoch for each in epochs]
     marker = "o" if len(steps) < 40 else ""
@@ -32,11 +34,9 @@ def learning_curves(epochs: Sequence[EpochMetrics], title: str) -> Figure:
         axes.set_title(name.capitalize() + (f" ({unit})" if unit else ""), fontsize=10)
         _by_epoch(axes)
     if steps:
-        if max(max(each.train_loss, each.val_loss) for each in epochs) > 0:
-            loss.set_yscale("log")
-            for axis in (loss.yaxis.set_major_formatter, loss.yaxis.set_minor_formatter):
-                axis(FuncFormatter(lambda value, _: f"{value:g}"))
-            loss.tick_params(axis="y", which="minor", labelsize=7)
+        losses = [value for each in epochs for value in (each.train_loss, each.val_loss) if value > 0]
+        if losses:
+            logarithmic(loss, "y", losses, lambda value: f"{value:g}")
         accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
         accuracy.legend(fontsize=9, frameon=False, loc="lower right")
     else:

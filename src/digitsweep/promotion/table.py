@@ -9,9 +9,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from digitsweep.lineage import Outcome
-from digitsweep.promoting import History
-from digitsweep.promotion import Decision, Figures, Verdict
+from digitsweep.promotion.decision import Decision, Figures, Verdict
+from digitsweep.promotion.lineage import Outcome
+from digitsweep.promotion.promoting import History
 
 _STYLES = {Verdict.PASSED: "green", Verdict.FAILED: "bold red", Verdict.SKIPPED: "dim"}
 _OUTCOMES = {

@@ -39,10 +39,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE, ErrorCode
 
 from digitsweep.errors import DigitsweepError, RefusedError
-from digitsweep.lineage import Action, Lineage, Outcome, Record, State, lineage
-from digitsweep.records import user
+from digitsweep.promotion.lineage import Action, Lineage, Outcome, Record, State, lineage
 from digitsweep.registry import aliases_of, create_registered_model, versions_of
 from digitsweep.store import open_store, server_errors
+from digitsweep.tracking.records import user
 
 CHAMPION = "champion"
 PATIENCE = 2.0

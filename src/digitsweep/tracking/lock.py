@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from digitsweep.errors import DigitsweepError
-from digitsweep.spool import room, state_folder
+from digitsweep.tracking.spool import room, state_folder
 
 TAG = "digitsweep.coordinator"
 """Of the sweep's run: who coordinates it, and when they said so last."""

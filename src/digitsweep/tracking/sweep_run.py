@@ -12,9 +12,9 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME, MLFLOW
 from digitsweep.data import Dataset
 from digitsweep.experiment import Experiment
 from digitsweep.provenance import Commit
-from digitsweep.records import dataset_input, experiment_id, log_files, params, user
-from digitsweep.recovery import closed
 from digitsweep.store import children, run_tags
+from digitsweep.tracking.records import dataset_input, experiment_id, log_files, params, user
+from digitsweep.tracking.recovery import closed
 
 STATUS = {"COMPLETE": "FINISHED", "INTERRUPTED": "KILLED", "FAILED": "FAILED"}
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from digitsweep.grey import Grey
+from digitsweep.reading.grey import Grey
 
 Mask = NDArray[np.bool_]
 

@@ -21,8 +21,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME, MLFLOW
 
 from digitsweep.comparison import Comparison
 from digitsweep.data import Dataset
-from digitsweep.spool import Figure
 from digitsweep.store import open_store, run_tags, server_errors
+from digitsweep.tracking.spool import Figure
 
 EXPERIMENT_NAME = "digitsweep"
 

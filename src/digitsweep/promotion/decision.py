@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import SerializerFunctionWrapHandler, TypeAdapter, model_serializer
 
-from digitsweep.gate import Gate
+from digitsweep.promotion.gate import Gate
 from digitsweep.statistics import Difference, Share
 from digitsweep.verdict import p_text
 

@@ -16,11 +16,11 @@ import mlflow
 import yaml
 
 from digitsweep.errors import InputError, RefusedError
-from digitsweep.ledger import CHAMPION, Ledger, new_record
-from digitsweep.lineage import Action
-from digitsweep.records import EXPERIMENT_NAME, experiment_named
+from digitsweep.promotion.ledger import CHAMPION, Ledger, new_record
+from digitsweep.promotion.lineage import Action
 from digitsweep.registry import CHALLENGER, Registered, create_registered_model, find, versions_of
 from digitsweep.store import open_store, quiet_mlflow, server_errors, shown_uri, without_secrets
+from digitsweep.tracking.records import EXPERIMENT_NAME, experiment_named
 
 DIGEST = "digitsweep.published.digest"
 """The tag by which a version that was published before is known again: SHA-256 of its files."""

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from digitsweep.grey import Grey
-from digitsweep.ink import find_ink
+from digitsweep.reading.grey import Grey
+from digitsweep.reading.ink import find_ink
 
 SIDE, BOX = 28, 20
 """Of MNIST's field, and of the square in it that the ink fits into."""

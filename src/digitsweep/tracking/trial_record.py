@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from digitsweep.evaluation import evaluate
 from digitsweep.params import parse_params
-from digitsweep.records import as_json
 from digitsweep.results import EpochMetrics, Kind, Trial, TrialRecord
+from digitsweep.tracking.records import as_json
 
 MOST_TAG = 7500
 """Characters in a tag's value; MLflow takes 8,000."""

@@ -20,7 +20,7 @@ from digitsweep.results import EpochMetrics, Kind, Trial, TrialRecord, TrialResu
 from digitsweep.source import CUT_OFF, INTERRUPTED
 from digitsweep.store import attempt_of, children, run_tags
 from digitsweep.tracker import Past
-from digitsweep.trial_record import restored_trial, restored_weights
+from digitsweep.tracking.trial_record import restored_trial, restored_weights
 
 BROKEN_OFF = "the sweep was broken off while it ran"
 FIGURES = tuple(each.name for each in dataclasses.fields(EpochMetrics) if each.name != "epoch")

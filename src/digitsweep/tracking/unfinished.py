@@ -17,8 +17,8 @@ from digitsweep.errors import InputError
 from digitsweep.experiment import Experiment
 from digitsweep.experiment_file import find_experiment, load_experiment
 from digitsweep.options import Options
-from digitsweep.spool import room, state_folder
 from digitsweep.store import first_line, open_store, quiet_mlflow, server_errors, shown_uri
+from digitsweep.tracking.spool import room, state_folder
 
 LAST = "last"
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from digitsweep.errors import InputError, RefusedError
-from digitsweep.gate import find_gate
-from digitsweep.ledger import CHAMPION, Ledger, new_record
-from digitsweep.lineage import Action, Lineage, Outcome, Record, Standing
-from digitsweep.promotion import Decision, decide
+from digitsweep.promotion.decision import Decision, decide
+from digitsweep.promotion.gate import find_gate
+from digitsweep.promotion.ledger import CHAMPION, Ledger, new_record
+from digitsweep.promotion.lineage import Action, Lineage, Outcome, Record, Standing
 from digitsweep.registry import CHALLENGER, Registered, find, write_decision, write_opening
 from digitsweep.store import adopt_run, quiet_mlflow
 
@@ -46,7 +46,7 @@ def promote(
     before = ledger.look()[1] if dry_run else ledger.settled().champion
     if before == number:
         _refuse(ledger, before, number, f"{challenger.label} is champion already", dry_run=dry_run)
-    from digitsweep.weighing import weigh  # TensorFlow, which the other commands do without
+    from digitsweep.promotion.weighing import weigh  # TensorFlow, which the other commands do without
 
     attempt = new_record(Action.PROMOTE, before, number)
     weighed = weigh(challenger, find(f"{name}/{before}") if before else None, data)

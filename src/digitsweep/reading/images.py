@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from digitsweep.errors import InputError
-from digitsweep.grey import MOST_SIDE, Grey, grey, levels, reduced
+from digitsweep.reading.grey import MOST_SIDE, Grey, grey, levels, reduced
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM")
 """None of these starts another program, as Pillow does for PostScript."""

@@ -20,18 +20,18 @@ from digitsweep.comparison import Comparison, Opening
 from digitsweep.data import Dataset
 from digitsweep.errors import DigitsweepError
 from digitsweep.experiment import Experiment
-from digitsweep.lock import TAG, Coordinating, coordinating, taken
 from digitsweep.provenance import Commit
-from digitsweep.records import comparison_records, milliseconds, user
-from digitsweep.recovery import STATUS, given_up, recover
 from digitsweep.results import EpochMetrics, Trial, TrialRecord
-from digitsweep.spool import Figure, RunUpdate, Spool, state_folder
 from digitsweep.store import first_line, open_store, quiet_mlflow, server_errors
-from digitsweep.sweep_run import close_run, data_tags, describe_run, note, open_run, reopen_run
 from digitsweep.tracker import Backlog, Past
-from digitsweep.trial_record import compact, planned, summarized
-from digitsweep.unfinished import unfinished_like
-from digitsweep.writer import Writer, no_hidden_retries
+from digitsweep.tracking.lock import TAG, Coordinating, coordinating, taken
+from digitsweep.tracking.records import comparison_records, milliseconds, user
+from digitsweep.tracking.recovery import STATUS, given_up, recover
+from digitsweep.tracking.spool import Figure, RunUpdate, Spool, state_folder
+from digitsweep.tracking.sweep_run import close_run, data_tags, describe_run, note, open_run, reopen_run
+from digitsweep.tracking.trial_record import compact, planned, summarized
+from digitsweep.tracking.unfinished import unfinished_like
+from digitsweep.tracking.writer import Writer, no_hidden_retries
 
 FLUSH_SECONDS = 5.0
 """How old an epoch's metrics may get before they are sent while their trial still runs."""

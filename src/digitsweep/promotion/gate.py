@@ -15,10 +15,7 @@ from digitsweep.distributions import as_meant
 from digitsweep.errors import InputError
 from digitsweep.explain import readable
 from digitsweep.params import refuse_truth
-from digitsweep.yaml_file import line_of, read_yaml
-
-GATE = Path("experiments", "gate.yaml")
-"""The file of the gate where none is named."""
+from digitsweep.yaml_file import GATE, line_of, read_yaml
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 

@@ -13,7 +13,7 @@ from digitsweep.asking import ask, open_test
 from digitsweep.comparison import Opening
 from digitsweep.data import Split
 from digitsweep.evidence import evidence
-from digitsweep.promotion import Figures
+from digitsweep.promotion.decision import Figures
 from digitsweep.registry import Found
 from digitsweep.statistics import Difference, difference
 from digitsweep.testset import NAME, TEST_DIGEST, dataset_of, load_for

@@ -17,13 +17,13 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from digitsweep.errors import DigitsweepError
-from digitsweep.lock import TAG, Coordinating, coordinating, taken
-from digitsweep.records import log_files
-from digitsweep.recovery import closed, curves
-from digitsweep.spool import Spool, state_folder
 from digitsweep.store import children, open_store, quiet_mlflow, run_tags, server_errors
-from digitsweep.trial_record import drawn_again
-from digitsweep.writer import Writer, no_hidden_retries
+from digitsweep.tracking.lock import TAG, Coordinating, coordinating, taken
+from digitsweep.tracking.records import log_files
+from digitsweep.tracking.recovery import closed, curves
+from digitsweep.tracking.spool import Spool, state_folder
+from digitsweep.tracking.trial_record import drawn_again
+from digitsweep.tracking.writer import Writer, no_hidden_retries
 
 SILENT_SECONDS = 3600.0
 """A sweep of a version that does not say that it lives has gone when nothing of it began or ended for so long."""

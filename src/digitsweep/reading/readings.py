@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from digitsweep.errors import InputError
-from digitsweep.predicting import Answer, Disagreement, Reading
+from digitsweep.reading.predicting import Answer, Disagreement, Reading
 
 DECIMALS = 6
 """Of probabilities, in JSON and CSV."""

@@ -16,11 +16,11 @@ from mlflow.entities import Metric
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from digitsweep.errors import DigitsweepError
-from digitsweep.lock import BEAT_SECONDS, TAG, Coordinating, taken
-from digitsweep.records import log_files, params
-from digitsweep.spool import RunUpdate, Spool
 from digitsweep.store import ATTEMPT, attempt_of, children, first_line, patience_seconds, run_tags, shown_uri
 from digitsweep.tracker import Backlog
+from digitsweep.tracking.lock import BEAT_SECONDS, TAG, Coordinating, taken
+from digitsweep.tracking.records import log_files, params
+from digitsweep.tracking.spool import RunUpdate, Spool
 
 MOST_METRICS = 1000
 """In one request of MLflow's."""
