@@ -84,11 +84,11 @@ test: lint types ## Lint, types and tests (within 8 minutes on two cores)
 	@$(BIN)/python -m pytest
 
 .PHONY: test-slow
-test-slow: $(VENV)/.installed-dev ## What takes a minute each: champions served over HTTP, MNIST's digits on noisy paper
+test-slow: $(VENV)/.installed-dev ## What takes minutes: champions served over HTTP, MNIST's digits on noisy paper, promotions killed and raced
 	@$(BIN)/python -m pytest -m slow
 
 .PHONY: test-faults
-test-faults: $(VENV)/.installed-dev ## Pull plugs: processes killed and raced, servers stopped, disks filled, files damaged (within 20 minutes)
+test-faults: $(VENV)/.installed-dev ## Pull plugs: processes killed and raced, servers stopped, disks filled, files damaged (a quarter of an hour)
 	@$(BIN)/python -m pytest -m faults
 
 .PHONY: test-stack

@@ -48,10 +48,15 @@ IDS = {"run_id", "model"}
 
 
 def start(
-    folder: Path, *arguments: str, uri: str, cwd: Path | None = None, state: Path | None = None
+    folder: Path, *arguments: str, uri: str, cwd: Path | None = None, state: Path | None = None, patience: int = 10
 ) -> subprocess.Popen[str]:
-    """`digitsweep ARGUMENTS` in a session of its own; the folder gets what it says, and its state."""
-    places = {"DIGITSWEEP_STATE": str(state or folder / "state"), "MLFLOW_TRACKING_URI": uri, "DIGITSWEEP_PATIENCE": "10"}
+    """`digitsweep ARGUMENTS` in a session of its own; the folder gets what it says, and its state. At its end it waits
+    `patience` seconds for a server that is away."""
+    places = {
+        "DIGITSWEEP_STATE": str(state or folder / "state"),
+        "MLFLOW_TRACKING_URI": uri,
+        "DIGITSWEEP_PATIENCE": str(patience),
+    }
     with (folder / "log.txt").open("a") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "digitsweep", *arguments],

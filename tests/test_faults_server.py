@@ -26,10 +26,10 @@ def server(tmp_path: Path) -> Iterator[Server]:
         yield found
 
 
-def begun(folder: Path, server: Server, text: str = EXPERIMENT) -> subprocess.Popen[str]:
+def begun(folder: Path, server: Server, text: str = EXPERIMENT, patience: int = 10) -> subprocess.Popen[str]:
     """A sweep that has finished its first trial."""
     (folder / "faults.yaml").write_text(text)
-    process = start(folder, "sweep", "faults.yaml", "--workers", "2", uri=server.uri)
+    process = start(folder, "sweep", "faults.yaml", "--workers", "2", uri=server.uri, patience=patience)
     while "COMPLETE" not in said(folder):
         assert process.poll() is None, said(folder)
         time.sleep(0.2)
@@ -49,9 +49,9 @@ def longest_pause(sweep: Sweep) -> float:
 def test_away_for_a_minute_and_paused(server: Server, tmp_path: Path) -> None:
     """The server is killed for a minute in the middle of a sweep, and stands still for half a minute later: the person is
     told, training goes on, and in the end everything is there once."""
-    process = begun(
-        tmp_path, server, EXPERIMENT.replace("epochs: 3,", "epochs: 400,").replace("min_epochs: 1", "min_epochs: 100")
-    )
+    lasting = EXPERIMENT.replace("epochs: 3,", "epochs: 480,").replace("min_epochs: 1", "min_epochs: 120")
+    # Two minutes of training; on a machine that takes half of that, the sweep's end has to wait for the server.
+    process = begun(tmp_path, server, lasting, patience=2 * AWAY_SECONDS)
     server.kill()
     time.sleep(AWAY_SECONDS)
     before = said(tmp_path)

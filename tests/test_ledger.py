@@ -79,7 +79,7 @@ def honest(told: History, client: MlflowClient) -> None:
     assert champion == told.champion
 
 
-@pytest.mark.faults
+@pytest.mark.slow
 def test_killed_at_every_step(registry: str, client: MlflowClient) -> None:
     """Killed before any of its writes, a promotion leaves the old champion or the new one, and history says which; the next
     promotion carries on, and no attempt is in the ledger twice."""
@@ -110,7 +110,7 @@ def test_killed_at_every_step(registry: str, client: MlflowClient) -> None:
         assert history(name).champion == ("2" if records else "1")
 
 
-@pytest.mark.faults
+@pytest.mark.slow
 def test_eight_at_once(registry: str, client: MlflowClient) -> None:
     """Of eight promotions that have all decided against the same champion one wins, the others are told so, and all eight
     stand in the ledger as what they were."""
@@ -133,7 +133,7 @@ def test_eight_at_once(registry: str, client: MlflowClient) -> None:
         assert each["end"] == 0 or "another one came first: after record 2" in each["told"][-1]
 
 
-@pytest.mark.faults
+@pytest.mark.slow
 def test_eight_at_once_as_the_first(registry: str, client: MlflowClient) -> None:
     """Eight at once where there is no champion and no ledger yet: one is the first."""
     versions(client, "first", 8)
