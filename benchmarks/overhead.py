@@ -1,7 +1,7 @@
 """What tracking costs: the same sweep with a do-nothing tracker, on SQLite and against a server over HTTP.
 
 Wall-clock times of one run differ by a tenth on a shared machine. What tracking takes away from two workers that fill two
-cores is processor time, the coordinator's and the server's, and that is steady: its share of the cores' time is the headline."""
+cores is processor time, the coordinator's and the server's, and that is steady: its share of their time is the headline."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def main() -> None:
     if not address.startswith("http"):
         raise SystemExit("bench-stack measures a running stack: `make up`, then set the variables that it names")
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-    with folder() as place, server(place) as bare:
+    with folder() as place, server(place) as (bare, _):
         files = place / "trial"
         files.mkdir()
         for name, size in FILES.items():

@@ -51,11 +51,13 @@ def test_a_full_disk(full: str, tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path}/mlflow.db"
     with small_disk(tmp_path / "disk", "2m" if full == "artifacts" else "100k") as disk:
         # Beside SQLite, artifacts lie below the current folder.
-        places = {"cwd": disk} if full == "artifacts" else {"state": disk}
-        process = start(tmp_path, "sweep", str(tmp_path / "faults.yaml"), "--workers", "2", uri=database, **places)
+        cwd, state = (disk, None) if full == "artifacts" else (None, disk)
+        process = start(
+            tmp_path, "sweep", str(tmp_path / "faults.yaml"), "--workers", "2", uri=database, cwd=cwd, state=state
+        )
         assert process.wait(300) == 1
         assert "No space left" in only_error(tmp_path)
         enlarge(disk)
-        again = start(tmp_path, "sweep", "--resume", "last", "--workers", "2", uri=database, **places)
+        again = start(tmp_path, "sweep", "--resume", "last", "--workers", "2", uri=database, cwd=cwd, state=state)
         assert again.wait(300) == 0, (tmp_path / "log.txt").read_text()
         assert_whole(Sweep(tmp_path, database, ""), 42)
