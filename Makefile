@@ -132,5 +132,5 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 BENCHMARKS := throughput overhead utilisation startup memory scale quality step precision optimism stack
 
 .PHONY: $(addprefix bench-,$(BENCHMARKS))
-$(addprefix bench-,$(BENCHMARKS)): bench-%: $(VENV)/.installed
+$(addprefix bench-,$(BENCHMARKS)): bench-%: $(VENV)/.installed-dev
 	@cd benchmarks && PYTHONHASHSEED=0 ../$(BIN)/python $*.py
