@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -130,7 +130,7 @@ class FinalistsSpec(_Part):
 
     def epochs_of(self, family: str, searched: int) -> int:
         """Of each training of this family, where the search had so many."""
-        return {str(name): epochs for name, epochs in self.epochs.items()}.get(family, searched)
+        return self.epochs.get(cast(FamilyName, family), searched)
 
 
 class WorkersSpec(_Part):

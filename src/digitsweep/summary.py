@@ -84,10 +84,10 @@ def _finalists_plan(experiment: Experiment) -> str:
     if spec is None:
         return ""
     trainings = f"{spec.top} configurations on {spec.seeds} fresh seeds{' and a refit' if spec.refit else ''}"
-    epochs = {family: spec.epochs_of(family, experiment.budget.epochs) for family in experiment.families}
-    if len(set(epochs.values())) == 1:
-        return f", and then for each family {trainings}, {next(iter(epochs.values()))} epochs each"
-    each = " and ".join(f"{number} epochs for the {family.upper()}" for family, number in epochs.items())
+    each = " and ".join(
+        f"{spec.epochs_of(family, experiment.budget.epochs)} epochs for the {family.upper()}"
+        for family in experiment.families
+    )
     return f", and then for each family {trainings}, each of them {each}"
 
 
