@@ -130,7 +130,7 @@ class FinalistsSpec(_Part):
 
     def epochs_of(self, family: str, searched: int) -> int:
         """Of each training of this family, where the search had so many."""
-        return self.epochs.get(cast(FamilyName, family), searched)
+        return self.epochs.get(cast("FamilyName", family), searched)
 
 
 class WorkersSpec(_Part):
