@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from faults import kill_started
 from running import EXPERIMENTS, Sweep, run_digitsweep
 from servers import free_port
 from stacked import Stack
@@ -32,6 +33,12 @@ _LEAKING = (
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in _LEAKING:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_sweep_left() -> Iterator[None]:
+    yield
+    kill_started()
 
 
 @pytest.fixture(scope="session")

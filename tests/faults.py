@@ -45,6 +45,7 @@ families:
 CLOCKS = {"seconds", "train_seconds", "baseline_seconds", "finalist_seconds", "latencies", "ended", "openings"}
 IDS = {"run_id", "model"}
 """What may differ from one sweep to the next, with the clocks."""
+STARTED: list[subprocess.Popen[str]] = []
 
 
 def start(
@@ -58,7 +59,7 @@ def start(
         "DIGITSWEEP_PATIENCE": str(patience),
     }
     with (folder / "log.txt").open("a") as log:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "digitsweep", *arguments],
             cwd=cwd or folder,
             env={**os.environ, **places},
@@ -67,6 +68,17 @@ def start(
             text=True,
             start_new_session=True,
         )
+    STARTED.append(process)
+    return process
+
+
+def kill_started() -> None:
+    """Ends what a test that failed in the middle has left running, with its workers."""
+    for process in STARTED:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    STARTED.clear()
 
 
 def kill(process: subprocess.Popen[str]) -> None:

@@ -21,12 +21,12 @@ KILLS = 30
 def test_workers_killed_thirty_times(tmp_path: Path) -> None:
     """Every trial of a sweep whose workers are killed at random is there once; one that lost its worker three times says
     so, and whatever was broken off stands beside them as an attempt."""
-    (tmp_path / "faults.yaml").write_text(EXPERIMENT.replace("epochs: 3,", "epochs: 24,"))
+    (tmp_path / "faults.yaml").write_text(EXPERIMENT.replace("epochs: 3,", "epochs: 36,"))
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     process = start(tmp_path, "sweep", "faults.yaml", "--workers", "2", uri=uri)
     chance, killed = random.Random(0), 0
     while process.poll() is None:
-        time.sleep(chance.uniform(0.2, 1.2))
+        time.sleep(chance.uniform(0.1, 0.6))
         workers = busy_workers(process.pid)
         if workers and killed < KILLS:
             with suppress(ProcessLookupError):

@@ -19,10 +19,11 @@ from mlflow.types import Schema, TensorSpec
 from support import only_line
 
 from digitsweep.errors import InputError
+from digitsweep.lookup import find, load
 from digitsweep.model_file import checked_model
 from digitsweep.models import build
 from digitsweep.params import parse_params
-from digitsweep.registry import find, load, register
+from digitsweep.registry import register
 
 EVERY_LAYER = [
     parse_params("ann", {"hidden_layers": 2, "units": 4, "normalization": ["batch", "layer"], "dropout": 0.2}),

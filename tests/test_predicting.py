@@ -21,9 +21,9 @@ from digitsweep.cli import main
 from digitsweep.data import Split
 from digitsweep.data.sources import load_dataset
 from digitsweep.errors import InputError
+from digitsweep.lookup import find, load
 from digitsweep.reading.ink import NOTHING
 from digitsweep.reading.predicting import MODEL, UNSURE, predict, read
-from digitsweep.registry import find, load
 from digitsweep.training import probabilities
 
 ANN, CNN = "digits-ann@challenger", "digits-cnn@challenger"

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from digitsweep.cli import main
 from digitsweep.data import Dataset
 from digitsweep.data.sources import load_dataset
+from digitsweep.lookup import load
 from digitsweep.params import parse_params
 from digitsweep.promotion.decision import decision_from
-from digitsweep.registry import load, log_model, register
+from digitsweep.registry import log_model, register
 from digitsweep.results import Epoch, TrialResult
 from digitsweep.training import train
 

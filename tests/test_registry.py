@@ -6,10 +6,16 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from running import Sweep
+
+from digitsweep.lookup import CHALLENGER
+from digitsweep.registry import point_alias
 
 SCRIPT = """
 import sys
@@ -91,3 +97,22 @@ def test_a_model_has_a_signature_and_pinned_requirements(
         requirements = (folder / "requirements.txt").read_text()
         assert all(f"{name}==" in requirements for name in ("keras", "tensorflow", "numpy"))
         assert not list(folder.rglob("*.pkl"))
+
+
+def test_an_alias_set_by_many_at_once(made_store: Path) -> None:
+    """Whoever points an alias at a version that nobody has pointed at anything yet succeeds, however many do so at that
+    moment: sweeps that end together register their challengers together."""
+    client = MlflowClient(f"sqlite:///{made_store}/mlflow.db")
+    for name in (f"model-{number}" for number in range(6)):
+        client.create_registered_model(name)
+        versions = [client.create_model_version(name, str(made_store)).version for _ in range(6)]
+        together = threading.Barrier(len(versions))
+
+        def point(name: str, version: str, together: threading.Barrier = together) -> None:
+            together.wait()
+            point_alias(client, name, CHALLENGER, version)
+
+        with ThreadPoolExecutor(len(versions)) as people:
+            for each in [people.submit(point, name, version) for version in versions]:
+                each.result()
+        assert client.get_registered_model(name).aliases[CHALLENGER] in versions

@@ -12,7 +12,7 @@ from digitsweep.cost import Cost
 from digitsweep.data import duplicates
 from digitsweep.errors import InputError
 from digitsweep.evidence import evidence
-from digitsweep.registry import Found, find
+from digitsweep.lookup import Found, find
 from digitsweep.report import report
 from digitsweep.statistics import difference
 from digitsweep.testset import dataset_of, load_for

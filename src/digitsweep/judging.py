@@ -12,9 +12,10 @@ from digitsweep.evidence import evidence
 from digitsweep.experiment import Experiment
 from digitsweep.finalists import Finals
 from digitsweep.history import SearchHistory
+from digitsweep.lookup import load
 from digitsweep.pictures import pictures
 from digitsweep.provenance import Commit
-from digitsweep.registry import Registered, describe_version, load
+from digitsweep.registry import Registered, describe_version
 from digitsweep.report import report
 from digitsweep.results import TrialRecord, TrialState
 from digitsweep.statistics import Share, difference

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from digitsweep.data import Dataset
 from digitsweep.data.sources import load_dataset
 from digitsweep.errors import InputError
-from digitsweep.registry import Found, load
+from digitsweep.lookup import Found, load
 
 if TYPE_CHECKING:
     import keras

@@ -39,8 +39,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE, ErrorCode
 
 from digitsweep.errors import DigitsweepError, RefusedError
+from digitsweep.lookup import aliases_of, versions_of
 from digitsweep.promotion.lineage import Action, Lineage, Outcome, Record, State, lineage
-from digitsweep.registry import aliases_of, create_registered_model, versions_of
+from digitsweep.registry import create_registered_model, point_alias
 from digitsweep.store import open_store, server_errors
 from digitsweep.tracking.records import user
 
@@ -125,7 +126,7 @@ class Ledger:
                     return line
                 if last.action is not Action.OUTSIDE and last.to is not None and self._alias() != last.to:
                     try:
-                        self._client.set_registered_model_alias(self.name, CHAMPION, last.to)
+                        point_alias(self._client, self.name, CHAMPION, last.to)
                     except MlflowException as error:
                         if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
                             raise

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from digitsweep.errors import InputError, RefusedError
+from digitsweep.lookup import CHALLENGER, find
 from digitsweep.promotion.decision import Decision, decide
 from digitsweep.promotion.gate import find_gate
 from digitsweep.promotion.ledger import CHAMPION, Ledger, new_record
 from digitsweep.promotion.lineage import Action, Lineage, Outcome, Record, Standing
-from digitsweep.registry import CHALLENGER, Registered, find, write_decision, write_opening
+from digitsweep.registry import Registered, write_decision, write_opening
 from digitsweep.store import adopt_run, quiet_mlflow
 
 MOST_REASON = 1000

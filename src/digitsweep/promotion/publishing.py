@@ -16,9 +16,10 @@ import mlflow
 import yaml
 
 from digitsweep.errors import InputError, RefusedError
+from digitsweep.lookup import CHALLENGER, find, versions_of
 from digitsweep.promotion.ledger import CHAMPION, Ledger, new_record
 from digitsweep.promotion.lineage import Action
-from digitsweep.registry import CHALLENGER, Registered, create_registered_model, find, versions_of
+from digitsweep.registry import Registered, create_registered_model, point_alias
 from digitsweep.store import open_store, quiet_mlflow, server_errors, shown_uri, without_secrets
 from digitsweep.tracking.records import EXPERIMENT_NAME, experiment_named
 
@@ -101,7 +102,7 @@ def _challenge(there: Registered) -> None:
     client = open_store()
     present = client.get_registered_model(there.name).aliases.get(CHALLENGER)
     if present is None or int(present) < int(there.version):
-        client.set_registered_model_alias(there.name, CHALLENGER, there.version)
+        point_alias(client, there.name, CHALLENGER, there.version)
 
 
 def _crown(there: Registered, came: str) -> None:

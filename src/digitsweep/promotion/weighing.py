@@ -13,8 +13,8 @@ from digitsweep.asking import ask, open_test
 from digitsweep.comparison import Opening
 from digitsweep.data import Split
 from digitsweep.evidence import evidence
+from digitsweep.lookup import Found
 from digitsweep.promotion.decision import Figures
-from digitsweep.registry import Found
 from digitsweep.statistics import Difference, difference
 from digitsweep.testset import NAME, TEST_DIGEST, dataset_of, load_for
 

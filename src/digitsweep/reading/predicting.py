@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digitsweep.errors import InputError
+from digitsweep.lookup import find, load
 from digitsweep.reading.images import Page, Unreadable, files_of, pages_of, read_pages
 from digitsweep.reading.preparing import Prepared, nothing, prepare
-from digitsweep.registry import find, load
 from digitsweep.training import probabilities
 
 if TYPE_CHECKING:
