@@ -21,7 +21,9 @@ KILLS = 30
 def test_workers_killed_thirty_times(tmp_path: Path) -> None:
     """Every trial of a sweep whose workers are killed at random is there once; one that lost its worker three times says
     so, and whatever was broken off stands beside them as an attempt."""
-    (tmp_path / "faults.yaml").write_text(EXPERIMENT.replace("epochs: 3,", "epochs: 36,"))
+    (tmp_path / "faults.yaml").write_text(
+        EXPERIMENT.replace("epochs: 3,", "epochs: 72,").replace("min_epochs: 1", "min_epochs: 24")
+    )
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     process = start(tmp_path, "sweep", "faults.yaml", "--workers", "2", uri=uri)
     chance, killed = random.Random(0), 0
