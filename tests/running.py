@@ -46,7 +46,7 @@ class Sweep:
         return list(client.search_runs(experiments, f"tags.`digitsweep.kind` = '{kind}'", max_results=1000))
 
     def parent(self) -> Run:
-        (run,) = self.runs("sweep")
+        (run,) = (each for each in self.runs("sweep") if "digitsweep.digest" in each.data.tags)
         return run
 
     def artifacts(self, run: Run, folder: str | None = None) -> set[str]:

@@ -50,7 +50,8 @@ def test_killed_at_thirty_moments(unbroken: Sweep, tmp_path: Path) -> None:
 
 def again(folder: Path, uri: str) -> subprocess.Popen[str]:
     """Begins the sweep, or goes on with it where it has been recorded."""
-    arguments = ["--resume", "last"] if Sweep(folder, uri, "").runs("sweep") else ["faults.yaml"]
+    begun = any("digitsweep.digest" in each.data.tags for each in Sweep(folder, uri, "").runs("sweep"))
+    arguments = ["--resume", "last"] if begun else ["faults.yaml"]
     return start(folder, "sweep", *arguments, "--workers", "1", uri=uri)
 
 

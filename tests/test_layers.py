@@ -31,6 +31,7 @@ LAYERS = [
     {"study"},
     {"promotion.ledger"},
     {"tracking.mlflow_tracker", "registry", "tracking.reconciling"},
+    {"tracking.opening"},
     {"lookup", "tracking.sweep_run"},
     {"tracking.recovery", "tracking.writer", "tracking.unfinished"},
     {"tracking.trial_record"},
@@ -69,6 +70,7 @@ LAYERS = [
 OWNERS = {
     "mlflow": {
         "tracking.mlflow_tracker",
+        "tracking.opening",
         "registry",
         "lookup",
         "tracking.reconciling",

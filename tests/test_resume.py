@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 from faults import assert_whole, kill, start
+from mlflow import MlflowClient
 from running import EXPERIMENTS, Sweep, run_digitsweep
+
+from digitsweep.errors import InputError
+from digitsweep.tracking.unfinished import find_unfinished
 
 
 @pytest.fixture(scope="module")
-def broken(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+def broken(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Sweep:
     """A sweep of smoke.yaml whose coordinator was killed when two trials had been recorded: whatever still waited for the
     tracking store then, the first of them did not."""
     folder = tmp_path_factory.mktemp("broken")
+    shutil.copy(empty_database, folder)  # which nobody may look into while its tables are being made
     uri = f"sqlite:///{folder}/mlflow.db"
     process = start(folder, "sweep", str(EXPERIMENTS / "smoke.yaml"), "--workers", "2", uri=uri)
     swept, log = Sweep(folder, uri, ""), folder / "log.txt"
@@ -94,3 +100,13 @@ def test_a_run_that_is_no_sweep(smoke: Sweep) -> None:
         finished = run_digitsweep("sweep", "--resume", run_id, cwd=smoke.folder, MLFLOW_TRACKING_URI=smoke.uri)
         assert finished.returncode == 2
         assert rule in finished.stderr
+
+
+def test_a_run_that_never_became_a_sweep_is_not_the_last(made_store: Path) -> None:
+    """A coordinator that was killed before it had written down what it is of leaves nothing that could be resumed, and does
+    not stand before what can."""
+    client = MlflowClient(f"sqlite:///{made_store}/mlflow.db")
+    tags = {"digitsweep.kind": "sweep", "digitsweep.state": "RUNNING"}
+    client.create_run(client.create_experiment("digitsweep"), tags=tags)
+    with pytest.raises(InputError, match="waits to be resumed"):
+        find_unfinished("last")

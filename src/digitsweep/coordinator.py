@@ -113,6 +113,7 @@ class Coordinator:
             for event in self._workers.events(POLL_SECONDS):
                 self._hear(event)
             self._tracker.check()
+            self.pass_on_notices()
             self._display.waiting(self._tracker.backlog())
             for source in sources.values():
                 for trial in source.overdrawn():
@@ -122,6 +123,11 @@ class Coordinator:
             self._display.progressed(left)
             if left < NEAR and all(each.share() >= NEARLY for each in sources.values()):
                 self._near_the_end()
+
+    def pass_on_notices(self) -> None:
+        """What the tracker has found out, to the display."""
+        for notice in self._tracker.notices():
+            self._display.note(notice)
 
     def close(self) -> None:
         """Ends the workers; a trial that still runs has failed, and its record says so. Nothing is started after it."""

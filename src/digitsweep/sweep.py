@@ -116,11 +116,10 @@ class _Sweep:
                 )
                 try:
                     self._display.started(self._experiment, self._dataset, len(self._places))
-                    if tracker.notice:
-                        self._display.note(tracker.notice)
                     self._train(coordinator, tracker.past)
                     self._display.waiting(tracker.backlog())
                     tracker.settle()
+                    coordinator.pass_on_notices()
                     self._display.waiting(tracker.backlog())
                     reached = "INTERRUPTED" if self._interruption.asked else "COMPLETE"
                     comparison = self._judged(tracker, commit, reached)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -45,8 +45,6 @@ class Tracker(Protocol):
 
     run_id: str
     past: Past
-    notice: str
-    """What a person should know before the sweep begins; empty where there is nothing."""
 
     def trial_started(self, trial: Trial) -> None:
         """A worker has begun with a trial."""
@@ -79,6 +77,9 @@ class Tracker(Protocol):
     def backlog(self) -> Backlog | None:
         """What waits because the server does not take it; None where all goes well."""
 
+    def notices(self) -> Sequence[str]:
+        """What a person should know, each said once."""
+
     def compared(self, comparison: Comparison, files: Mapping[str, bytes]) -> None:
         """The answer, and files to stand beside it, by name."""
 
@@ -91,7 +92,6 @@ class NoTracker:
 
     run_id = ""
     past = Past()
-    notice = ""
 
     def trial_started(self, trial: Trial) -> None: ...
     def epoch_ended(self, trial: Trial, metrics: EpochMetrics) -> None: ...
@@ -106,6 +106,9 @@ class NoTracker:
     def settle(self) -> None: ...
     def backlog(self) -> Backlog | None:
         return None
+
+    def notices(self) -> Sequence[str]:
+        return ()
 
     def compared(self, comparison: Comparison, files: Mapping[str, bytes]) -> None: ...
     def ended(self, state: str) -> None: ...

@@ -1,7 +1,7 @@
 """Every event of a sweep becomes an MLflow record. The contract of runs, tags, metrics and files is in docs/architecture.md.
 
-One thread makes updates of the events (pictures are drawn there) and keeps them in the spool; the writer's sends them.
-Neither workers nor the coordinator ever wait for the server.
+One thread opens the store, makes updates of the events (pictures are drawn there) and keeps them in the spool; the writer's
+sends them. Neither workers nor the coordinator ever wait for the server.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -22,15 +22,14 @@ from digitsweep.errors import DigitsweepError
 from digitsweep.experiment import Experiment
 from digitsweep.provenance import Commit
 from digitsweep.results import EpochMetrics, Trial, TrialRecord
-from digitsweep.store import first_line, open_store, quiet_mlflow, server_errors
+from digitsweep.store import first_line, quiet_mlflow, server_errors
 from digitsweep.tracker import Backlog, Past
-from digitsweep.tracking.lock import TAG, Coordinating, coordinating, taken
+from digitsweep.tracking.opening import Opened, begin, go_on
 from digitsweep.tracking.records import comparison_records, milliseconds, user
-from digitsweep.tracking.recovery import STATUS, given_up, recover
-from digitsweep.tracking.spool import Figure, RunUpdate, Spool, state_folder
-from digitsweep.tracking.sweep_run import close_run, data_tags, describe_run, note, open_run, reopen_run
+from digitsweep.tracking.recovery import STATUS, given_up
+from digitsweep.tracking.spool import Figure, RunUpdate, state_folder
+from digitsweep.tracking.sweep_run import close_run, data_tags, note
 from digitsweep.tracking.trial_record import compact, planned, summarized
-from digitsweep.tracking.unfinished import unfinished_like
 from digitsweep.tracking.writer import Writer, no_hidden_retries
 
 FLUSH_SECONDS = 5.0
@@ -51,9 +50,11 @@ class MlflowTracker:
         options: Mapping[str, Any],
         unfinished: str | None = None,
     ) -> None:
-        """unfinished: the id of the run of the sweep to go on with.
+        """unfinished: the id of the run of the sweep to go on with. Raises DigitsweepError where that cannot be read, or
+        another coordinator runs it.
 
-        Raises DigitsweepError where the server cannot be used, or another coordinator runs that sweep."""
+        A new sweep's run is opened in the background, while the first trials train already: to make the tables of an empty
+        database takes MLflow more than a second. Where that fails, `check` says so."""
         quiet_mlflow()
         no_hidden_retries()
         self._labels = dataset.training.validation.labels
@@ -65,20 +66,21 @@ class MlflowTracker:
         """How often each trial was begun."""
         self._waiting: dict[str, list[Figure]] = {}
         self._flushed: dict[str, float] = {}
-        self.past, self.notice = Past(), ""
+        self.past, self._notices = Past(), list[str]()
         self._held = ExitStack()
-        try:
-            with server_errors("cannot be used"):
-                self._client = open_store()
-                if unfinished is None:
-                    self._begin(dataset, commit, options)
-                else:
-                    self._go_on(unfinished)
-        except BaseException:
-            self._held.close()
-            raise
+        self._writer: Writer | None = None
+        """None until the sweep's run is open."""
         self._queue: queue.Queue[Callable[[], object] | None] = queue.Queue()
         self._failure: Exception | None = None
+        if unfinished is None:
+            begun = milliseconds()
+            self._queue.put(lambda: self._begin(dataset, commit, options, begun))
+        else:
+            try:
+                self._know(go_on(self._experiment, unfinished, self._held))
+            except BaseException:
+                self._held.close()
+                raise
         self._thread = threading.Thread(target=self._keep, name="digitsweep-tracking", daemon=True)
         self._thread.start()
 
@@ -100,7 +102,7 @@ class MlflowTracker:
 
     def run_of(self, trial: Trial) -> str:
         self.settle()
-        return self._writer.run_of(trial.name, self._attempts[trial.name])
+        return self._opened().run_of(trial.name, self._attempts[trial.name])
 
     def measured(self, trial: Trial, metrics: Mapping[str, float]) -> None:
         now = milliseconds()
@@ -114,76 +116,64 @@ class MlflowTracker:
     def settle(self) -> None:
         self._queue.join()
         self.check()
-        self._writer.wait()
+        self._opened().wait()
 
     def check(self) -> None:
         if isinstance(self._failure, DigitsweepError):
             raise self._failure
         if self._failure is not None:
             raise DigitsweepError(f"a record could not be made: {first_line(self._failure)}") from self._failure
-        self._writer.check()
+        if self._writer is not None:
+            self._writer.check()
 
     def backlog(self) -> Backlog | None:
-        return self._writer.backlog()
+        return self._writer.backlog() if self._writer is not None else None
+
+    def notices(self) -> Sequence[str]:
+        told, self._notices = self._notices, []
+        return told
 
     def compared(self, comparison: Comparison, files: Mapping[str, bytes]) -> None:
         self._queue.put(lambda: self._put_comparison(comparison, files))
 
     def ended(self, state: str) -> None:
         self._queue.put(None)
-        self._thread.join()
+        # A server that has not even answered the first request is not waited for when nothing has come of the sweep.
+        self._thread.join(None if self._writer is not None or state == "COMPLETE" else LAST_SECONDS)
+        writer = self._writer
         try:
             self.check()
-            self._writer.wait(None if state == "COMPLETE" else LAST_SECONDS)
-            self._close(state)
+            if writer is not None:
+                writer.wait(None if state == "COMPLETE" else LAST_SECONDS)
+                self._close(state)
         except BaseException:
             # What can still be said is said; what waits on disk is sent when somebody goes on with the sweep.
-            with suppress(DigitsweepError):
-                self._writer.wait(LAST_SECONDS)
-                self._close("FAILED")
+            if writer is not None:
+                with suppress(DigitsweepError):
+                    writer.wait(LAST_SECONDS)
+                    self._close("FAILED")
             raise
         else:
-            shutil.rmtree(state_folder(self.run_id), ignore_errors=True)
+            if writer is not None:
+                shutil.rmtree(state_folder(self.run_id), ignore_errors=True)
         finally:
-            self._writer.close()
+            if writer is not None:
+                writer.close()
             self._held.close()
 
-    def _begin(self, dataset: Dataset, commit: Commit, options: Mapping[str, Any]) -> None:
-        self.notice = unfinished_like(self._client, self._experiment)
-        self._experiment_id, self.run_id = open_run(self._client, self._experiment, options)
-        try:
-            describe_run(self._client, self.run_id, self._experiment, dataset, commit)
-            self._take()
-        except BaseException:
-            self._client.set_terminated(self.run_id, "FAILED")
-            raise
+    def _begin(self, dataset: Dataset, commit: Commit, options: Mapping[str, Any], begun: int) -> None:
+        self._know(begin(self._experiment, dataset, commit, options, self._held, begun))
 
-    def _go_on(self, run_id: str) -> None:
-        self.run_id = run_id
-        self._experiment_id = self._client.get_run(run_id).info.experiment_id
-        self._take()
-        try:
-            self._writer.wait()  # what the last coordinator kept and could not send
-            self.past = recover(self._client, self._experiment_id, run_id, self._experiment.objective.metric)
-            for (name, attempt), run in self.past.runs.items():
-                self._writer.know(name, attempt, run)
-                self._attempts[name] = max(attempt, self._attempts.get(name, 0))
-            reopen_run(self._client, run_id, self._experiment)
-        except BaseException:
-            self._writer.close()
-            raise
+    def _know(self, opened: Opened) -> None:
+        self.run_id, self.past, self._writer = opened.run_id, opened.past, opened.writer
+        self._client = opened.client
+        self._notices += [opened.notice] if opened.notice else []
+        for name, attempt in self.past.runs:
+            self._attempts[name] = max(attempt, self._attempts.get(name, 0))
 
-    def _take(self) -> None:
-        """Becomes the sweep's one coordinator.
-
-        Raises DigitsweepError where another one may be at work."""
-        self._held.enter_context(coordinating(self.run_id))
-        holder = Coordinating.from_tag(self._client.get_run(self.run_id).data.tags.get(TAG))
-        if holder is not None and not holder.is_gone(self.run_id):
-            raise DigitsweepError(taken(self.run_id, holder))
-        self._client.set_tag(self.run_id, TAG, Coordinating.here(self.run_id).tag())
-        spool = Spool(state_folder(self.run_id) / "records")
-        self._writer = Writer(self._client, self._experiment_id, self.run_id, spool)
+    def _opened(self) -> Writer:
+        assert self._writer is not None, "whatever comes first in the queue opens it, and its failure was raised"
+        return self._writer
 
     def _close(self, state: str) -> None:
         described = "" if self._is_compared else note(self._experiment, f"ended without a comparison: {state.lower()}")
@@ -242,7 +232,7 @@ class MlflowTracker:
         self._is_compared = True
 
     def _put(self, run: str, **values: Any) -> None:
-        self._writer.put(RunUpdate(run, self._attempts.get(run, 1), **values))
+        self._opened().put(RunUpdate(run, self._attempts.get(run, 1), **values))
 
     def _keep(self) -> None:
         while True:

@@ -19,21 +19,24 @@ from digitsweep.tracking.recovery import closed
 STATUS = {"COMPLETE": "FINISHED", "INTERRUPTED": "KILLED", "FAILED": "FAILED"}
 
 
-def open_run(client: MlflowClient, experiment: Experiment, options: Mapping[str, Any]) -> tuple[str, str]:
-    """Experiment and id of the run that `mlflow run` opened, or of a new one."""
+def open_run(client: MlflowClient, experiment: Experiment, options: Mapping[str, Any], begun: int) -> tuple[str, str]:
+    """Experiment and id of the run that `mlflow run` opened, or of a new one, which began then (ms since 1970)."""
     tags = {"digitsweep.kind": "sweep", "digitsweep.state": "RUNNING", MLFLOW_RUN_NAME: f"sweep {experiment.name}"}
     adopted = os.environ.get("MLFLOW_RUN_ID")
     if adopted:
         client.log_batch(adopted, tags=run_tags(tags))
         return client.get_run(adopted).info.experiment_id, adopted
     tags |= {MLFLOW_SOURCE_NAME: "digitsweep sweep", MLFLOW_USER: user()}
-    run = client.create_run(experiment_id(client), tags=tags)
+    run = client.create_run(experiment_id(client), start_time=begun, tags=tags)
     client.log_batch(run.info.run_id, params=params(options))
     return run.info.experiment_id, run.info.run_id
 
 
 def describe_run(client: MlflowClient, run_id: str, experiment: Experiment, dataset: Dataset, commit: Commit) -> None:
-    """What the sweep is of: tags, data, the experiment file, and a first description."""
+    """What the sweep is of: the experiment file, tags, data, and a first description.
+
+    The file comes before the tags: a run with the digest's tag can be resumed, whenever its sweep was killed."""
+    log_files(client, run_id, {"experiment.yaml": experiment.text.encode()})
     tags = {
         **data_tags(experiment, dataset),
         **commit.tags(),
@@ -47,7 +50,6 @@ def describe_run(client: MlflowClient, run_id: str, experiment: Experiment, data
     # What the UI asks of an experiment: training runs, not conversations of a language model.
     client.set_experiment_tag(client.get_run(run_id).info.experiment_id, "mlflow.experimentKind", "custom_model_development")
     client.log_inputs(run_id, [dataset_input(dataset)])
-    log_files(client, run_id, {"experiment.yaml": experiment.text.encode()})
 
 
 def reopen_run(client: MlflowClient, run_id: str, experiment: Experiment) -> None:

@@ -79,7 +79,8 @@ def unfinished_like(client: MlflowClient, experiment: Experiment) -> str:
     return ""
 
 
-def _unfinished(client: MlflowClient, more: str = "") -> Iterator[Run]:
+def _unfinished(client: MlflowClient, more: str = "and tags.`digitsweep.digest` != ''") -> Iterator[Run]:
+    """The newest, where there is one. One that was killed before it had its digest had not begun to train."""
     experiments = [each.experiment_id for each in client.search_experiments()]
     yield from client.search_runs(
         experiments,
