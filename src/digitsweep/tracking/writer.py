@@ -22,8 +22,8 @@ from digitsweep.tracking.lock import BEAT_SECONDS, TAG, Coordinating, taken
 from digitsweep.tracking.records import log_files, params
 from digitsweep.tracking.spool import RunUpdate, Spool
 
-MOST_METRICS = 1000
-"""In one request of MLflow's."""
+MOST_AT_ONCE = 1000
+"""Metrics, parameters and tags in one request of MLflow's."""
 MOST_PAUSE = 10.0
 """Seconds between two tries, at most."""
 END_SECONDS = 5.0
@@ -135,10 +135,12 @@ class Writer:
 
     def _send(self, update: RunUpdate) -> None:
         client, run_id = self._client, self._run(update)
-        if update.tags or update.params:
-            client.log_batch(run_id, params=params(update.params), tags=run_tags(update.tags))
-        for begin in range(0, len(update.metrics), MOST_METRICS):
-            client.log_batch(run_id, metrics=[Metric(*each) for each in update.metrics[begin : begin + MOST_METRICS]])
+        metrics = [Metric(*each) for each in update.metrics]
+        first = MOST_AT_ONCE - len(update.tags) - len(update.params)
+        if update.tags or update.params or metrics:
+            client.log_batch(run_id, metrics[:first], params(update.params), run_tags(update.tags))
+        for begin in range(first, len(metrics), MOST_AT_ONCE):
+            client.log_batch(run_id, metrics[begin : begin + MOST_AT_ONCE])
         log_files(client, run_id, update.files)
         if update.status is not None:
             client.set_terminated(run_id, update.status, end_time=update.ended)
