@@ -13,8 +13,8 @@ from digitsweep.cost import Cost, Latency
 from digitsweep.data import Duplicates
 from digitsweep.evidence import Answer, ClassRecall, ConfusedPair, Evidence, Galleries, JudgedImage
 from digitsweep.history import SearchHistory, TrialPoint
-from digitsweep.params import Scalar
 from digitsweep.statistics import Difference, Share
+from digitsweep.training_params import Scalar
 
 TEST = 10_000
 NETWORKS = {"ann": ("dense 896-640-512", 1_621_258), "cnn": ("conv 32-64-96 k3, dense 128", 186_186)}

@@ -62,6 +62,7 @@ LAYERS = [
     {"distributions", "explain", "yaml_file"},
     {"results"},
     {"params"},
+    {"training_params"},
     {"errors"},
     {"promotion", "reading", "tracking"},  # what these rooms are, in words
 ]

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from support import PROPERTY
 
 from digitsweep.explain import readable
-from digitsweep.params import FAMILIES, MOST_LAYERS, CnnParams, parse_params
+from digitsweep.params import FAMILIES, CnnParams, parse_params
+from digitsweep.training_params import MOST_LAYERS
 
 
 def problems(family: str, **values: Any) -> dict[str, str]:

@@ -16,9 +16,9 @@ from digitsweep.cost import Cost
 from digitsweep.data import Duplicates
 from digitsweep.evidence import Evidence
 from digitsweep.history import SearchHistory
-from digitsweep.params import Scalar
 from digitsweep.results import TrialRecord, TrialState
 from digitsweep.statistics import Difference, Share, Spread
+from digitsweep.training_params import Scalar
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator, model_validator
 
-from digitsweep.params import Scalar, refuse_truth
+from digitsweep.training_params import Scalar, refuse_truth
 
 if TYPE_CHECKING:
     import optuna

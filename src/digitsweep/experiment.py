@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from digitsweep.distributions import as_meant
 from digitsweep.errors import InputError
 from digitsweep.explain import shown
-from digitsweep.params import Params, refuse_truth
+from digitsweep.params import Params
 from digitsweep.space import Space
+from digitsweep.training_params import refuse_truth
 
 FamilyName = Literal["ann", "cnn"]
 MOST_EPOCHS = 100_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from digitsweep.params import Scalar
+from digitsweep.training_params import Scalar
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from digitsweep.params import Params, Scalar
+from digitsweep.params import Params
+from digitsweep.training_params import Scalar
 
 
 class TrialState(enum.StrEnum):

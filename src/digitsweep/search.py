@@ -14,10 +14,11 @@ from pydantic import ValidationError
 
 from digitsweep.errors import InputError
 from digitsweep.experiment import Experiment, PrunerSpec, SamplerSpec
-from digitsweep.params import Params, Scalar, parse_params
+from digitsweep.params import Params, parse_params
 from digitsweep.results import TrialState
 from digitsweep.source import trial_seed
 from digitsweep.space import Space
+from digitsweep.training_params import Scalar
 
 FEWEST = 4
 """Complete trials of which the importance of hyperparameters is told."""

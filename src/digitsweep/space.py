@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from digitsweep.distributions import SEARCHED, Categorical, FloatRange, IntegerRange, PerLayer, Search, as_meant
 from digitsweep.explain import readable, unknown
-from digitsweep.params import FAMILIES, Scalar
+from digitsweep.params import FAMILIES
+from digitsweep.training_params import Scalar
 
 if TYPE_CHECKING:
     import optuna

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -77,7 +77,7 @@ class Tracker(Protocol):
     def backlog(self) -> Backlog | None:
         """What waits because the server does not take it; None where all goes well."""
 
-    def notices(self) -> Sequence[str]:
+    def notices(self) -> Iterable[str]:
         """What a person should know, each said once."""
 
     def compared(self, comparison: Comparison, files: Mapping[str, bytes]) -> None:
@@ -107,7 +107,7 @@ class NoTracker:
     def backlog(self) -> Backlog | None:
         return None
 
-    def notices(self) -> Sequence[str]:
+    def notices(self) -> Iterable[str]:
         return ()
 
     def compared(self, comparison: Comparison, files: Mapping[str, bytes]) -> None: ...

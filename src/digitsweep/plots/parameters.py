@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from digitsweep.history import SearchHistory, TrialPoint
-from digitsweep.params import Scalar
 from digitsweep.plots.search import Measure
 from digitsweep.plots.style import (
     INK,
@@ -26,6 +25,7 @@ from digitsweep.plots.style import (
     positive,
     short,
 )
+from digitsweep.training_params import Scalar
 
 MOST_AXES = 11
 MOST_SLICES = 4

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from digitsweep.distributions import as_meant
 from digitsweep.errors import InputError
 from digitsweep.explain import readable
-from digitsweep.params import refuse_truth
+from digitsweep.training_params import refuse_truth
 from digitsweep.yaml_file import GATE, line_of, read_yaml
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]

@@ -10,7 +10,8 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -66,7 +67,8 @@ class MlflowTracker:
         """How often each trial was begun."""
         self._waiting: dict[str, list[Figure]] = {}
         self._flushed: dict[str, float] = {}
-        self.past, self._notices = Past(), list[str]()
+        self.past = Past()
+        self._notices: deque[str] = deque()
         self._held = ExitStack()
         self._writer: Writer | None = None
         """None until the sweep's run is open."""
@@ -129,9 +131,9 @@ class MlflowTracker:
     def backlog(self) -> Backlog | None:
         return self._writer.backlog() if self._writer is not None else None
 
-    def notices(self) -> Sequence[str]:
-        told, self._notices = self._notices, []
-        return told
+    def notices(self) -> Iterator[str]:
+        while self._notices:
+            yield self._notices.popleft()
 
     def compared(self, comparison: Comparison, files: Mapping[str, bytes]) -> None:
         self._queue.put(lambda: self._put_comparison(comparison, files))
@@ -167,7 +169,8 @@ class MlflowTracker:
     def _know(self, opened: Opened) -> None:
         self.run_id, self.past, self._writer = opened.run_id, opened.past, opened.writer
         self._client = opened.client
-        self._notices += [opened.notice] if opened.notice else []
+        if opened.notice:
+            self._notices.append(opened.notice)
         for name, attempt in self.past.runs:
             self._attempts[name] = max(attempt, self._attempts.get(name, 0))
 
