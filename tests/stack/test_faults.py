@@ -16,7 +16,7 @@ from stacked import Json, Stack, artifacts, tags
 
 pytestmark = pytest.mark.stack
 
-TRIALS = 20
+TRIALS = 60
 """Of each family; a baseline comes on top."""
 FILES = 5
 """Of each trial, at least; what judging asks has its learned numbers besides."""
