@@ -76,7 +76,7 @@ class MlflowTracker:
         self._failure: Exception | None = None
         if unfinished is None:
             begun = milliseconds()
-            self._queue.put(lambda: self._begin(dataset, commit, options, begun))
+            self._queue.put(lambda: self._know(begin(experiment, dataset, commit, options, self._held, begun)))
         else:
             try:
                 self._know(go_on(self._experiment, unfinished, self._held))
@@ -162,9 +162,6 @@ class MlflowTracker:
             if writer is not None:
                 writer.close()
             self._held.close()
-
-    def _begin(self, dataset: Dataset, commit: Commit, options: Mapping[str, Any], begun: int) -> None:
-        self._know(begin(self._experiment, dataset, commit, options, self._held, begun))
 
     def _know(self, opened: Opened) -> None:
         self.run_id, self.past, self._writer = opened.run_id, opened.past, opened.writer

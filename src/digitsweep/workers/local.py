@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ LEAST_MEMORY = 2 * 2**30
 MOST_TRIALS = 40
 """After so many a worker is replaced by a fresh one: TensorFlow keeps half a MiB of each for good, and forking a worker
 takes a third of a second."""
+PAUSES = (0.1, 0.5, 2.0)
+"""Seconds between tries to fork a worker."""
 MEMORY_SHARE = 0.8
 """Of the machine's memory that all workers together may hold."""
 
@@ -151,7 +154,7 @@ class LocalWorkers:
         self._stillborn += not worker.ready
         if self._stillborn > len(self._workers):
             raise DigitsweepError(f"workers cannot start: the last one ended with {how}; what it said stands above")
-        self._workers[self._workers.index(worker)] = self._spawn(worker.place)
+        self._workers[self._workers.index(worker)] = self._spawn_again(worker.place)
         if worker.trial is None:
             return []
         died = worker.why_killed or f"its worker died ({how})"
@@ -163,6 +166,16 @@ class LocalWorkers:
         worker.pipe.close()
         self._retired.append(worker.process)
         self._workers[self._workers.index(worker)] = self._spawn(worker.place)
+
+    def _spawn_again(self, place: Place) -> _Worker:
+        """In place of one that died: what killed it may be killing the process that workers are forked from as well, which
+        is started anew once it is gone."""
+        for pause in PAUSES:
+            try:
+                return self._spawn(place)
+            except (OSError, EOFError):
+                time.sleep(pause)
+        return self._spawn(place)
 
     def _spawn(self, place: Place) -> _Worker:
         ours, theirs = self._context.Pipe()
