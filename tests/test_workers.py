@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from digitsweep.data import TrainingData
@@ -101,6 +102,23 @@ def test_a_killed_worker_is_seen_and_replaced(workers: LocalWorkers) -> None:
     assert end.result.epochs
     wait_until_ready(workers)
     workers.start(trial(1, epochs=1))
+    end = events_until_end(workers)[-1]
+    assert isinstance(end, TrialEnded)
+    assert end.result.state is TrialState.COMPLETE
+
+
+def test_a_worker_that_dies_with_what_it_was_forked_from_is_replaced(workers: LocalWorkers) -> None:
+    """A signal to the whole group ends the process that workers are forked from, too: it is started anew."""
+    wait_until_ready(workers)
+    (before,) = workers.pids()
+    origin = psutil.Process(before).ppid()
+    assert origin != os.getpid()
+    for pid in (before, origin):
+        os.kill(pid, signal.SIGKILL)
+    while workers.pids() == [before]:
+        workers.events(0.1)
+    wait_until_ready(workers)
+    workers.start(trial(0, epochs=1))
     end = events_until_end(workers)[-1]
     assert isinstance(end, TrialEnded)
     assert end.result.state is TrialState.COMPLETE
