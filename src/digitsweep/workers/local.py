@@ -165,10 +165,10 @@ class LocalWorkers:
         """A worker that has had its time ends by itself, as its pipe does; a fresh one takes its place."""
         worker.pipe.close()
         self._retired.append(worker.process)
-        self._workers[self._workers.index(worker)] = self._spawn(worker.place)
+        self._workers[self._workers.index(worker)] = self._spawn_again(worker.place)
 
     def _spawn_again(self, place: Place) -> _Worker:
-        """In place of one that died: what killed it may be killing the process that workers are forked from as well, which
+        """In place of one that has gone: what killed it may be killing the process that workers are forked from as well, which
         is started anew once it is gone."""
         for pause in PAUSES:
             try:
