@@ -168,7 +168,7 @@ class LocalWorkers:
         self._workers[self._workers.index(worker)] = self._spawn_again(worker.place)
 
     def _spawn_again(self, place: Place) -> _Worker:
-        """In place of one that has gone: what killed it may be killing the process that workers are forked from as well, which
+        """In place of one that has gone: what killed it may be killing the process that workers are forked from, too, which
         is started anew once it is gone."""
         for pause in PAUSES:
             try:
