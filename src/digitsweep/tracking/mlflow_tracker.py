@@ -96,7 +96,7 @@ class MlflowTracker:
 
     def trial_ended(self, record: TrialRecord) -> None:
         now = milliseconds()
-        self._queue.put(lambda: self._finish(record, now))
+        self._queue.put(lambda: self._end(record, now))
 
     def attempt_ended(self, trial: Trial, reason: str) -> None:
         now = milliseconds()
@@ -142,30 +142,32 @@ class MlflowTracker:
         self._queue.put(None)
         # A server that has not even answered the first request is not waited for when nothing has come of the sweep.
         self._thread.join(None if self._writer is not None or state == "COMPLETE" else LAST_SECONDS)
-        writer = self._writer
         try:
-            self.check()
-            if writer is not None:
-                writer.wait(None if state == "COMPLETE" else LAST_SECONDS)
-                self._close(state)
-        except BaseException:
-            # What can still be said is said; what waits on disk is sent when somebody goes on with the sweep.
-            if writer is not None:
-                with suppress(DigitsweepError):
-                    writer.wait(LAST_SECONDS)
-                    self._close("FAILED")
-            raise
-        else:
-            if writer is not None:
-                shutil.rmtree(state_folder(self.run_id), ignore_errors=True)
+            if self._writer is None:
+                self.check()
+            else:
+                self._finish(self._writer, state)
         finally:
-            if writer is not None:
-                writer.close()
             self._held.close()
 
+    def _finish(self, writer: Writer, state: str) -> None:
+        try:
+            self.check()
+            writer.wait(None if state == "COMPLETE" else LAST_SECONDS)
+            self._close(state)
+        except BaseException:
+            # What can still be said is said; what waits on disk is sent when somebody goes on with the sweep.
+            with suppress(DigitsweepError):
+                writer.wait(LAST_SECONDS)
+                self._close("FAILED")
+            raise
+        else:
+            shutil.rmtree(state_folder(self.run_id), ignore_errors=True)
+        finally:
+            writer.close()
+
     def _know(self, opened: Opened) -> None:
-        self.run_id, self.past, self._writer = opened.run_id, opened.past, opened.writer
-        self._client = opened.client
+        self.run_id, self.past, self._writer, self._client = opened.run_id, opened.past, opened.writer, opened.client
         if opened.notice:
             self._notices.append(opened.notice)
         for name, attempt in self.past.runs:
@@ -207,7 +209,7 @@ class MlflowTracker:
             self._waiting[trial.name] = []
             self._flushed[trial.name] = time.monotonic()
 
-    def _finish(self, record: TrialRecord, now: int) -> None:
+    def _end(self, record: TrialRecord, now: int) -> None:
         trial, result = record.trial, record.result
         figures, files = summarized(record, self._labels, self._classes)
         tags = {
