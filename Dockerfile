@@ -1,4 +1,4 @@
-# digitsweep itself, on a CPU: docker compose run --rm sweep sweep smoke
+# digitsweep itself, on a CPU: make image, then docker compose run --rm sweep sweep smoke
 FROM python:3.11.15-slim-bookworm AS build
 COPY requirements.txt .
 RUN python -m venv /opt/venv \
@@ -19,6 +19,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     MLFLOW_DISABLE_TELEMETRY=true \
     DIGITSWEEP_CACHE=/data
+ARG DIGITSWEEP_COMMIT
+ENV DIGITSWEEP_COMMIT=$DIGITSWEEP_COMMIT
 USER 10001:10001
 WORKDIR /opt/digitsweep
 ENTRYPOINT ["python", "-m", "digitsweep"]

@@ -79,6 +79,10 @@ restore: ## Put a backup back (backup=folder, replace=yes where there is somethi
 upgrade: ## Bring the tracking server to the versions that its files name now, after a backup
 	@deploy/upgrade.sh
 
+.PHONY: image
+image: ## Build the project's own image, for sweeps inside the tracking server's stack
+	@DIGITSWEEP_COMMIT="$$(git describe --always --abbrev=40 --exclude='*' --dirty)" docker compose --profile sweep build sweep
+
 .PHONY: test
 test: lint types ## Lint, types and tests (within 8 minutes on two cores)
 	@$(BIN)/python -m pytest

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+DIRTY = "-dirty"
 
 
 @dataclass(frozen=True)
@@ -12,20 +16,23 @@ class Commit:
     """The state of the code that ran."""
 
     sha: str
-    """`unknown` where the code is not in a git checkout."""
+    """`unknown` where the code is in no git checkout, and its image was not told."""
     dirty: bool
 
     def tags(self) -> dict[str, str]:
         return {"digitsweep.commit": self.sha, "digitsweep.dirty": str(self.dirty).lower()}
 
 
-def current_commit() -> Commit:
-    """The commit that this package's files belong to."""
-    folder = Path(__file__).resolve().parent
+def current_commit(folder: Path = PACKAGE) -> Commit:
+    """The commit that a folder's files belong to, by default this package's.
+
+    In an image, which has no git, what `make image` wrote into it: `DIGITSWEEP_COMMIT`, in the words of
+    `git describe --always --abbrev=40 --dirty`."""
     sha = _git(folder, "rev-parse", "HEAD")
-    if sha is None:
-        return Commit("unknown", dirty=False)
-    return Commit(sha, dirty=bool(_git(folder, "status", "--porcelain")))
+    if sha is not None:
+        return Commit(sha, dirty=bool(_git(folder, "status", "--porcelain")))
+    told = os.environ.get("DIGITSWEEP_COMMIT") or "unknown"
+    return Commit(told.removesuffix(DIRTY), dirty=told.endswith(DIRTY))
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

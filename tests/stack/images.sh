@@ -44,4 +44,5 @@ for name in ADMIN_PASSWORD SERVER_SECRET_KEY DATABASE_PASSWORD DATABASE_ADMIN_PA
     export "$name=not used in a build"
 done
 echo "Building the images of the project: minutes, the first time."
-quietly docker compose --profile sweep build
+quietly docker compose build
+quietly make image

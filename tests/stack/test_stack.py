@@ -9,6 +9,8 @@ import pytest
 import requests
 from stacked import Stack, artifacts, tags
 
+from digitsweep.provenance import current_commit
+
 pytestmark = pytest.mark.stack
 
 FILES = {
@@ -58,7 +60,9 @@ def test_a_sweep_inside_the_stack(stack: Stack, swept: str) -> None:
     stack.compose("--profile", "sweep", "run", "--rm", "sweep", "sweep", "smoke", "--workers", "2")
     (version,) = (each for each in stack.versions() if each["name"] == "digits-cnn" and each["run_id"] not in before)
     sweep = tags(stack.run(version["run_id"]))["mlflow.parentRunId"]
-    assert tags(stack.run(sweep))["digitsweep.state"] == "COMPLETE"
+    told = tags(stack.run(sweep))
+    assert told["digitsweep.state"] == "COMPLETE"
+    assert told.items() >= current_commit().tags().items()  # the image has no git: `make image` has told it
     assert len(stack.children(sweep, "trial")) == 8
     assert stack.champion("digits-cnn") == champion
 
