@@ -74,6 +74,7 @@ EDITS = [  # what is replaced, by what, and the beginning of what is said after 
     (DENSE, "{params: {hidden_layers: 0}, epochs: 0}", "families.ann.baselines.dense.epochs: input should be greater"),
     (DENSE, "{params: {hidden_layers: 0}, published_accuracy: 98}", "families.ann.baselines.dense.published_accu"),
     (DENSE, "{params: {hidden_layers: 1, units: [true]}}", "families.ann.baselines.dense.params.units: takes no true"),
+    (DENSE, "{params: {hidden_layers: 0, momentum: 0.5}}", "families.ann.baselines.dense.params.momentum: has no effect"),
     (f"      units: {UNITS}\n", "", f"{SPACE}: `units` must be given"),
     ("      learning_rate:", "      learning_rte:", f"{SPACE}.learning_rte: is not a hyperparameter; did you mean le"),
     ("      batch_size: 32", "      lr: 0.1", f"{SPACE}.lr: is not a hyperparameter; known are activation"),

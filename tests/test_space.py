@@ -88,6 +88,11 @@ def spaces(draw: st.DrawFn, family: str) -> Raw:
     for name in FAMILIES[family].layered:
         if isinstance(raw.get(name), dict) and draw(st.booleans()):
             raw[name] = {**raw[name], "per": FAMILIES[family].layer_count}
+    for name, (decider, meaningful) in FAMILIES[family].conditional.items():
+        decided = raw.get(decider)
+        may_be = (decided.get("choices") or [decided["high"]]) if isinstance(decided, dict) else [decided]
+        if not any(each in meaningful for each in may_be):
+            raw.pop(name, None)
     return dict(draw(st.permutations(list(raw.items()))))
 
 
@@ -137,7 +142,7 @@ def test_each_layer_is_drawn_by_itself() -> None:
 
 def test_a_number_that_yaml_reads_as_text_is_a_number() -> None:
     """`1e-4` is the number that it means, whether fixed, a bound or a choice."""
-    needed = {"hidden_layers": 0, "units": 8}
+    needed = {"hidden_layers": 0, "units": 8, "optimizer": "sgd"}
     written = {
         "learning_rate": "1e-4",
         "weight_decay": {"type": "categorical", "choices": ["1e-4", "1e-2"]},

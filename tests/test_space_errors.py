@@ -38,6 +38,9 @@ UNITS = {"type": "int", "low": 8, "high": 64}
         ({"schedule": "stp"}, "schedule", "but is 'stp'"),
         ({"schedule": {"type": "choice", "choices": ["step"]}}, "schedule", "but is choice"),
         ({"schedule": {"choices": ["step"]}}, "schedule", "`type` must be given"),
+        ({"weight_decay": 0.1}, "weight_decay", "counts with optimizer adamw or sgd, but optimizer is adam, the default"),
+        ({"momentum": {"type": "float", "low": 0.1, "high": 0.9}, "optimizer": "adamw"}, "momentum", "optimizer is adamw;"),
+        ({"warmup": 0.1, "schedule": {"type": "categorical", "choices": ["step", "cosine"]}}, "warmup", "step or cosine;"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_its_path(wrong: dict[str, Any], path: str, said: str) -> None:
@@ -47,6 +50,18 @@ def test_what_is_wrong_is_said_with_its_path(wrong: dict[str, Any], path: str, s
     for where, message in problems:
         assert where[0] == path.split(".")[0]
         assert said in message
+
+
+def test_what_has_an_effect_beside_some_values_is_right() -> None:
+    """A parameter that counts with one of several values that another may take is not complained of."""
+    optimizer = {"type": "categorical", "choices": ["adam", "sgd"]}
+    _, problems = parse_space("ann", {"hidden_layers": 1, "units": 8, "optimizer": optimizer, "momentum": 0.5})
+    assert problems == []
+    dense = {"type": "int", "low": 0, "high": 64}
+    for units, wrong in ((dense, []), (0, [("dense_dropout",)]), (64, [])):
+        _, problems = parse_space("cnn", {"blocks": 1, "filters": 8, "dense_units": units, "dense_dropout": 0.5})
+        assert [where for where, _ in problems] == wrong
+        assert all("counts with dense_units above 0, but dense_units is 0;" in message for _, message in problems)
 
 
 def test_every_problem_is_reported() -> None:

@@ -153,6 +153,8 @@ def _parse_baseline(family: str, raw: Any, here: KeyPath, problems: list[tuple[K
     except ValidationError as error:
         problems += [((*here, "params", *where), message) for where, message in readable(error)]
         return None
+    given = {str(key): [getattr(params, str(key))] for key in raw["params"]}
+    problems += [((*here, "params", name), message) for name, message in params.without_effect(given)]
     try:
         return Baseline.model_validate({**raw, "params": params})
     except ValidationError as error:

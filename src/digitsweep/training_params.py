@@ -6,7 +6,7 @@ value for each of them; in YAML a single value stands for all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -95,6 +95,22 @@ class TrainingParams(BaseModel):
             return True
         decider, meaningful = cls.conditional[name]
         return values.get(decider, cls.model_fields[decider].default) in meaningful
+
+    @classmethod
+    def without_effect(cls, possible: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, str]]:
+        """(field, why) of the fields that never have a meaning; `possible`: each given field and the values it may take."""
+        for name in possible:
+            if name not in cls.conditional:
+                continue
+            decider, meaningful = cls.conditional[name]
+            values = possible.get(decider, [cls.model_fields[decider].default])
+            if not any(cls.applies(name, {decider: value}) for value in values):
+                counts = "above 0" if 1 in meaningful else " or ".join(sorted(meaningful))
+                given = " or ".join(map(str, values)) if decider in possible else f"{values[0]}, the default"
+                yield (
+                    name,
+                    f"has no effect: it counts with {decider} {counts}, but {decider} is {given}; leave one of them out",
+                )
 
     def flat(self) -> dict[str, Scalar]:
         """Every hyperparameter that has a meaning, one scalar a key: `units_1`, `units_2`, ... for layered ones."""
