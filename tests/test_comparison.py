@@ -107,6 +107,7 @@ def full(comparison: Comparison) -> Comparison:
         costs=(Cost("best ANN", "ann", 0.8, 90, 1.5, (Latency(1, 0.001, 0.002),)),),
         history={"ann": SearchHistory("ann", "val_accuracy", (point,), {"learning_rate": 1.0}, ("learning_rate",))},
         openings=(Opening("sweep r: best ANN", "2024-05-01T12:00:00+00:00", "abc", 1),),
+        earlier_sweeps=4,
         duplicates=Duplicates(1, 2, 3),
     )
 

@@ -63,7 +63,9 @@ data: {source: noise.npz, validation: 0.25}
 budget: {trials: 2, epochs: 2, seconds: 30}
 finalists: {top: 1, seeds: 2}
 families:
-  ann: {space: {hidden_layers: 1, units: {type: int, low: 8, high: 32}, learning_rate: 0.01}}
+  ann:
+    baselines: {softmax: {params: {hidden_layers: 0}, published_accuracy: 0.123}}
+    space: {hidden_layers: 1, units: {type: int, low: 8, high: 32}, learning_rate: 0.01}
   cnn: {space: {blocks: 1, filters: {type: int, low: 4, high: 8}, padding: same, learning_rate: 0.01}}
 """
 
@@ -93,3 +95,33 @@ def test_nothing_is_found_in_shuffled_labels_and_a_leak_is_reported(store: Path)
     assert duplicates["train_test"] + duplicates["validation_test"] == 30
     assert f"{duplicates['train_test']} test images are also among the training images" in page
     assert "test images are also among the" in finished.stdout
+    assert [each["published_accuracy"] for each in comparison["entries"] if each["role"] == "baseline"] == [0.123]
+    assert "Beside published models" in page
+
+
+CLAIMED = """\
+name: claimed
+question: How good is a softmax on digits?
+data: {source: digits, validation: 0.25}
+budget: {trials: 0, epochs: 1, seconds: 1}
+register_models: false
+families: {ann: {baselines: {softmax: {params: {hidden_layers: 0}, published_accuracy: 0.123}}}}
+"""
+
+
+def test_what_is_published_of_other_images_is_not_held_against_these(store: Path) -> None:
+    """With `--data` the experiment's published figures are of other images, and stand beside nothing."""
+    digits = load_digits()
+    images, labels = (digits.images * 15).astype(np.uint8), digits.target.astype(np.uint8)
+    np.savez("mine.npz", x_train=images[:1200], y_train=labels[:1200], x_test=images[1200:], y_test=labels[1200:])
+    Path("claimed.yaml").write_text(CLAIMED)
+    finished = run_digitsweep("sweep", "claimed.yaml", "--data", "mine.npz", cwd=store)
+    assert finished.returncode == 0, finished.stderr
+    client = MlflowClient(f"sqlite:///{store}/mlflow.db")
+    (run,) = client.search_runs(["1"], "tags.`digitsweep.kind` = 'sweep'")
+    page = text_of(Path(client.download_artifacts(run.info.run_id, "comparison/report.html")).read_bytes())
+    comparison = json.loads(Path(client.download_artifacts(run.info.run_id, "comparison/comparison.json")).read_text())
+    assert {each["published_accuracy"] for each in comparison["entries"]} == {None}
+    assert "Beside the baselines" in page
+    assert "Published" not in page
+    assert " published " not in finished.stdout

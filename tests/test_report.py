@@ -259,6 +259,13 @@ def test_warnings_come_first(small: Comparison, page: Parsed) -> None:
     assert "Mind:" not in page.text
 
 
+def test_earlier_sweeps_are_told(small: Comparison, page: Parsed) -> None:
+    """How many sweeps had opened the same test images before stands beside the openings; of none nothing is said."""
+    assert "at this tracking server had opened" not in page.text
+    for count, said in ((1, "1 other sweep at this"), (1234, "1,234 other sweeps at this")):
+        assert said in page_of(dataclasses.replace(small, earlier_sweeps=count)).text
+
+
 def test_hostile_names_are_text(whole: Comparison) -> None:
     """Names and remarks are shown as they are, and none of them becomes markup."""
     assert whole.difference is not None

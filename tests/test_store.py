@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from digitsweep.store import first_line, without_secrets
+from pathlib import Path
+
+from mlflow import MlflowClient
+
+from digitsweep.store import first_line, sweeps_that_opened, without_secrets
 
 
 def test_the_line_that_says_what_is_wrong() -> None:
@@ -17,3 +21,23 @@ def test_the_line_that_says_what_is_wrong() -> None:
 def test_no_password_is_shown() -> None:
     """An address loses its user and password."""
     assert without_secrets("at http://me:secret@host:5000/x failed") == "at http://host:5000/x failed"
+
+
+def test_sweeps_that_opened_the_same_test_images(store: Path) -> None:
+    """Counted are sweeps, in whatever MLflow experiment, that opened these test images; not the one that asks."""
+    client = MlflowClient(f"sqlite:///{store}/mlflow.db")
+    sweep, opened = {"digitsweep.kind": "sweep"}, {"digitsweep.test.opened.cnn": "2026-11-21 by sweep 1, opening 1"}
+    these, others = {"digitsweep.data.digest.test": "3" * 64}, {"digitsweep.data.digest.test": "4" * 64}
+    first, second = (client.create_experiment(name) for name in ("first", "second"))
+    asking = client.create_run(first, tags=sweep | these | opened).info.run_id
+    assert sweeps_that_opened("3" * 64, asking) == 0
+    for experiment, tags in (
+        (first, sweep | these | opened),
+        (second, sweep | these | opened | {"digitsweep.test.opened.ann": "opening 2"}),
+        (second, sweep | these),
+        (second, sweep | others | opened),
+        (second, these | opened | {"digitsweep.kind": "comparison"}),
+    ):
+        client.create_run(experiment, tags=tags)
+    assert sweeps_that_opened("3" * 64, asking) == 2
+    assert sweeps_that_opened("4" * 64, asking) == 1

@@ -141,6 +141,8 @@ class Comparison:
     history: Mapping[str, SearchHistory] = dataclasses.field(default_factory=dict)
     """By family."""
     openings: tuple[Opening, ...] = ()
+    earlier_sweeps: int = 0
+    """Other sweeps at the same tracking server that had opened the same test images by then."""
     duplicates: Duplicates | None = None
     run_id: str = ""
     """The sweep's run."""

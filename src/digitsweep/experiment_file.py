@@ -96,7 +96,7 @@ def _is_file(path: Path) -> bool:
 def _contradictions(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
     """What is right by itself and wrong beside the rest."""
     pruner, budget = experiment.pruner, experiment.budget
-    if pruner.type != "none" and pruner.min_epochs >= budget.epochs:
+    if budget.trials and pruner.type != "none" and pruner.min_epochs >= budget.epochs:
         yield (
             ("pruner", "min_epochs"),
             f"must be below budget.epochs, or nothing is ever pruned, but is {pruner.min_epochs} of {budget.epochs}; "

@@ -19,7 +19,7 @@ from digitsweep.registry import Registered, describe_version
 from digitsweep.report import report
 from digitsweep.results import TrialRecord, TrialState
 from digitsweep.statistics import Share, difference
-from digitsweep.store import patiently
+from digitsweep.store import patiently, sweeps_that_opened
 from digitsweep.tracker import Tracker
 from digitsweep.training import trained_model
 from digitsweep.verdict import verdict
@@ -85,6 +85,7 @@ def judge(
         costs=tuple(each for court in courts.values() for each in court.costs),
         history=dict(histories),
         openings=tuple(court.opening for court in courts.values()),
+        earlier_sweeps=patiently(lambda: sweeps_that_opened(dataset.test.digest, tracker.run_id)) if tracker.run_id else 0,
         duplicates=duplicates(dataset),
         run_id=tracker.run_id,
         seconds=seconds(),
@@ -177,7 +178,7 @@ class _Court:
     def _add(self, role: str, source: TrialRecord, trained: TrialRecord, asked: Asked) -> None:
         trial, result = source.trial, source.result
         total = len(self._dataset.training.validation)
-        published = self._experiment.families[self._family].baselines.get(trial.baseline or "")  # type: ignore[index]
+        baseline = self._experiment.families[self._family].baselines.get(trial.baseline or "")  # type: ignore[index]
         self.entries.append(
             Entry(
                 family=trial.family,
@@ -192,8 +193,8 @@ class _Court:
                 validation=Share(round(result.last("val_accuracy") * total), total),
                 test=asked.share,
                 model=self._registered.uri if self._registered and role == "best" else "",
-                published_accuracy=published.published_accuracy if published else None,
-                note=published.note if published else "",
+                published_accuracy=baseline.published_accuracy if baseline and self._own_data() else None,
+                note=baseline.note if baseline else "",
             )
         )
         self.costs.append(
@@ -206,6 +207,13 @@ class _Court:
                 latencies=asked.latencies,
             )
         )
+
+    def _own_data(self) -> bool:
+        """Whether these are the images that the experiment's published figures are of, not others (`--data`)."""
+        source = self._experiment.data.source
+        if source in ("mnist", "digits"):
+            return self._dataset.name == source
+        return self._dataset.source == str(self._experiment.beside(source, "data.source"))
 
     def _describe(self, registered: Registered, entry: Entry) -> None:
         assert entry.test is not None

@@ -36,6 +36,8 @@ NETWORK = {
 AWAY = [ErrorCode.Name(each) for each in (INTERNAL_ERROR, TEMPORARILY_UNAVAILABLE)]
 """How MLflow says that a server did not answer, or not for now."""
 T = TypeVar("T")
+OPENED = "digitsweep.test.opened."
+"""Tag of a sweep's run, before the family's name: when its test set was opened, by whom, for which time."""
 ATTEMPT = "trial.attempt"
 """Tag of a trial's run: which training of it this is, where workers died or a sweep was broken off."""
 
@@ -104,6 +106,24 @@ def last_sweep() -> str:
     if not found:
         raise DigitsweepError(f"no sweep has been recorded at {shown_uri()}; start one with `digitsweep sweep`")
     return str(found[0].info.run_id)
+
+
+def sweeps_that_opened(test_digest: str, apart_from: str) -> int:
+    """How many sweeps of the store have opened these test images (SHA-256), one run apart.
+
+    Raises DigitsweepError where the store cannot be asked."""
+    asked = f"tags.`digitsweep.kind` = 'sweep' AND tags.`digitsweep.data.digest.test` = '{test_digest}'"
+    count, token = 0, None
+    with server_errors("could not be asked"):
+        client = open_store()
+        experiments = [each.experiment_id for each in client.search_experiments()]
+        while True:
+            page = client.search_runs(experiments, asked, max_results=1000, page_token=token)
+            others = [run.data.tags for run in page if run.info.run_id != apart_from]
+            count += sum(any(tag.startswith(OPENED) for tag in tags) for tags in others)
+            token = page.token
+            if not token:
+                return count
 
 
 def load_comparison(run_id: str) -> dict[str, Any]:

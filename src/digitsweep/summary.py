@@ -31,13 +31,14 @@ def print_summary(comparison: Comparison, console: Console) -> None:
         pad_edge=False,
     )
     wide, narrow = console.width >= WIDE, console.width < NARROW
-    shown = [column for column in _COLUMNS if not (narrow and column in _LEFT_OUT)]
+    rows = [_cells(each, " " if wide else "\n") for each in comparison.entries]
+    filled = [column for column in _COLUMNS if any(row[column] for row in rows)]
+    shown = [column for column in filled if not (narrow and column in _LEFT_OUT)]
     table.add_column("", no_wrap=True)
     table.add_column("network", min_width=12)
     for name in shown:
         table.add_column(name, justify="right", no_wrap=True)
-    for each in comparison.entries:
-        cells = _cells(each, " " if wide else "\n")
+    for each, cells in zip(comparison.entries, rows, strict=True):
         table.add_row(
             comparison.name_of(each),
             escape(each.network),
@@ -100,6 +101,9 @@ def sentences(comparison: Comparison) -> list[str]:
     lines.append(
         f"In brackets 95 % intervals. {chosen}he {images['test']:,} test images were opened once for each, after the choice."
     )
+    if comparison.earlier_sweeps:
+        sweeps = "other sweep" if comparison.earlier_sweeps == 1 else "other sweeps"
+        lines.append(f"{comparison.earlier_sweeps} {sweeps} recorded there had opened the same test images before.")
     lines += [_on_fresh_seeds(each, comparison) for each in comparison.finalists if each.won]
     if differing := comparison.difference:
         first, second = the(differing.first), the(differing.second)

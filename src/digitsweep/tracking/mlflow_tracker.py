@@ -23,7 +23,7 @@ from digitsweep.errors import DigitsweepError
 from digitsweep.experiment import Experiment
 from digitsweep.provenance import Commit
 from digitsweep.results import EpochMetrics, Trial, TrialRecord
-from digitsweep.store import first_line, quiet_mlflow, server_errors
+from digitsweep.store import OPENED, first_line, quiet_mlflow, server_errors
 from digitsweep.tracker import Backlog, Past
 from digitsweep.tracking.opening import Opened, begin, go_on
 from digitsweep.tracking.records import comparison_records, milliseconds, user
@@ -113,7 +113,7 @@ class MlflowTracker:
 
     def test_opened(self, family: str, opening: Opening) -> None:
         opened = f"{opening.at} by {user()} for {opening.by}, sha256 {opening.digest}, opening {opening.number}"
-        self._queue.put(lambda: self._put("", tags={f"digitsweep.test.opened.{family}": opened}))
+        self._queue.put(lambda: self._put("", tags={f"{OPENED}{family}": opened}))
 
     def settle(self) -> None:
         self._queue.join()

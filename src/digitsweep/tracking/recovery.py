@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from digitsweep.comparison import best_of
 from digitsweep.results import EpochMetrics, Kind, Trial, TrialRecord, TrialResult, TrialState
 from digitsweep.source import CUT_OFF, INTERRUPTED
-from digitsweep.store import attempt_of, children, run_tags
+from digitsweep.store import OPENED, attempt_of, children, run_tags
 from digitsweep.tracker import Past
 from digitsweep.tracking.trial_record import restored_trial, restored_weights
 
@@ -152,7 +152,7 @@ def _openings(tags: Mapping[str, str]) -> dict[str, int]:
     """How often the test set was opened for each family."""
     found = {}
     for family in ("ann", "cnn"):
-        counted = re.search(r"opening (\d+)$", tags.get(f"digitsweep.test.opened.{family}", ""))
+        counted = re.search(r"opening (\d+)$", tags.get(f"{OPENED}{family}", ""))
         if counted is not None:
             found[family] = int(counted[1])
     return found
