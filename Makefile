@@ -22,7 +22,7 @@ endif
 # The parameters of the sweep, each of them optional: make sweep experiment=digits trials=4 data=/path/to/images
 parameters := experiment trials seconds workers data seed
 # Only what stands on make's own command line: a variable `data` of the environment is somebody else's.
-given = $(foreach name,$(parameters),$(if $(filter command,$(origin $(name))),-P '$(name)=$($(name))'))
+given = $(foreach name,$(1),$(if $(filter command,$(origin $(name))),-P '$(name)=$($(name))'))
 asked_name := $(if $(filter command,$(origin name)),$(name),mnist-cnn)
 asked_port := $(if $(filter command,$(origin port)),$(port))
 served = $(asked_name)$(if $(findstring @,$(asked_name))$(findstring /,$(asked_name)),,@champion)
@@ -37,11 +37,11 @@ help: ## Say what can be made
 
 .PHONY: sweep
 sweep: $(VENV)/.installed ## Install what is needed, then run experiments/mnist.yaml (experiment=, trials=, seconds=, workers=, data=, seed=)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . -e sweep --env-manager=local $(given)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . -e sweep --env-manager=local $(call given,$(parameters))
 
 .PHONY: resume
-resume: $(VENV)/.installed ## Go on with the newest sweep that was broken off
-	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . -e resume --env-manager=local
+resume: $(VENV)/.installed ## Go on with the newest sweep that was broken off (run=its id, workers=, data=)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . -e resume --env-manager=local $(call given,run workers data)
 
 .PHONY: compare
 compare: $(VENV)/.installed ## Print the comparison of the newest sweep again

@@ -17,3 +17,10 @@ The tracking server is at http://$address: user admin, and the password is ADMIN
     export MLFLOW_TRACKING_URI=http://$address MLFLOW_TRACKING_USERNAME=admin
     export MLFLOW_TRACKING_PASSWORD=\$(sed -n 's/^ADMIN_PASSWORD=//p' $file)
 TEXT
+if proxy=$(docker compose port proxy 443 2>/dev/null); then # the profile `tls`
+    host=$(docker compose exec -T proxy printenv HOST_NAME)
+    port=${proxy##*:}
+    echo
+    if [ "$port" != 443 ]; then host=$host:$port; fi
+    echo "From elsewhere, MLFLOW_TRACKING_URI is https://$host, with a name and a password of one's own."
+fi

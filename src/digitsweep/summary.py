@@ -51,7 +51,7 @@ def print_summary(comparison: Comparison, console: Console) -> None:
 
 
 def print_plan(experiment: Experiment, workers: int, console: Console) -> None:
-    """An experiment's space and what a sweep of it would cost at most."""
+    """An experiment's space, what its search would cost at most, and what comes on top."""
     budget = experiment.budget
     console.print(f"{experiment.name}: {experiment.question}", markup=False, highlight=False)
     for family, each in experiment.families.items():
@@ -70,9 +70,9 @@ def print_plan(experiment: Experiment, workers: int, console: Console) -> None:
     families = len(experiment.families)
     epochs = families * budget.trials * budget.epochs
     console.print(
-        f"At most {families * budget.trials} trials and {epochs:,} epochs, {budget.seconds:g} training seconds for each "
-        f"family: with {workers} worker{'s' if workers != 1 else ''} about "
-        f"{families * budget.seconds / workers / 60:.1f} min where the seconds decide; the baselines come on top"
+        f"The search: at most {families * budget.trials} trials and {epochs:,} epochs, {budget.seconds:g} training seconds "
+        f"for each family: with {workers} worker{'s' if workers != 1 else ''} about "
+        f"{families * budget.seconds / workers / 60:.1f} min where the seconds decide. On top of it come the baselines"
         f"{_finalists_plan(experiment)}.",
         markup=False,
         highlight=False,

@@ -109,7 +109,7 @@ def reconcile() -> None:
 @seconds
 @workers
 def validate(experiment: str, **options: Any) -> None:
-    """Load an EXPERIMENT, print its space and what a sweep of it would cost; train nothing."""
+    """Load an EXPERIMENT, print its space and what its search would cost at most; train nothing."""
     from digitsweep.experiment_file import find_experiment, load_experiment
     from digitsweep.summary import print_plan
     from digitsweep.workers.placement import places_for
@@ -127,8 +127,9 @@ def validate(experiment: str, **options: Any) -> None:
 def doctor(experiment: str, as_json: bool, **options: Any) -> None:
     """Check what a sweep of an EXPERIMENT takes, and say how to mend what is wrong.
 
-    Tracking server, sign-in, artifacts, registry, data, disk, memory, processor, packages: a line each. Trains nothing, and
-    leaves nothing behind. Exit code 1 where a sweep would fail.
+    Tracking server, sign-in, artifacts, registry, data, disk, memory, processor, packages: a line each. Trains nothing.
+    Fetches MNIST where it is nowhere, and deletes the run that it tries the server with. Exit code 1 where a sweep would
+    fail.
     """
     from digitsweep import doctor as checks
     from digitsweep.doctor.shown import findings_json, print_findings
