@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -51,6 +53,25 @@ def test_an_image_says_what_it_was_told(
     if told is not None:
         monkeypatch.setenv("DIGITSWEEP_COMMIT", told)
     assert current_commit(tmp_path) == commit
+
+
+def test_what_git_cannot_say_is_not_clean(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where git knows the commit, but not what was changed since, nobody may take the code for clean."""
+    found, programs = shutil.which("git"), tmp_path / "programs"
+    programs.mkdir()
+    (programs / "git").write_text(f'#!/bin/sh\ncase "$*" in *status*) exit 1;; esac\nexec {found} "$@"\n')
+    (programs / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    assert current_commit(checkout).sha != "unknown"
+    assert current_commit(checkout).dirty
+
+
+def test_somebody_elses_checkout_is_not_ours(checkout: Path) -> None:
+    """A package that is installed below another project's checkout has not that project's commit."""
+    installed = checkout / ".venv" / "digitsweep"
+    installed.mkdir(parents=True)
+    (installed / "code.py").write_text("")
+    assert current_commit(installed) == Commit("unknown", dirty=False)
 
 
 def test_make_image_and_this_module_use_the_same_words(checkout: Path) -> None:

@@ -29,13 +29,15 @@ def current_commit(folder: Path = PACKAGE) -> Commit:
     In an image, which has no git, what `make image` wrote into it: `DIGITSWEEP_COMMIT`, in the words of
     `git describe --always --abbrev=40 --dirty`."""
     sha = _git(folder, "rev-parse", "HEAD")
-    if sha is not None:
-        return Commit(sha, dirty=bool(_git(folder, "status", "--porcelain")))
+    # A virtual environment may lie in somebody else's checkout, which does not hold these files.
+    if sha is not None and _git(folder, "ls-files", "--error-unmatch", ".") is not None:
+        return Commit(sha, dirty=_git(folder, "status", "--porcelain") != "")
     told = os.environ.get("DIGITSWEEP_COMMIT") or "unknown"
     return Commit(told.removesuffix(DIRTY), dirty=told.endswith(DIRTY))
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
+    """What git says; None where it fails or takes too long."""
     try:
         found = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
