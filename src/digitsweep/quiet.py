@@ -28,15 +28,17 @@ def import_tensorflow_quietly(*, alone: bool = False) -> None:
 
 @contextmanager
 def _standard_error_away() -> Iterator[None]:
+    """What C++ writes to standard error goes nowhere; what Python writes, in another thread too, goes where it went."""
     sys.stderr.flush()
-    saved = os.dup(2)
+    saved, python = os.dup(2), sys.stderr
+    sys.stderr = os.fdopen(saved, "w", buffering=1, encoding=python.encoding, errors="backslashreplace", closefd=False)
     try:
         with Path(os.devnull).open("wb") as nothing:
             os.dup2(nothing.fileno(), 2)
         yield
     finally:
         os.dup2(saved, 2)
-        os.close(saved)
+        sys.stderr = python  # `saved` stays open: another thread may hold what stood here until now
 
 
 @contextmanager
