@@ -21,6 +21,8 @@ os.environ["DIGITSWEEP_STATE"] = tempfile.mkdtemp(prefix="digitsweep-state-")
 _LEAKING = (
     "DIGITSWEEP_DATA",
     "DIGITSWEEP_CACHE",
+    "DIGITSWEEP_COMMIT",
+    "DIGITSWEEP_PATIENCE",
     "MLFLOW_RUN_ID",
     "MLFLOW_TRACKING_URI",
     "MLFLOW_REGISTRY_URI",

@@ -120,6 +120,9 @@ WRONG: dict[str, tuple[Callable[[Path], list[str]], str]] = {
         "test labels must occur among the training labels",
     ),
     "no number of trials": (lambda _: ["sweep", SMOKE, "--trials", "some"], "--trials"),
+    "seconds without end": (lambda _: ["sweep", SMOKE, "--seconds", "inf"], "--seconds must be a finite number"),
+    "seconds that are no number": (lambda _: ["validate", SMOKE, "--seconds", "nan"], "--seconds must be a finite number"),
+    "a home of nobody": (lambda _: ["sweep", SMOKE, "--data", "~nosuchuser/x"], "~nosuchuser/x: this user has no home"),
     "workers below one": (lambda _: ["sweep", SMOKE, "--workers", "0"], "--workers"),
     "a negative seed": (lambda _: ["sweep", SMOKE, "--seed", "-1"], "--seed"),
     "an unknown option": (lambda _: ["sweep", SMOKE, "--epochs", "3"], "--epochs"),
@@ -149,8 +152,26 @@ def test_validate_prints_the_space_and_the_cost() -> None:
     """`validate` shows each hyperparameter, each baseline, and what a sweep may take."""
     found = CliRunner().invoke(main, ["validate", str(EXPERIMENTS / "mnist.yaml"), "--workers", "2", "--trials", "7"])
     assert found.exit_code == 0
-    for expected in ("learning_rate", "for each of hidden_layers", "baseline conv-32", "At most 14 trials"):
+    for expected in ("learning_rate", "for each of hidden_layers", "baseline conv-32", "at most 14 trials"):
         assert expected in found.output
+
+
+def test_a_wrong_variable_is_told_before_training(store: Path) -> None:
+    """What a sweep asks for at its end only is looked at before it begins."""
+    found = run_digitsweep("sweep", SMOKE, cwd=store, DIGITSWEEP_PATIENCE="1m")
+    assert found.returncode == 2
+    (line,) = found.stderr.splitlines()
+    assert line == "digitsweep: DIGITSWEEP_PATIENCE must be a number of seconds, 0 or more, but is '1m'"
+    assert list(store.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [["history", "mnist-cnn"], ["rollback", "mnist-cnn"], ["predict", "any.png"]])
+def test_a_store_that_cannot_be_asked(command: list[str], store: Path) -> None:
+    """An address that leads nowhere is one line and exit code 1, whoever asks: it says nothing of what was named."""
+    found = run_digitsweep(*command, cwd=store, MLFLOW_TRACKING_URI="strange://nowhere")
+    assert found.returncode == 1, found.stderr
+    (line,) = found.stderr.splitlines()
+    assert "strange://nowhere could not be asked" in line
 
 
 def test_compare_prints_the_newest_sweep_again(smoke: Sweep) -> None:

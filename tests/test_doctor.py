@@ -183,6 +183,12 @@ def test_databases_that_cannot_be_written(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_what_cannot_be_seen_is_not_there(tmp_path: Path) -> None:
+    """Of a path whose names no file system takes, the nearest folder that can be seen is looked at."""
+    assert database.existing(tmp_path / ("n" * 300) / "m.db") == tmp_path
+    assert database.writable(f"sqlite:///{tmp_path}/{'n' * 300}/m.db").state in (State.OK, State.WRONG)
+
+
 def test_a_disk_that_is_read_only_or_full(tmp_path: Path) -> None:
     """A disk that takes nothing is wrong as a place for the database; a small one as a place for a sweep's records."""
     with small_disk(tmp_path / "disk", "1m,ro") as disk:

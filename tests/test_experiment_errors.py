@@ -68,6 +68,7 @@ EDITS = [  # what is replaced, by what, and the beginning of what is said after 
     ("seed: 0", "sampler: {type: grid}", "sampler.type: input should be 'tpe' or 'random', but is 'grid'"),
     ("seed: 0", "pruner: {reduction_factor: 1}", "pruner.reduction_factor: input should be greater than or equal to 2"),
     ("  ann:\n", "  rnn:\n", "families.rnn: a family is ann or cnn, but this is rnn"),
+    ("      dense:", "      'dense-[/relu]':", "families.ann.baselines: a name has up to 60 letters, digits, dots"),
     (DENSE, "{hidden_layers: 0}", "families.ann.baselines.dense: must be a mapping with `params`"),
     (DENSE, "{params: {hidden_layers: 2, units: [1, 2, 3]}}", "families.ann.baselines.dense.params: `units` takes one"),
     (DENSE, "{params: {hidden_layers: 2}}", "families.ann.baselines.dense.params.units: must be given"),

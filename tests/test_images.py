@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from support import only_line
 from digitsweep.errors import InputError
 from digitsweep.reading import images
 from digitsweep.reading.grey import MOST_SIDE
-from digitsweep.reading.images import Page, Unreadable, files_of, pages_of, read_pages
+from digitsweep.reading.images import Page, Unreadable, files_of, is_folder, pages_of, read_pages
 
 GRADIENT = np.linspace(0, 255, 24 * 16).round().astype(np.uint8).reshape(16, 24)
 
@@ -231,6 +232,15 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         assert expected in str(error)
 
 
+def test_a_path_that_nothing_can_have(tmp_path: Path) -> None:
+    """A name that no file system takes, and one that is no text, are a line each that can be printed."""
+    undecodable = tmp_path / os.fsdecode(b"\xff.png")
+    undecodable.write_bytes(b"")
+    for path in (tmp_path / ("n" * 300), undecodable):
+        (error,) = [each for file in ([path] if is_folder(path) else files_of(path)) for each in read_pages(file)]
+        assert str(error).encode()
+
+
 def test_a_folder_gives_its_images_by_name(tmp_path: Path) -> None:
     """Of a folder images are taken, in order, without hidden and other files; one without images is refused."""
     with pytest.raises(InputError) as error:
@@ -262,7 +272,9 @@ def test_arrays(shape: tuple[int, ...], kind: str) -> None:
         assert np.abs(each.pixels - GRADIENT).max() <= 1.01
 
 
-@pytest.mark.parametrize("array", [np.zeros(4), np.zeros((0, 3)), np.zeros((2, 3, 4, 5)), np.zeros((3, 3), complex)])
+@pytest.mark.parametrize(
+    "array", [np.zeros(4), np.zeros((0, 3)), np.zeros((2, 3, 4, 5)), np.zeros((3, 3), complex), np.zeros((9, 9, 2))]
+)
 def test_what_is_no_image(array: NDArray[np.generic]) -> None:
     """An array of another shape or type is refused in one line."""
     with pytest.raises(InputError) as error:

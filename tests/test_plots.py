@@ -257,6 +257,14 @@ def test_small_and_large_searches(metric: str, trials: int) -> None:
     assert inside(plots.equal_cost([history]))
 
 
+def test_a_name_is_no_formula() -> None:
+    """Names with dollar signs are drawn as they are, in a PNG as on a page."""
+    figure = Figure()
+    figure.suptitle(r"lr $\foo$")
+    assert plots.png(figure)[:4] == b"\x89PNG"
+    assert r"lr $\foo$" in plots.svg(figure, "one", "")
+
+
 def test_svg_follows_the_page() -> None:
     """An SVG of a figure is the same each time, has its own ids, text as text, no colour of its own and no typeface."""
     text = plots.svg(plots.search_history(HISTORY), "one", 'a "plot" & <more>')

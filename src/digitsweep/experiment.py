@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args
@@ -212,6 +213,8 @@ class Experiment(_Part):
                     raise InputError(
                         f"--trials must be 0 for {self.path}, but is {trials}: families.{family} has baselines only"
                     )
+        if seconds is not None and not math.isfinite(seconds):
+            raise InputError(f"--seconds must be a finite number above 0, but is {seconds}")
         budget = self.budget.model_copy(
             update={k: v for k, v in (("trials", trials), ("seconds", seconds)) if v is not None}
         )

@@ -7,6 +7,7 @@ Everything that is wrong in the file is reported at load, one line each, with th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,11 @@ def _parse_family(name: str, raw: Any, searched: bool, problems: list[tuple[KeyP
         if not isinstance(raw_baselines, Mapping):
             problems.append(((*here, "baselines"), "must be a mapping of names to configurations"))
             return None
+        problems += [
+            ((*here, "baselines"), f"a name has up to 60 letters, digits, dots, dashes and underscores, but is {shown(key)}")
+            for key in raw_baselines
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{,59}", str(key))
+        ]
         baselines = {
             str(key): _parse_baseline(name, each, (*here, "baselines", str(key)), problems)
             for key, each in raw_baselines.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +12,16 @@ from typing import TYPE_CHECKING
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
-from sqlalchemy.exc import SQLAlchemyError
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from digitsweep.errors import InputError
 from digitsweep.model_file import checked_model
-from digitsweep.store import first_line, open_store, quiet_mlflow, server_errors, shown_uri, without_secrets
+from digitsweep.store import NOT_THERE, first_line, open_store, quiet_mlflow, server_errors, shown_uri, without_secrets
 
 if TYPE_CHECKING:
     import keras
 
 CHALLENGER = "challenger"
-NOT_THERE = [ErrorCode.Name(each) for each in (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE)]
-"""How MLflow says that there is no such model, version or alias."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,8 @@ class Found:
 def find(named: str) -> Found:
     """The model of `name@alias`, `name/version`, or a `models:/` URI.
 
-    Raises InputError where there is none, or where the address leads past the registry."""
+    Raises InputError where there is none, or where the address leads past the registry, and DigitsweepError where the
+    server does not answer."""
     quiet_mlflow()
     uri = named if ":" in named.split("/", 1)[0] else f"models:/{named}"
     name, at, alias = uri.removeprefix("models:/").partition("@")
@@ -52,18 +51,19 @@ def find(named: str) -> Found:
         )
     with server_errors("could not be asked"):
         client = open_store()
-    try:
-        if at or slash:
-            found = client.get_model_version_by_alias(name, alias) if at else client.get_model_version(name, version)
-            return Found(f"models:/{name}/{found.version}", f"{name} {found.version}", dict(found.tags))
-        logged = client.get_logged_model(name)
-        return Found(uri, logged.name or name, dict(logged.tags))
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        answered = isinstance(error, MlflowException) and error.error_code in NOT_THERE
-        way_out = _instead(client, name) if answered else "write NAME@ALIAS, NAME/VERSION or a model URI"
-        raise InputError(
-            f"{without_secrets(named)}: no such model at {shown_uri()}: {first_line(error).rstrip('.')}; {way_out}"
-        ) from None
+        try:
+            if at or slash:
+                found = client.get_model_version_by_alias(name, alias) if at else client.get_model_version(name, version)
+                return Found(f"models:/{name}/{found.version}", f"{name} {found.version}", dict(found.tags))
+            logged = client.get_logged_model(name)
+            return Found(uri, logged.name or name, dict(logged.tags))
+        except MlflowException as error:
+            if error.error_code not in NOT_THERE:
+                raise
+            raise InputError(
+                f"{without_secrets(named)}: no such model at {shown_uri()}: {first_line(error).rstrip('.')}; "
+                f"{_instead(client, name)}"
+            ) from None
 
 
 def aliases_of(name: str) -> Mapping[str, str]:
@@ -114,7 +114,7 @@ def load(uri: str) -> keras.Model:
         path = checked_model(place, uri)
         try:
             return keras.saving.load_model(path, compile=False, safe_mode=True)
-        except (ValueError, TypeError, KeyError, OSError) as error:
+        except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
             raise InputError(f"{uri}: its network cannot be built: {first_line(error)}") from None
 
 

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import tempfile
@@ -18,12 +19,18 @@ from typing import Any, TypeVar
 from mlflow import MlflowClient
 from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, TEMPORARILY_UNAVAILABLE, ErrorCode
+from mlflow.protos.databricks_pb2 import (
+    INTERNAL_ERROR,
+    INVALID_PARAMETER_VALUE,
+    RESOURCE_DOES_NOT_EXIST,
+    TEMPORARILY_UNAVAILABLE,
+    ErrorCode,
+)
 from mlflow.tracking import get_tracking_uri
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import SQLAlchemyError
 
-from digitsweep.errors import DigitsweepError
+from digitsweep.errors import DigitsweepError, InputError
 
 NETWORK = {
     "Connection refused": "nothing answers there (connection refused)",
@@ -35,6 +42,8 @@ NETWORK = {
 """What the network's errors, which come wrapped in three others, say; and what they mean."""
 AWAY = [ErrorCode.Name(each) for each in (INTERNAL_ERROR, TEMPORARILY_UNAVAILABLE)]
 """How MLflow says that a server did not answer, or not for now."""
+NOT_THERE = [ErrorCode.Name(each) for each in (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE)]
+"""How MLflow says that there is no such run, model, version or alias."""
 T = TypeVar("T")
 OPENED = "digitsweep.test.opened."
 """Tag of a sweep's run, before the family's name: when its test set was opened, by whom, for which time."""
@@ -87,8 +96,17 @@ def patiently(call: Callable[[], T]) -> T:
 
 
 def patience_seconds() -> float:
-    """How long a server that takes nothing is waited for, where something needs it."""
-    return float(os.environ.get("DIGITSWEEP_PATIENCE", "60"))
+    """How long a server that takes nothing is waited for, where something needs it.
+
+    Raises InputError where DIGITSWEEP_PATIENCE is no number of seconds."""
+    given = os.environ.get("DIGITSWEEP_PATIENCE", "60")
+    try:
+        found = float(given)
+    except ValueError:
+        found = math.nan
+    if not 0 <= found < math.inf:
+        raise InputError(f"DIGITSWEEP_PATIENCE must be a number of seconds, 0 or more, but is {given!r}")
+    return found
 
 
 def last_sweep() -> str:

@@ -40,7 +40,7 @@ def print_summary(comparison: Comparison, console: Console) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for each, cells in zip(comparison.entries, rows, strict=True):
         table.add_row(
-            comparison.name_of(each),
+            escape(comparison.name_of(each)),
             escape(each.network),
             *(cells[name] for name in shown),
             style="bold" if each.role == "best" else "",

@@ -99,7 +99,10 @@ class _Sweep:
         make_workers: Callable[[TrainingData, Sequence[Place]], Workers],
         make_tracker: Callable[[Commit], Tracker],
     ) -> Comparison:
-        workers = make_workers(self._dataset.training, self._places)  # they import TensorFlow while MLflow gets ready here
+        try:  # they import TensorFlow while MLflow gets ready here
+            workers = make_workers(self._dataset.training, self._places)
+        except OSError as error:  # such as a full disk of temporary files, by which workers share the images
+            raise DigitsweepError(f"the workers could not be started: {error.strerror or error}") from None
         try:
             with self._interruption.listening():
                 commit = current_commit()

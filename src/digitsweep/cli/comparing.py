@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from digitsweep.cli.shared import console_here, data_option, print_ui
-from digitsweep.errors import InputError
+from digitsweep.errors import DigitsweepError, InputError
 
 
 @click.command()
@@ -32,7 +32,12 @@ def compare(what: tuple[str, ...], data: Path | None) -> None:
     from digitsweep.summary import print_summary
 
     run_id = last_sweep() if named in ([], ["last"]) else named[0]
-    comparison = comparison_from(load_comparison(run_id))
+    try:
+        comparison = comparison_from(load_comparison(run_id))
+    except ValueError:
+        raise DigitsweepError(
+            f"run {run_id}: another version of digitsweep wrote its comparison; open its page, comparison/report.html"
+        ) from None
     adopt_run({"digitsweep.kind": "comparison", "digitsweep.sweep": run_id})
     console = console_here()
     print_summary(comparison, console)

@@ -36,8 +36,8 @@ def load_dataset(source: str | Path, *, validation: int | float, seed: int) -> D
         return _digits(validation, seed)
     if source == "mnist":
         given = os.environ.get(VARIABLE)
-        source = Path(given).expanduser() if given else mnist.fetch()
-    source = Path(source).expanduser()
+        source = _home(given) if given else mnist.fetch()
+    source = _home(source)
     train, test = read_folder(source)
     where = str(source.resolve())
     return make_dataset(_name(source, train, test), where, train, test, validation=validation, seed=seed)
@@ -46,10 +46,10 @@ def load_dataset(source: str | Path, *, validation: int | float, seed: int) -> D
 def whereabouts() -> list[str]:
     """Where MNIST is looked for, in order, and what is there; lines for a person."""
     given = os.environ.get(VARIABLE)
-    lines = [f"{VARIABLE}: {Path(given).expanduser().resolve() if given else 'not set'}"]
+    lines = [f"{VARIABLE}: {_home(given).resolve() if given else 'not set'}"]
     if given:
         try:
-            train, test = read_folder(Path(given).expanduser())
+            train, test = read_folder(_home(given))
             lines.append(f"  holds {_name(Path(given), train, test)}: {len(train):,} training, {len(test):,} test images")
         except InputError as error:
             lines.append(f"  {error}")
@@ -58,6 +58,14 @@ def whereabouts() -> list[str]:
     if not all(mnist.cached().values()):
         lines.append("`digitsweep data fetch` downloads what is missing.")
     return lines
+
+
+def _home(path: str | Path) -> Path:
+    """The path with ~ put in full."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(f"{path}: this user has no home folder here; write the path in full") from None
 
 
 def read_folder(path: Path) -> tuple[Split, Split]:

@@ -19,7 +19,7 @@ from digitsweep.experiment import Experiment
 from digitsweep.experiment_file import load_experiment
 from digitsweep.options import Options
 from digitsweep.progress import Display
-from digitsweep.store import quiet_mlflow, without_secrets
+from digitsweep.store import patience_seconds, quiet_mlflow, without_secrets
 from digitsweep.tracking.spool import state_folder
 from digitsweep.workers.placement import places_for, visible_gpus
 
@@ -35,7 +35,10 @@ def quick(experiment: Experiment, options: Options) -> list[Finding]:
 
 
 def note_trouble(experiment: Experiment, options: Options, display: Display) -> None:
-    """Tells a person what is wrong or strange, by the quick half, before a sweep begins."""
+    """Tells a person what is wrong or strange, by the quick half, before a sweep begins.
+
+    Raises InputError where DIGITSWEEP_PATIENCE is wrong, which nothing else asks for before training is over."""
+    patience_seconds()
     for finding in quick(experiment, options):
         if finding.state is not State.OK:
             display.note(finding.line())

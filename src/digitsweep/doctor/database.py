@@ -39,7 +39,7 @@ def writable(uri: str) -> Finding:
     refused = refusal(folder)
     if refused:
         return wrong(NAME, f"{folder} cannot be written: {refused}", "name a file elsewhere in MLFLOW_TRACKING_URI")
-    if not path.exists():
+    if not _there(path):
         return ok(NAME, f"{path.resolve()} is made by the first sweep")
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=LOCKED_SECONDS)) as connection:
@@ -85,7 +85,15 @@ def schema(uri: str) -> Finding:
 def existing(folder: Path) -> Path:
     """The folder, or the nearest above it that exists."""
     folder = folder.resolve()
-    return next((each for each in (folder, *folder.parents) if each.exists()), folder)
+    return next((each for each in (folder, *folder.parents) if _there(each)), folder)
+
+
+def _there(path: Path) -> bool:
+    """Whether that can be seen to exist: in a folder that may not be looked into nothing can."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def refusal(folder: Path) -> str:

@@ -45,7 +45,7 @@ def plan_of(experiment: Experiment, workers: int, images: int = USUAL_IMAGES) ->
     budget, finalists = experiment.budget, experiment.finalists
     repeated = finalists.top * finalists.seeds + finalists.refit if finalists else 0
     models = (repeated or 1) * len(experiment.families)
-    searched = min(budget.trials, math.ceil(budget.seconds / SHORTEST_TRIAL))
+    searched = math.ceil(min(budget.trials, budget.seconds / SHORTEST_TRIAL))
     runs = sum(searched + len(each.baselines) + repeated for each in experiment.families.values())
     return Plan(
         records=runs * RECORD + models * MODEL,

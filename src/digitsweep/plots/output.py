@@ -24,6 +24,7 @@ _NAMELESS: dict[str, Any] = {"Software": None}
 def png(figure: Figure) -> bytes:
     """The figure as a PNG file's bytes."""
     buffer = io.BytesIO()
+    _take_words_literally(figure)
     FigureCanvasAgg(figure)
     figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()
@@ -34,8 +35,7 @@ def svg(figure: Figure, name: str, alt: str) -> str:
 
     `name` begins every id in it, so that several can stand on one page; the same figure gives the same text."""
     buffer = io.StringIO()
-    for each in figure.findobj(Text):  # a name with dollar signs is a name, not a formula
-        each.set_parse_math(False)
+    _take_words_literally(figure)
     if (engine := figure.get_layout_engine()) is not None:  # once, here: savefig would draw everything a second time for it
         engine.execute(figure)
         figure.set_layout_engine(None)
@@ -64,6 +64,12 @@ def pixels(values: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     image.imsave(buffer, 255 - values.reshape(values.shape[:2]), cmap="gray", vmin=0, vmax=255, metadata=_NAMELESS)
     return buffer.getvalue()
+
+
+def _take_words_literally(figure: Figure) -> None:
+    """A name with dollar signs is a name, not a formula."""
+    for each in figure.findobj(Text):
+        each.set_parse_math(False)
 
 
 def _rounded(number: re.Match[str]) -> str:

@@ -68,7 +68,8 @@ class Ledger:
         self.name = name
         self.book = f"{name}-ledger"
         """The registered model that holds the records."""
-        self._client = open_store()
+        with server_errors("could not be asked"):
+            self._client = open_store()
 
     def look(self) -> tuple[Lineage, str | None]:
         """The line and the version that the alias names, both as of one moment."""

@@ -57,7 +57,7 @@ def files_of(path: Path) -> list[Path]:
 
     Raises InputError, without the path, where a folder holds none or cannot be read."""
     try:
-        if not path.is_dir():
+        if not is_folder(path):
             return [path]
         found = [each for each in path.iterdir() if each.suffix.lower() in SUFFIXES and not each.name.startswith(".")]
     except (OSError, ValueError) as error:
@@ -67,11 +67,19 @@ def files_of(path: Path) -> list[Path]:
     return sorted(found)
 
 
+def is_folder(path: Path) -> bool:
+    """Whether that is a folder which can be seen; a path that nothing can have is none."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def read_pages(path: Path) -> Iterator[Page | Unreadable]:
     """The pages of a file, each read when it is asked for: those of a TIFF; of what moves, the first frame is the image.
 
     What cannot be read is an Unreadable in its place."""
-    source = str(path)
+    source = str(path).encode(errors="replace").decode()  # the name of a file need not be text
     try:
         with _quiet():
             image = _opened(path)
@@ -117,6 +125,8 @@ def pages_of(array: NDArray[np.generic], source: str) -> list[Page]:
         raise InputError(
             f"{source}: an image is an array of numbers (h, w) or (h, w, channels), not {array.dtype} {array.shape}"
         )
+    if array.ndim == 3 and array.shape[-1] == 2:
+        raise InputError(f"{source}: an image has 1, 3 or 4 channels, not 2")
     stack = array.ndim == 4 or (array.ndim == 3 and array.shape[-1] not in (1, 3, 4))
     found = []
     for number, each in enumerate(array if stack else [array], start=1):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from digitsweep.errors import InputError
 from digitsweep.lookup import find, load
-from digitsweep.reading.images import Page, Unreadable, files_of, pages_of, read_pages
+from digitsweep.reading.images import Page, Unreadable, files_of, is_folder, pages_of, read_pages
 from digitsweep.reading.preparing import Prepared, nothing, prepare
 from digitsweep.training import probabilities
 
@@ -89,9 +89,9 @@ class Disagreement:
 def predict(given: Given | Sequence[Given], model: str = MODEL) -> list[Reading]:
     """Reads digits: of files, folders (their images by name), scans (a reading for each page) and arrays.
 
-    Images have any size and polarity: arrays are (h, w), (h, w, 1 to 4 channels) or stacks of such, uint8, uint16, or float
-    from 0 to 1 or 255. `model` is NAME@ALIAS, NAME/VERSION or a model URI. Raises InputError where there is no such model,
-    and where a file cannot be read, with a line for each; `read` gives the others nevertheless."""
+    Images have any size and polarity: arrays are (h, w), (h, w, 1, 3 or 4 channels) or stacks of such, uint8, uint16, or
+    float from 0 to 1 or 255. `model` is NAME@ALIAS, NAME/VERSION or a model URI. Raises InputError where there is no such
+    model, and where a file cannot be read, with a line for each; `read` gives the others nevertheless."""
     answer = read([given] if isinstance(given, str | Path | np.ndarray) else given, model)
     answer.check()
     return list(answer.readings)
@@ -122,7 +122,7 @@ def _answers(given: Iterable[Given], named: Sequence[str]) -> list[Answer]:
         for model, found in zip(models, readings, strict=True):
             images = np.stack([each.prepared[model.input_shape[1]].image for each in batch])
             found += map(_reading, batch, probabilities(model, images))
-    many = any(isinstance(each, str | Path) and Path(each).is_dir() for each in given)
+    many = any(isinstance(each, str | Path) and is_folder(Path(each)) for each in given)
     many = many or any(each.page > 1 for each in readings[0])
     return [Answer(tuple(each), tuple(unreadable), many) for each in readings]
 

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from digitsweep.errors import InputError
+from digitsweep.reading.images import is_folder
 from digitsweep.reading.predicting import Answer, Disagreement, Reading
 
 DECIMALS = 6
@@ -44,7 +45,7 @@ def as_csv(readings: Sequence[Reading]) -> str:
 
 def check_writable(path: Path) -> None:
     """Raises InputError where no CSV can be written, before anything is read."""
-    if path.is_dir() or not path.absolute().parent.is_dir():
+    if is_folder(path) or not is_folder(path.absolute().parent):
         raise InputError(f"--csv {path}: must be a file in a folder that is there")
 
 

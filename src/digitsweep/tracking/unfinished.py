@@ -17,7 +17,7 @@ from digitsweep.errors import InputError
 from digitsweep.experiment import Experiment
 from digitsweep.experiment_file import find_experiment, load_experiment
 from digitsweep.options import Options
-from digitsweep.store import first_line, open_store, quiet_mlflow, server_errors, shown_uri
+from digitsweep.store import NOT_THERE, first_line, open_store, quiet_mlflow, server_errors, shown_uri
 from digitsweep.tracking.spool import room, state_folder
 
 LAST = "last"
@@ -94,6 +94,8 @@ def _sweep(client: MlflowClient, run_id: str) -> Run:
     try:
         run = client.get_run(run_id)
     except MlflowException as error:
+        if error.error_code not in NOT_THERE:
+            raise
         raise InputError(f"no sweep {run_id} at {shown_uri()}: {first_line(error)}; name a sweep's run, or `last`") from None
     if run.data.tags.get("digitsweep.kind") != "sweep":
         raise InputError(f"run {run_id} is not a sweep's; name the run that its trials are below of, or `last`")
