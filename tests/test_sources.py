@@ -72,7 +72,8 @@ def test_names_that_only_begin_right(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("called", "name"), [("some-digits", "some-digits"), ("Handwritten (2)", "handwritten-2"), ("___", "data")]
+    ("called", "name"),
+    [("some-digits", "some-digits"), ("Handwritten (2)", "handwritten-2"), ("___", f"data-{TEST.digest()[:8]}")],
 )
 def test_a_data_set_is_called_as_its_folder(tmp_path: Path, called: str, name: str) -> None:
     """The folder's name, in small letters, is the data set's."""

@@ -147,12 +147,13 @@ def _split(path: Path, what: str, images: NDArray[Any], labels: NDArray[Any]) ->
 
 
 def _name(source: Path, train: Split, test: Split) -> str:
-    """`mnist` for MNIST's own bytes, wherever they lie; else the folder's name, so that results never mix."""
+    """`mnist` for MNIST's own bytes, wherever they lie; else the folder's name, with the digest of the test images where that
+    says too little."""
     if mnist.is_mnist(train, test):
         return "mnist"
     stem = source.resolve().stem if source.is_file() else source.resolve().name
-    name = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-") or "data"
-    return f"{name}-{test.digest()[:8]}" if name in ("mnist", "digits") else name
+    name = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")
+    return f"{name or 'data'}-{test.digest()[:8]}" if name in ("", "mnist", "digits") else name
 
 
 def _digits(validation: int | float, seed: int) -> Dataset:
