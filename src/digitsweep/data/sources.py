@@ -147,8 +147,8 @@ def _split(path: Path, what: str, images: NDArray[Any], labels: NDArray[Any]) ->
 
 
 def _name(source: Path, train: Split, test: Split) -> str:
-    """`mnist` for MNIST's own bytes, wherever they lie; else the folder's name, where that says too little with the digest of
-    the test images."""
+    """`mnist` for MNIST's own bytes, wherever they lie; else the folder's name, with the test images' digest where that says
+    too little."""
     if mnist.is_mnist(train, test):
         return "mnist"
     stem = source.resolve().stem if source.is_file() else source.resolve().name
