@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from scipy.optimize import brentq
 from scipy.stats import binomtest, norm
 
 CONFIDENCE = 0.95
@@ -170,6 +171,31 @@ def bootstrap_interval(images: int, only_first_wrong: int, only_second_wrong: in
     ends = np.quantile(drawn[:, 0] - drawn[:, 1], [tail, 1.0 - tail], method="inverted_cdf")
     low, high = (float(end) / images for end in ends)
     return (low, high) if only_first_wrong >= only_second_wrong else (-high, -low)
+
+
+def score_interval(images: int, only_first_wrong: int, only_second_wrong: int) -> tuple[float, float]:
+    """The 95 % score interval of the second model's accuracy minus the first's, as fractions (Tango 1998).
+
+    Its ends are the differences d at which (b - c - n d) / sqrt(n (2 q + d (1 - d))) is 1.96 or -1.96, for b images that
+    only the first gets wrong and c that only the second does, of n; q is the likeliest share of the latter, were d true. It
+    is about the difference that is asked after, not about the sample, so it does not end at 0 where c is 0 and b is small:
+    there its lower end is (b - 1.96^2) / (n + 1.96^2), where the bootstrap's is 0 or above."""
+
+    def lower(more: int, fewer: int) -> float:
+        gap = more - fewer
+
+        def excess(true: float) -> float:
+            """How far the counts lie above what a difference allows, in images."""
+            linear = (2 * images - gap) * true - more - fewer
+            root = math.sqrt(max(linear**2 + 8 * images * fewer * true * (1.0 - true), 0.0))
+            share = (root - linear) / (4 * images)
+            spread = math.sqrt(max(images * (2.0 * share + true * (1.0 - true)), 0.0))
+            return gap - images * true - float(norm.isf((1.0 - CONFIDENCE) / 2.0)) * spread
+
+        # A little below the counts' own difference: where that is 1 there is no spread at it, and so another root.
+        return float(brentq(excess, -1.0, gap / images - 1e-9)) if fewer < images else -1.0
+
+    return lower(only_first_wrong, only_second_wrong), -lower(only_second_wrong, only_first_wrong)
 
 
 def smallest_difference(images: int, discordant_share: float) -> float:

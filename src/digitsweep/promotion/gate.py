@@ -37,7 +37,8 @@ class Better(_Part):
 
     rule: Literal["better", "not_worse"] = "better"
     """`better`: more images right, and McNemar's exact test says that it is no luck. `not_worse`: for a model that is
-    smaller or faster; the whole 95 % interval of its accuracy minus the champion's lies above minus `margin`."""
+    smaller or faster; the whole 95 % score interval (Tango 1998) of its accuracy minus the champion's lies above minus
+    `margin`."""
     level: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
     """Of `better`: the p-value must be below."""
     margin: Share = 0.0
