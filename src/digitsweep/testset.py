@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,15 +27,27 @@ def dataset_of(found: Sequence[Found], data: Path | None) -> Dataset:
         made = ", ".join(f"{each.label} for {each.tags.get(NAME, '?')}" for each in found)
         raise InputError(f"these models were made for different test images ({made}); name models of the same data")
     known = next((each.tags for each in found if SOURCE in each.tags), None)
-    source: str | Path | None = data
-    if source is None and known is not None:
-        source = known[NAME] if known[NAME] in ("mnist", "digits") else Path(known[SOURCE])
-    if source is None:
+    if data is not None:
+        dataset = load_dataset(data, validation=0.1, seed=0)
+    elif known is not None:
+        dataset = _tagged(known)
+    else:
         raise InputError("these models do not say which data they were made for; name it with --data")
-    dataset = load_dataset(source, validation=0.1, seed=0)
     if digests and dataset.test.digest not in digests:
-        raise InputError(f"--data {source}: its test images are not those that {found[0].label} was made for")
+        where = dataset.source if data is None else f"--data {data}"
+        raise InputError(f"{where}: its test images are not those that {found[0].label} was made for")
     return dataset
+
+
+def _tagged(tags: Mapping[str, str]) -> Dataset:
+    """The data that a model's tags name. MNIST where it lay when the model was made, or else wherever it is found here."""
+    name, source = tags[NAME], Path(tags[SOURCE])
+    if name == "mnist":
+        with suppress(InputError):
+            dataset = load_dataset(source, validation=0.1, seed=0)
+            if dataset.test.digest == tags.get(TEST_DIGEST):
+                return dataset
+    return load_dataset(name if name in ("mnist", "digits") else source, validation=0.1, seed=0)
 
 
 def load_for(found: Found, dataset: Dataset) -> keras.Model:
