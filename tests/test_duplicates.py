@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import PROPERTY, made_split
 
-from digitsweep.data import Dataset, Duplicates, SealedSplit, Split, TrainingData, duplicates
+from digitsweep.data import Dataset, Duplicates, SealedSplit, Split, TrainingData, duplicates, make_dataset
 
 
 def joined(*splits: Split) -> Split:
@@ -62,6 +62,12 @@ def test_images_of_another_shape_are_others() -> None:
     """Blank images of different sizes, or with the same bytes in another shape, are not equal."""
     flat = Split(TEST.images.reshape(9, 2, 8, 1), TEST.labels)
     assert flat.duplicates_of(TEST) == 0
+
+
+def test_without_a_split_there_is_one_number() -> None:
+    """Where nobody knows which images were set apart to validate, all that are not for testing count together."""
+    found = make_dataset("small", "somewhere", joined(TRAIN, some(TEST, 2, 3, 5)), TEST, validation=None)
+    assert duplicates(found) == Duplicates(3, None, None)
 
 
 def test_counting_is_no_opening() -> None:

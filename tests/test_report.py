@@ -259,6 +259,14 @@ def test_warnings_come_first(small: Comparison, page: Parsed) -> None:
     assert "Mind:" not in page.text
 
 
+def test_duplicates_of_models_that_were_named(small: Comparison) -> None:
+    """Where no split is known, nothing is said of one: neither a number nor that the choice has seen an image."""
+    text = page_of(dataclasses.replace(small, duplicates=Duplicates(12, None, None))).text
+    assert "12 test images are also among the training and validation images, pixel by pixel: a model may" in text
+    assert "Images that are equal pixel by pixel: 12 in training or validation, and test." in text
+    assert "the choice of the models" not in text
+
+
 def test_earlier_sweeps_are_told(small: Comparison, page: Parsed) -> None:
     """How many sweeps had opened the same test images before stands beside the openings; of none nothing is said."""
     assert "at this tracking server had opened" not in page.text

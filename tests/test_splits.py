@@ -60,6 +60,14 @@ def test_a_share_and_a_count_mean_the_same() -> None:
     assert len(dataset(validation=6).training.validation) == 6
 
 
+def test_nothing_is_set_apart_where_nobody_trains() -> None:
+    """Without a validation split even six training images of three classes are taken, all of them, in their order."""
+    train, test = made_split(6, seed=1), made_split(9, seed=2)
+    found = make_dataset("small", "somewhere", train, test, validation=None)
+    assert found.training.train.digest() == train.digest()
+    assert (len(found.training.validation), found.training.classes, found.test.digest) == (0, 3, test.digest())
+
+
 @pytest.mark.parametrize("validation", [0, 1, 2, 28, 30, 10_000, 0.01, 0.99])
 def test_both_sides_need_images_of_each_class(validation: int | float) -> None:
     """A validation split with fewer images than classes, or one that leaves fewer, is refused with its source."""

@@ -65,3 +65,12 @@ def test_other_images_are_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError) as error:
             dataset_of([model("own", folder)], data)
         only_line(error, folder, "its test images are not those that own-cnn 1 was made for")
+
+
+def test_small_data_is_found_as_it_was_swept(tmp_path: Path) -> None:
+    """Models of seven training images, of which no tenth can be set apart, are asked about their test images; what is not
+    for testing stays together."""
+    folder = write_idx_folder(tmp_path / "own", made_split(7, seed=1), TEST)
+    found = dataset_of([model("own", folder)], None)
+    assert found.test.digest == TEST.digest()
+    assert (len(found.training.train), len(found.training.validation)) == (7, 0)

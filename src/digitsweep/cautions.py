@@ -20,9 +20,11 @@ def cautions(comparison: Comparison) -> list[str]:
         )
     leaked = comparison.duplicates
     if leaked and leaked.train_test:
+        where, how = "training images", "a model may know them by heart"
+        if leaked.validation_test is None:
+            where, how = "training and validation images", f"{how}, or have been chosen by them"
         found.append(
-            f"{_are_also(leaked.train_test)} among the training images, pixel by pixel: a model may know them by heart, "
-            "and its test accuracy flatters."
+            f"{_are_also(leaked.train_test)} among the {where}, pixel by pixel: {how}, and its test accuracy flatters."
         )
     if leaked and leaked.validation_test:
         found.append(

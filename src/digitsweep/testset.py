@@ -19,7 +19,8 @@ TEST_DIGEST, SOURCE, NAME = "digitsweep.data.digest.test", "digitsweep.data.sour
 
 
 def dataset_of(found: Sequence[Found], data: Path | None) -> Dataset:
-    """The data whose test images all of them were made for.
+    """The data whose test images all of them were made for; its training images are not split, since each model had a split
+    of its own.
 
     Raises InputError where they were made for different ones, or where these cannot be found again."""
     digests = {each.tags[TEST_DIGEST] for each in found if TEST_DIGEST in each.tags}
@@ -28,7 +29,7 @@ def dataset_of(found: Sequence[Found], data: Path | None) -> Dataset:
         raise InputError(f"these models were made for different test images ({made}); name models of the same data")
     known = next((each.tags for each in found if SOURCE in each.tags), None)
     if data is not None:
-        dataset = load_dataset(data, validation=0.1, seed=0)
+        dataset = load_dataset(data, validation=None)
     elif known is not None:
         dataset = _tagged(known)
     else:
@@ -44,10 +45,10 @@ def _tagged(tags: Mapping[str, str]) -> Dataset:
     name, source = tags[NAME], Path(tags[SOURCE])
     if name == "mnist":
         with suppress(InputError):
-            dataset = load_dataset(source, validation=0.1, seed=0)
+            dataset = load_dataset(source, validation=None)
             if dataset.test.digest == tags.get(TEST_DIGEST):
                 return dataset
-    return load_dataset(name if name in ("mnist", "digits") else source, validation=0.1, seed=0)
+    return load_dataset(name if name in ("mnist", "digits") else source, validation=None)
 
 
 def load_for(found: Found, dataset: Dataset) -> keras.Model:

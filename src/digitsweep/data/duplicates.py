@@ -15,15 +15,17 @@ class Duplicates:
 
     train_test: int
     """Test images that are training images too."""
-    validation_test: int
-    """Test images that are validation images too."""
-    train_validation: int
-    """Validation images that are training images too."""
+    validation_test: int | None
+    """Test images that are validation images too; None where no split is known: then these count as training images."""
+    train_validation: int | None
+    """Validation images that are training images too; None where no split is known."""
 
 
 def duplicates(dataset: Dataset) -> Duplicates:
     """Counts them, whatever their labels, without opening the test set."""
     train, validation = dataset.training.train, dataset.training.validation
+    if not len(validation):
+        return Duplicates(dataset.test.duplicates_of(train), None, None)
     return Duplicates(
         train_test=dataset.test.duplicates_of(train),
         validation_test=dataset.test.duplicates_of(validation),

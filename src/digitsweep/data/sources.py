@@ -27,10 +27,11 @@ _FILES = {
 }
 
 
-def load_dataset(source: str | Path, *, validation: int | float, seed: int) -> Dataset:
+def load_dataset(source: str | Path, *, validation: int | float | None, seed: int = 0) -> Dataset:
     """The dataset `mnist`, `digits`, or that of a path (a folder with IDX files or one npz file, or an npz file).
 
-    MNIST is taken from the folder in DIGITSWEEP_DATA, else from the cache, else from the network.
+    MNIST is taken from the folder in DIGITSWEEP_DATA, else from the cache, else from the network. Where `validation` is
+    None, the training images are not split.
     Raises InputError where a file is wrong, DataUnavailableError where MNIST cannot be had."""
     if source == "digits":
         return _digits(validation, seed)
@@ -156,7 +157,7 @@ def _name(source: Path, train: Split, test: Split) -> str:
     return f"{name or 'data'}-{test.digest()[:8]}" if name in ("", "mnist", "digits") else name
 
 
-def _digits(validation: int | float, seed: int) -> Dataset:
+def _digits(validation: int | float | None, seed: int) -> Dataset:
     """scikit-learn's 1,797 images of 8x8 with values 0 to 16, here 0 to 255; 20 % of them, always the same, are the test."""
     import sklearn
     from sklearn.datasets import load_digits

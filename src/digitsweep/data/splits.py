@@ -141,10 +141,13 @@ class Dataset:
         return hashlib.sha256("".join(self.digests().values()).encode()).hexdigest()
 
 
-def make_dataset(name: str, source: str, train: Split, test: Split, *, validation: int | float, seed: int) -> Dataset:
+def make_dataset(
+    name: str, source: str, train: Split, test: Split, *, validation: int | float | None, seed: int = 0
+) -> Dataset:
     """Splits the training images into train and validation, stratified, by seed, and seals the test set.
 
-    Raises InputError where a class has too few images, or the validation would take all."""
+    Where `validation` is None, the training images stay together. Raises InputError where a class has too few images, or the
+    validation would take all."""
     classes = int(train.labels.max()) + 1
     counts = np.bincount(train.labels, minlength=classes)
     if counts.min() < 2:
@@ -157,6 +160,8 @@ def make_dataset(name: str, source: str, train: Split, test: Split, *, validatio
             f"{source}: test labels must occur among the training labels 0 to {classes - 1}, "
             f"but there is a {int(test.labels.max())}"
         )
+    if validation is None:
+        return Dataset(name, source, TrainingData(train, train.take(np.arange(0)), classes), SealedSplit(test))
     wanted = validation if isinstance(validation, int) else round(validation * len(train))
     if not classes <= wanted <= len(train) - classes:
         raise InputError(
