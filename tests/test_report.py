@@ -14,7 +14,7 @@ from html.parser import HTMLParser
 import pytest
 import samples
 
-from digitsweep.comparison import Comparison, Opening
+from digitsweep.comparison import Comparison, Opening, comparison_from
 from digitsweep.data import Duplicates
 from digitsweep.evidence import Evidence, Galleries
 from digitsweep.report import report
@@ -257,6 +257,21 @@ def test_warnings_come_first(small: Comparison, page: Parsed) -> None:
         assert "12 test images are also among the training images" in text
         assert "1 test image is also among the validation images" in text
     assert "Mind:" not in page.text
+
+
+def test_the_correction_of_a_choice_is_named(small: Comparison, page: Parsed) -> None:
+    """Where the second model is the best of several, both pages and the JSON name Bonferroni; else nothing does."""
+    assert small.difference is not None
+    chosen = dataclasses.replace(small, difference=dataclasses.replace(small.difference, rivals=3))
+    contents = report(chosen, samples.images())
+    text = Parsed(contents["report.html"].decode()).text
+    assert "the best of 3 others by these same images. Bonferroni’s correction" in text
+    assert "Bonferroni's correction for 3 comparisons" in contents["report.md"].decode()
+    assert "Bonferroni" not in page.text
+    values = chosen.values()
+    assert (values["difference"]["rivals"], values["difference"]["correction"]) == (3, "Bonferroni")
+    assert comparison_from(values) == chosen
+    assert not {"rivals", "correction"} & set(small.values()["difference"])
 
 
 def test_duplicates_of_models_that_were_named(small: Comparison) -> None:

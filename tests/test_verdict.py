@@ -45,6 +45,14 @@ def test_no_clear_difference() -> None:
     )
 
 
+def test_a_choice_among_rivals_is_said() -> None:
+    """Where the second is the best of several, the sentence names the correction, whichever way it goes."""
+    said = "; Bonferroni's correction for 3 comparisons)"
+    for sentence in (verdict(dataclasses.replace(made(*each), rivals=3)) for each in ((45, 14), (30, 25), (7, 7), (0, 0))):
+        assert sentence.count(said) == 1
+    assert "Bonferroni" not in verdict(made(45, 14))
+
+
 def test_fifteen_against_five() -> None:
     """15 images that only the CNN gets right against 5 is a difference, p = 0.041."""
     sentence = verdict(made(15, 5, 40))

@@ -21,7 +21,8 @@ from digitsweep.verdict import verdict
 
 
 def compare_models(named: Sequence[str], data: Path | None) -> Comparison:
-    """Compares the first model with the best of the others; all of them stand on the page.
+    """Compares the first model with the best of the others; all of them stand on the page. Who of several is the best is
+    told by the test images themselves: the difference allows for that.
 
     Raises InputError where a model does not exist, where they were made for different test images, or where these cannot be
     found again."""
@@ -37,7 +38,8 @@ def compare_models(named: Sequence[str], data: Path | None) -> Comparison:
     first, *others = range(len(found))
     second = max(others, key=lambda index: asked[index].share.hits)
     labels = {index: each.label for index, each in enumerate(found)}
-    told = difference(test.labels, asked[first].predicted(), asked[second].predicted(), (labels[first], labels[second]))
+    answers, names = (asked[first].predicted(), asked[second].predicted()), (labels[first], labels[second])
+    told = difference(test.labels, *answers, names, rivals=len(others))
     weights = [model.count_params() for model in models]
     chosen = {labels[index]: asked[index].probabilities for index in (first, second)}
     comparison = Comparison(

@@ -25,9 +25,6 @@ POWER = 0.8
 RESAMPLES = 10_000
 """Of the bootstrap."""
 
-LEAST_IMAGES = 6
-"""From here on McNemar's exact test can find something: 6 against 0 gives 0.03, 5 against 0 gives 0.06."""
-
 
 @dataclass(frozen=True)
 class Share:
@@ -65,13 +62,15 @@ class Difference:
     second_wrong: int
     both_wrong: int
     low: float
-    """Ends of the 95 % bootstrap interval of the difference, as fractions."""
+    """Ends of the 95 % bootstrap interval of the difference, as fractions; Bonferroni's where there were several rivals."""
     high: float
     p_value: float
-    """Of McNemar's exact test."""
+    """Of McNemar's exact test, times the number of rivals."""
     smallest: float
     """The least difference, as a fraction, that a test set of this size shows with a power of 80 % at level 0.05, at the
     share of images that exactly one of the two gets right here."""
+    rivals: int = 1
+    """Models that the second was the best of, by these same images."""
 
     @property
     def accuracy(self) -> float:
@@ -94,7 +93,9 @@ class Difference:
     @model_serializer(mode="wrap")
     def _with_derived(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
         derived = ("accuracy", "only_first_wrong", "only_second_wrong", "discordant")
-        return {**fields(self), **{name: getattr(self, name) for name in derived}}
+        values = {**fields(self), **{name: getattr(self, name) for name in derived}}
+        rivals = values.pop("rivals")
+        return values if rivals == 1 else {**values, "rivals": rivals, "correction": "Bonferroni"}
 
 
 @dataclass(frozen=True)
@@ -118,14 +119,17 @@ def difference(
     first: NDArray[np.uint8],
     second: NDArray[np.uint8],
     names: tuple[str, str] = ("ANN", "CNN"),
+    *,
+    rivals: int = 1,
     seed: int = 0,
 ) -> Difference:
     """Compares two models' predicted labels of the same images with the true ones; all are of shape (n,).
 
-    `seed` is that of the bootstrap."""
+    Where the second is the best of several rivals by these images, Bonferroni's correction (1936; Dunn 1961) allows for that
+    choice: p-value, interval and smallest difference are those of as many tests at once. `seed` is that of the bootstrap."""
     first_wrong, second_wrong = first != labels, second != labels
     only_first, only_second = int((first_wrong & ~second_wrong).sum()), int((second_wrong & ~first_wrong).sum())
-    low, high = bootstrap_interval(len(labels), only_first, only_second, seed)
+    low, high = bootstrap_interval(len(labels), only_first, only_second, seed, rivals)
     return Difference(
         first=names[0],
         second=names[1],
@@ -135,8 +139,9 @@ def difference(
         both_wrong=int((first_wrong & second_wrong).sum()),
         low=low,
         high=high,
-        p_value=mcnemar(only_first, only_second),
-        smallest=smallest_difference(len(labels), (only_first + only_second) / len(labels)),
+        p_value=min(rivals * mcnemar(only_first, only_second), 1.0),
+        smallest=smallest_difference(len(labels), (only_first + only_second) / len(labels), rivals),
+        rivals=rivals,
     )
 
 
@@ -147,9 +152,11 @@ def mcnemar(only_first_wrong: int, only_second_wrong: int) -> float:
     return float(binomtest(only_first_wrong, discordant).pvalue) if discordant else 1.0
 
 
-def bootstrap_interval(images: int, only_first_wrong: int, only_second_wrong: int, seed: int = 0) -> tuple[float, float]:
+def bootstrap_interval(
+    images: int, only_first_wrong: int, only_second_wrong: int, seed: int = 0, rivals: int = 1
+) -> tuple[float, float]:
     """The 95 % percentile bootstrap interval of the second model's accuracy minus the first's (Efron and Tibshirani 1993,
-    chapter 13).
+    chapter 13); with several rivals of such intervals, all of them hold their difference in 95 % (Bonferroni).
 
     An image counts +1 (only the first is wrong), -1 (only the second is) or 0. To draw images with replacement is to draw
     how many of each kind there are from a multinomial distribution: that is the same bootstrap, without the images.
@@ -163,11 +170,11 @@ def bootstrap_interval(images: int, only_first_wrong: int, only_second_wrong: in
     difference is larger than the share of the images that it comes from."""
     more, fewer = max(only_first_wrong, only_second_wrong), min(only_first_wrong, only_second_wrong)
     if more == 0:
-        bound = float(-np.expm1(np.log(1.0 - CONFIDENCE) / images))
+        bound = float(-np.expm1(np.log((1.0 - CONFIDENCE) / rivals) / images))
         return -bound, bound
     shares = np.array([more, fewer, images - more - fewer]) / images
     drawn = np.random.default_rng(seed).multinomial(images, shares, size=RESAMPLES)
-    tail = (1.0 - CONFIDENCE) / 2.0
+    tail = (1.0 - CONFIDENCE) / rivals / 2.0
     ends = np.quantile(drawn[:, 0] - drawn[:, 1], [tail, 1.0 - tail], method="inverted_cdf")
     low, high = (float(end) / images for end in ends)
     return (low, high) if only_first_wrong >= only_second_wrong else (-high, -low)
@@ -198,18 +205,18 @@ def score_interval(images: int, only_first_wrong: int, only_second_wrong: int) -
     return lower(only_first_wrong, only_second_wrong), -lower(only_second_wrong, only_first_wrong)
 
 
-def smallest_difference(images: int, discordant_share: float) -> float:
-    """The least difference in accuracy, as a fraction, that McNemar's test finds with a power of 80 % at level 0.05, where
-    exactly one of the two models is right on `discordant_share` of so many images.
+def smallest_difference(images: int, discordant_share: float, rivals: int = 1) -> float:
+    """The least difference in accuracy, as a fraction, that McNemar's test finds with a power of 80 % at level 0.05, shared
+    by the rivals, where exactly one of the two models is right on `discordant_share` of so many images.
 
     Connor's formula (1987; Miettinen 1968), n d^2 = (z_a sqrt(s) + z_b sqrt(s - d^2))^2, solved for the difference d. It
     is asymptotic: the exact test is stricter where few images differ, with a power of 75 to 80 % on 50 images or more.
     A difference cannot be larger than the share of the images that it comes from. Where d would be, the share is taken
     to be as large as d, every such image in favour of one model: about 8 images. 1.0 for fewer images than the exact test
     needs to find anything."""
-    if images < LEAST_IMAGES:
+    if rivals * mcnemar(images, 0) >= LEVEL:
         return 1.0
-    level, power = float(norm.isf(LEVEL / 2.0)), float(norm.isf(1.0 - POWER))
+    level, power = float(norm.isf(LEVEL / rivals / 2.0)), float(norm.isf(1.0 - POWER))
     square = images + power**2
 
     def larger_root(half: float, constant: float) -> float:

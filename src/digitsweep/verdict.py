@@ -11,12 +11,15 @@ def verdict(difference: Difference) -> str:
     """One sentence: which of the two models is better and by how much, or that this test set cannot tell.
 
     McNemar's exact test decides. Where the interval would decide otherwise, the sentence says so. It is about these two
-    trained models; how much another seed changes either is told by the finalists."""
+    trained models; how much another seed changes either is told by the finalists. Where the second was chosen among rivals
+    by the same images, the figures allow for that, and the sentence says so."""
     leads = difference.accuracy >= 0.0
     ahead = difference.second if leads else difference.first
     low, high = (difference.low, difference.high) if leads else (-difference.high, -difference.low)
     images, gap = difference.images, _points(abs(difference.accuracy), difference.images)
     found = f"95 % interval {_points(low, images)} to {_points(high, images)}, {p_text(difference.p_value)}"
+    if difference.rivals > 1:
+        found += f"; Bonferroni's correction for {difference.rivals} comparisons"
     if difference.p_value < LEVEL:
         doubt = "" if low > 0.0 else ", though only just: the interval reaches 0"
         return (

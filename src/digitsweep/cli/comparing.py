@@ -17,7 +17,8 @@ def compare(what: tuple[str, ...], data: Path | None) -> None:
     """Print the comparison of a sweep again, or compare registered models on the test images that they share.
 
     WHAT is a sweep's run id, or nothing for the newest sweep; or two models and more, each as NAME@ALIAS, NAME/VERSION or a
-    models:/ URI: the first is compared with the best of the others, and the page of that is a run's comparison/report.html.
+    models:/ URI: the first is compared with the best of the others (of several, with Bonferroni's correction), and the page
+    of that is a run's comparison/report.html.
     """
     named = [name for each in what for name in each.split()]  # `mlflow run` gives them as one
     if len(named) > 1:
