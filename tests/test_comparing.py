@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from mlflow import MlflowClient
 from running import Sweep, run_digitsweep
+from scipy.stats import binomtest
 
 
 def test_registered_models_are_compared(smoke: Sweep) -> None:
@@ -27,6 +29,26 @@ def test_registered_models_are_compared(smoke: Sweep) -> None:
     assert run.data.metrics["digits-ann_1_test_accuracy"] == best[0]["test"]["accuracy"]
     assert run.data.metrics["digits-cnn_1_test_accuracy"] == best[1]["test"]["accuracy"]
     assert smoke.artifact(run, "comparison/report.html").startswith(b"<!")
+
+
+def test_models_of_one_name_are_told_apart(smoke: Sweep) -> None:
+    """Two logged models of one name beside a version: each has a label of its own, and the choice of the rival is allowed
+    for by Bonferroni's correction, which the sentence names."""
+    client = MlflowClient(smoke.uri)
+    logged = client.search_logged_models([each.experiment_id for each in client.search_experiments()])
+    ids = [each.model_id for each in logged if each.name == "digits-cnn"][:2]
+    assert len(ids) == 2
+    named = ("digits-ann/1", *(f"models:/{each}" for each in ids))
+    finished = run_digitsweep("compare", *named, cwd=smoke.folder, MLFLOW_TRACKING_URI=smoke.uri)
+    assert finished.returncode == 0, finished.stderr
+    (run,) = [each for each in smoke.runs("comparison") if each.data.tags.get("digitsweep.models", "").endswith(ids[1])]
+    found = json.loads(smoke.artifact(run, "comparison/comparison.json"))
+    labels = [each["trial"] for each in found["entries"]]
+    assert labels == ["digits-ann 1", *(f"digits-cnn {each[:10]}" for each in ids)]
+    told = found["difference"]
+    raw = binomtest(told["only_first_wrong"], told["discordant"]).pvalue if told["discordant"] else 1.0
+    assert told["p_value"] == pytest.approx(min(2 * raw, 1.0))
+    assert "Bonferroni's correction for 2 comparisons" in finished.stdout
 
 
 @pytest.mark.parametrize(

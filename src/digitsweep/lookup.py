@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 CHALLENGER = "challenger"
 
+SHOWN = 10
+"""Characters of a logged model's id in its label: `m-` and eight of 32."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -31,7 +34,7 @@ class Found:
     uri: str
     """`models:/…`, with the version that an alias stood for."""
     label: str
-    """For a person: `mnist-cnn 3`."""
+    """For a person, and no other model's: `mnist-cnn 3`, or, where it is no version, `mnist-cnn m-3f2a9c0d`."""
     tags: Mapping[str, str]
 
 
@@ -56,7 +59,7 @@ def find(named: str) -> Found:
                 found = client.get_model_version_by_alias(name, alias) if at else client.get_model_version(name, version)
                 return Found(f"models:/{name}/{found.version}", f"{name} {found.version}", dict(found.tags))
             logged = client.get_logged_model(name)
-            return Found(uri, logged.name or name, dict(logged.tags))
+            return Found(uri, f"{logged.name} {name[:SHOWN]}" if logged.name else name, dict(logged.tags))
         except MlflowException as error:
             if error.error_code not in NOT_THERE:
                 raise
