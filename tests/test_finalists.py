@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from running import EXPERIMENTS
+from support import made_split
 
+from digitsweep.data import make_dataset
 from digitsweep.experiment import Experiment, FinalistsSpec
 from digitsweep.experiment_file import load_experiment
 from digitsweep.finalists import Finals, planned_seconds
+from digitsweep.judging import _Court
 from digitsweep.params import parse_params
 from digitsweep.results import EpochMetrics, Kind, Trial, TrialRecord, TrialResult, TrialState
 from digitsweep.source import SPENT
 from digitsweep.study import PRUNED
+from digitsweep.winners import winner_of
+
+SPLITS = (made_split(30, seed=1), made_split(9, seed=2))
 
 
 @pytest.fixture
@@ -107,6 +114,23 @@ def test_no_refit_where_none_is_wanted_or_nobody_won(experiment: Experiment) -> 
     assert all(each.kind is Kind.FINALIST for each in run(finals, failing))
     assert finals.winner() is None
     assert finals.refit() is None
+
+
+@pytest.mark.parametrize("ended", [0, 1, 2])
+def test_who_wins_has_finished_its_seeds(experiment: Experiment, ended: int) -> None:
+    """Where of two configurations on two seeds each only one or none has finished both, that one has won, or nobody: the
+    search's best is what counts then, and did not win on fresh seeds."""
+    finals = Finals(experiment, "ann", RECORDS, 8)
+    second_seeds = ["ann-002 finalist 2", "ann-003 finalist 2"][ended:]
+    run(finals, dict.fromkeys(second_seeds, math.nan))
+    winner = winner_of(RECORDS, finals, "val_accuracy")
+    assert winner is not None
+    court = _Court(experiment, make_dataset("x", "", *SPLITS, validation=3), "ann", winner, None, finals, cast("Any", None))
+    shown = court.finalists()
+    assert len(shown) == 2
+    assert sum(each.won for each in shown) == min(ended, 1)
+    assert shown[0].won is bool(ended)
+    assert [len(each.seeds) for each in shown if each.won] == [2] * min(ended, 1)
 
 
 def test_a_refit_waits_for_the_running_finalists(experiment: Experiment) -> None:

@@ -274,6 +274,15 @@ def test_the_correction_of_a_choice_is_named(small: Comparison, page: Parsed) ->
     assert not {"rivals", "correction"} & set(small.values()["difference"])
 
 
+def test_finalists_of_whom_nobody_won(small: Comparison, page: Parsed) -> None:
+    """Where no finalist finished its seeds, the page says so, and names no winner on fresh seeds."""
+    assert "the one with the best mean won" in page.text
+    finalists = tuple(dataclasses.replace(each, won=False) for each in small.finalists)
+    nobody = page_of(dataclasses.replace(small, finalists=finalists))
+    assert "none of them finished all of its seeds: the best of the search was taken" in nobody.text
+    assert "the one with the best mean won" not in nobody.text
+
+
 def test_duplicates_of_models_that_were_named(small: Comparison) -> None:
     """Where no split is known, nothing is said of one: neither a number nor that the choice has seen an image."""
     text = page_of(dataclasses.replace(small, duplicates=Duplicates(12, None, None))).text

@@ -79,7 +79,7 @@ class Finalist:
     train_seconds: float
     """Of all its seeds."""
     won: bool
-    """Whether it has the best mean validation accuracy of its family."""
+    """Whether it has the best mean validation accuracy of its family, of those that finished all their seeds."""
 
     @property
     def spread(self) -> Spread:

@@ -143,13 +143,13 @@ class _Court:
             self._describe(self._registered, self.entries[0])
 
     def finalists(self) -> list[Finalist]:
-        """The family's finalists, the winner first."""
+        """The family's finalists, the winner first. Where none finished its seeds, the search decided, and none has won."""
         if self._finals is None:
             return []
         found = []
         for each in self._finals.candidates():
             complete = [record for record in each.repetitions if record.result.state is TrialState.COMPLETE]
-            won = each.search is self.winner.search
+            won = bool(self.winner.repetitions) and each.search is self.winner.search
             if complete:
                 found.append(
                     Finalist(
