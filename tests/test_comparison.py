@@ -179,6 +179,14 @@ def test_the_summary_tells_of_an_interruption(comparison: Comparison) -> None:
     assert not any("interrupted" in line for line in sentences(dataclasses.replace(comparison, state="COMPLETE")))
 
 
+def test_the_summary_counts_the_openings(full: Comparison) -> None:
+    """That the test images were opened once for each is said only where it is so."""
+    assert any("10 test images were opened once for each, after the choice." in line for line in sentences(full))
+    again = dataclasses.replace(full, openings=(*full.openings, dataclasses.replace(full.openings[0], number=2)))
+    assert not any("once for each" in line for line in sentences(again))
+    assert any("10 test images were opened more than once." in line for line in sentences(again))
+
+
 def test_the_summary_begins_with_the_verdict(full: Comparison) -> None:
     """The first sentence is the verdict, and one says how the errors overlap."""
     first, *others = sentences(full)

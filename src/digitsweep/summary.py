@@ -98,9 +98,9 @@ def sentences(comparison: Comparison) -> list[str]:
     lines += [f"Mind: {each}" for each in cautions(comparison)]
     images = comparison.data["images"]
     chosen = f"Chosen on {images['validation']:,} validation images; t" if images["validation"] else "T"
-    lines.append(
-        f"In brackets 95 % intervals. {chosen}he {images['test']:,} test images were opened once for each, after the choice."
-    )
+    once = all(each.number == 1 for each in comparison.openings)
+    opened = "once for each, after the choice" if once else "more than once"
+    lines.append(f"In brackets 95 % intervals. {chosen}he {images['test']:,} test images were opened {opened}.")
     if comparison.earlier_sweeps:
         sweeps = "other sweep" if comparison.earlier_sweeps == 1 else "other sweeps"
         lines.append(f"{comparison.earlier_sweeps} {sweeps} recorded there had opened the same test images before.")
