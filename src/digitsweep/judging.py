@@ -91,7 +91,8 @@ def judge(
         seconds=seconds(),
     )
     shown = {court.entries[0].trial for court in courts.values()}
-    files = pictures(comparison, records, shown, {name: (test.labels, each) for name, each in predicted.items()})
+    told = {name: (test.labels, each) for name, each in predicted.items()}
+    files = pictures(comparison, records, shown, told, training.classes)
     return comparison, {**files, **report(comparison, test.images)}
 
 

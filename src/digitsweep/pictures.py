@@ -18,10 +18,12 @@ def pictures(
     records: Mapping[str, Sequence[TrialRecord]],
     winners: Collection[str],
     predictions: Mapping[str, tuple[NDArray[np.uint8], NDArray[np.uint8]]],
+    classes: int,
 ) -> dict[str, bytes]:
     """Training curves of the winners and the baselines, and the winners' confusion matrices.
 
-    winners: the names of their trials; predictions: true and predicted test labels, (n,), by the model's name."""
+    winners: the names of their trials; predictions: true and predicted test labels, (n,), by the model's name; classes:
+    of the training images, since a test set may lack one that a model says all the same."""
     data = comparison.data["name"]
     curves = [
         plots.Curve(
@@ -35,7 +37,7 @@ def pictures(
     ]
     matrices = {}
     for name, (labels, predicted) in predictions.items():
-        found = evaluate(labels, predicted, int(labels.max()) + 1)
+        found = evaluate(labels, predicted, classes)
         matrices[f"best {name}, {found.accuracy:.2%}"] = found.confusion
     return {
         "training_curves.png": plots.png(plots.training_curves(curves, f"Validation error by epoch, {data}")),
