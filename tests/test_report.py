@@ -266,6 +266,8 @@ def test_the_correction_of_a_choice_is_named(small: Comparison, page: Parsed) ->
     contents = report(chosen, samples.images())
     text = Parsed(contents["report.html"].decode()).text
     assert "the best of 3 others by these same images. Bonferroni’s correction" in text
+    assert "chose one thing: CNN, the best of 3 others, to compare with." in text
+    assert "nothing is chosen by them" not in text
     assert "Bonferroni's correction for 3 comparisons" in contents["report.md"].decode()
     assert "Bonferroni" not in page.text
     values = chosen.values()
