@@ -11,8 +11,13 @@ import pytest
 from faults import assert_whole, kill, start
 from mlflow import MlflowClient
 from running import EXPERIMENTS, Sweep, run_digitsweep
+from support import SMALL_EXPERIMENT, only_line
 
 from digitsweep.errors import InputError
+from digitsweep.experiment_file import load_experiment
+from digitsweep.options import Options
+from digitsweep.progress import NoDisplay
+from digitsweep.sweep import resume
 from digitsweep.tracking.unfinished import find_unfinished
 
 
@@ -110,3 +115,38 @@ def test_a_run_that_never_became_a_sweep_is_not_the_last(made_store: Path) -> No
     client.create_run(client.create_experiment("digitsweep"), tags=tags)
     with pytest.raises(InputError, match="waits to be resumed"):
         find_unfinished("last")
+
+
+def left(client: MlflowClient, experiment: Path, **tags: str) -> str:
+    """The run of a sweep that was broken off as soon as it had been described, whose experiment file is gone."""
+    known = {"digitsweep.kind": "sweep", "digitsweep.state": "RUNNING", **tags}
+    known["digitsweep.digest"] = load_experiment(experiment).digest()
+    found = client.get_experiment_by_name("digitsweep")
+    run = client.create_run(found.experiment_id if found else client.create_experiment("digitsweep"), tags=known)
+    client.log_param(run.info.run_id, "experiment", "gone/experiment.yaml")
+    client.log_text(run.info.run_id, experiment.read_text(), "experiment.yaml")
+    return str(run.info.run_id)
+
+
+def test_a_fallback_is_not_asked_of_a_sweep_that_goes_on(made_store: Path) -> None:
+    """Where the experiment file is gone, the copy that the sweep kept is read; what it would have run instead of itself, and
+    which does not lie beside the copy, is not missed."""
+    run_id = left(MlflowClient(f"sqlite:///{made_store}/mlflow.db"), EXPERIMENTS / "mnist.yaml")
+    unfinished = find_unfinished(run_id)
+    assert unfinished.is_copy
+    assert unfinished.experiment.digest() == load_experiment(EXPERIMENTS / "mnist.yaml").digest()
+
+
+def test_images_that_lay_beside_a_file_that_is_gone(made_store: Path) -> None:
+    """A relative source says nothing beside the kept copy: one line asks for --data, and what that names is looked for."""
+    (made_store / "images").mkdir()
+    path = made_store / "beside.yaml"
+    path.write_text(SMALL_EXPERIMENT.replace("source: digits", "source: images"))
+    run_id = left(MlflowClient(f"sqlite:///{made_store}/mlflow.db"), path)
+    path.unlink()
+    unfinished = find_unfinished(run_id)
+    with pytest.raises(InputError) as error:
+        resume(unfinished, Options(), NoDisplay())
+    only_line(error, run_id, "begun on images", "--data")
+    with pytest.raises(InputError, match="one npz file, but this has neither"):
+        resume(unfinished, Options(data=made_store / "images"), NoDisplay())

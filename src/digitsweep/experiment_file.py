@@ -52,8 +52,8 @@ def experiments_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.yaml") if path.name != GATE.name)
 
 
-def load_experiment(path: Path) -> Experiment:
-    """Reads and checks an experiment file.
+def load_experiment(path: Path, *, fallback: bool = True) -> Experiment:
+    """Reads and checks an experiment file; `fallback`: whether the one that it names must be there.
 
     Raises InputError with a line for each thing that is wrong, `file:line: key: rule, but values`."""
     raw, text, lines = read_yaml(path)
@@ -81,9 +81,9 @@ def load_experiment(path: Path) -> Experiment:
         raise InputError("\n".join(line_of(path, lines, where, message) for where, message in dict.fromkeys(problems)))
     if experiment.data.source not in ("mnist", "digits"):
         experiment.beside(experiment.data.source, "data.source")
-    if experiment.data.fallback is not None and not _is_file(experiment.beside(experiment.data.fallback, "data.fallback")):
-        where: KeyPath = ("data", "fallback")
-        raise InputError(line_of(path, lines, where, f"must be an experiment file, but {experiment.data.fallback} is none"))
+    named = experiment.data.fallback if fallback else None
+    if named is not None and not _is_file(experiment.beside(named, "data.fallback")):
+        raise InputError(line_of(path, lines, ("data", "fallback"), f"must be an experiment file, but {named} is none"))
     return experiment
 
 

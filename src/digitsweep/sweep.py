@@ -71,6 +71,13 @@ def resume(
     Raises InputError where the data is not the sweep's, and DigitsweepError where another process runs it."""
     experiment, before = unfinished.experiment, unfinished.options
     options = dataclasses.replace(before, workers=options.workers or before.workers, data=options.data or before.data)
+    source = experiment.data.source
+    beside = source not in ("mnist", "digits") and not Path(source).is_absolute()
+    if unfinished.is_copy and beside and options.data is None:
+        raise InputError(
+            f"sweep {unfinished.run_id} was begun on {source}, beside an experiment file that is gone or was changed since; "
+            "name the folder or file of then with --data"
+        )
     dataset = load_for(experiment, options.data)
     if dataset.digest() != unfinished.data_digest:
         raise InputError(

@@ -32,6 +32,8 @@ class Unfinished:
     """As it was recorded, with the options of then."""
     options: Options
     data_digest: str
+    is_copy: bool = False
+    """Whether it was read from the copy that the sweep kept: what the file names does not lie beside that."""
 
 
 def find_unfinished(named: str) -> Unfinished:
@@ -60,12 +62,14 @@ def find_unfinished(named: str) -> Unfinished:
         with room(folder):
             folder.mkdir(parents=True, exist_ok=True)
         kept = Path(client.download_artifacts(run_id, "experiment.yaml", str(folder)))
-    experiment = options.applied(load_experiment(_original(kept, run.data.params.get("experiment", ""))))
+    path = _original(kept, run.data.params.get("experiment", ""))
+    # A sweep that goes on has its data and keeps to it: it never runs the fallback, which may be gone with the original.
+    experiment = options.applied(load_experiment(path, fallback=False))
     if experiment.digest() != tags.get("digitsweep.digest"):
         raise InputError(
             f"sweep {run_id} was begun by a version of digitsweep that reads its experiment otherwise; start it anew"
         )
-    return Unfinished(run_id, experiment, options, tags.get("digitsweep.data.digest", ""))
+    return Unfinished(run_id, experiment, options, tags.get("digitsweep.data.digest", ""), is_copy=path == kept)
 
 
 def unfinished_like(client: MlflowClient, experiment: Experiment) -> str:
