@@ -20,7 +20,7 @@ from digitsweep.options import Options
 from digitsweep.pace import Pace
 from digitsweep.progress import NoDisplay
 from digitsweep.results import Epoch, EpochMetrics, Trial, TrialRecord, TrialResult, TrialState, failed
-from digitsweep.source import CUT_OFF
+from digitsweep.source import CUT_OFF, SPENT
 from digitsweep.study import Study
 from digitsweep.sweep import sweep
 from digitsweep.tracker import NoTracker
@@ -172,3 +172,40 @@ def test_a_lost_trial_begins_again(deaths: int, attempts: int, state: TrialState
     if state is TrialState.FAIL:
         assert ends[0].reason == "its worker died, at attempt 3: given up"
     assert len(recorder.records) == 8
+
+
+class DyingAtTheEnd(DyingWorkers):
+    """The worker of `ann-001` dies after the first epoch of the trial, in the moment in which the seconds run out."""
+
+    now = 0.0
+
+    def start(self, trial: Trial) -> None:
+        if trial.name != "ann-001":
+            super().start(trial)
+            return
+        ScriptedWorkers.start(self, trial)
+        told = self.waiting[-1]
+        assert isinstance(told, EpochEnded)
+        self.waiting.append(TrialEnded(trial, failed([told.epoch], "its worker died"), lost=True))
+        self.running.remove(trial)
+
+    def events(self, timeout: float) -> Sequence[Event]:
+        found = super().events(timeout)
+        if any(each.trial.name == "ann-001" for each in found):
+            self.now += 1000.0
+        return found
+
+
+def test_the_seconds_run_out_while_a_trial_waits_for_a_worker() -> None:
+    """A trial that lost its worker and waits for another one when its family's seconds are spent ends as any other does,
+    with the epochs that it had come to."""
+    recorder = Recorder()
+    data = load_dataset("digits", validation=0.25, seed=0).training
+    workers = DyingAtTheEnd(data, [Place(None)])
+    studies = {"ann": Study(load_experiment(SMOKE).changed(trials=1), "ann", data.side, lambda: workers.now)}
+    Coordinator(workers, recorder, NoDisplay(), Interruption(), 1, Pace(data.side)).run(studies)
+    assert recorder.attempts == ["its worker died"]
+    (record,) = [each for each in recorder.records if each.trial.name == "ann-001"]
+    assert (record.result.state, record.result.reason) == (TrialState.PRUNED, SPENT)
+    assert [each.epoch for each in record.result.epochs] == [1]
+    assert record.result.predictions is not None

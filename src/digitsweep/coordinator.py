@@ -12,7 +12,7 @@ from types import FrameType
 
 from digitsweep.pace import Pace
 from digitsweep.progress import Display
-from digitsweep.results import Epoch, Trial, TrialResult, failed
+from digitsweep.results import Epoch, Trial, TrialResult, TrialState, failed
 from digitsweep.source import CUT_OFF, INTERRUPTED, Source, Verdict
 from digitsweep.tracker import Tracker
 from digitsweep.workers import EpochEnded, Event, TrialEnded, Workers
@@ -117,7 +117,7 @@ class Coordinator:
             self._display.waiting(self._tracker.backlog())
             for source in sources.values():
                 for trial in source.overdrawn():
-                    self._stop(trial)
+                    self._stop_or_leave(trial)
             self._end_hung_workers()
             left = (after() + sum(each.seconds_left() for each in sources.values())) / self._worker_count
             self._display.progressed(left)
@@ -166,6 +166,21 @@ class Coordinator:
     def _stop(self, trial: Trial) -> None:
         self._running[trial.name].told_to_stop = True
         self._workers.stop(trial)
+
+    def _stop_or_leave(self, trial: Trial) -> None:
+        """Stops a trial that its source says should end now. One that lost its worker and waits to be begun once more
+        ends with the epochs that it had come to, which its new run gets too."""
+        lost = next((each for each in self._again if each.trial == trial), None)
+        if lost is None:
+            self._stop(trial)
+            return
+        self._again.remove(lost)
+        self._running[trial.name] = _Running(trial, lost.attempt + 1, lost.epochs)
+        self._tracker.trial_started(trial)
+        self._display.trial_started(trial)
+        for each in lost.epochs:
+            self._tracker.epoch_ended(trial, each.metrics)
+        self._hear(TrialEnded(trial, dataclasses.replace(failed(lost.epochs, ""), state=TrialState.PRUNED)))
 
     def _end_hung_workers(self) -> None:
         now = time.monotonic()
