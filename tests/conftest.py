@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from running import EXPERIMENTS, Sweep, run_digitsweep
 from servers import free_port
 from stacked import Stack
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a script has what it runs in the background ignore
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["DIGITSWEEP_STATE"] = tempfile.mkdtemp(prefix="digitsweep-state-")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from running import EXPERIMENTS
 
-from digitsweep.coordinator import Coordinator, Interruption
+from digitsweep.coordinator import SIGNALS, Coordinator, Interruption
 from digitsweep.data import TrainingData
 from digitsweep.data.sources import load_dataset
 from digitsweep.errors import DigitsweepError
@@ -127,6 +127,24 @@ def test_an_interruption_before_anything_is_finished(times: int, store: Path) ->
     assert recorder.states == ["INTERRUPTED"]
     assert {record.result.state for record in recorder.records} == {TrialState.FAIL}
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_that_is_ignored_stays_ignored(number: signal.Signals) -> None:
+    """What `nohup` or a script's `&` has the process ignore asks nothing of the sweep; without them it does."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        ignoring, hearing = Interruption(), Interruption()
+        with ignoring.listening():
+            os.kill(os.getpid(), number)
+        assert not ignoring.asked
+        assert signal.getsignal(number) is signal.SIG_IGN
+        signal.signal(number, signal.SIG_DFL)
+        with hearing.listening():
+            os.kill(os.getpid(), number)
+        assert hearing.asked
+    finally:
+        signal.signal(number, before)
 
 
 def test_a_trial_that_runs_on_is_not_waited_for(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,8 @@ NEAR, NEARLY = 10.0, 0.6
 at first nobody knows how many seconds there are."""
 STOP_SECONDS = 20.0
 """What running trials get to stop by themselves when the sweep is interrupted."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""By which a person, a shell or a terminal that goes asks a process to end."""
 MOST_ATTEMPTS = 3
 """How often a trial is begun whose worker dies: a configuration that kills its workers has failed then."""
 STOPPING = "Stopping: the running trials end, what is finished is compared. Ctrl-C again ends at once."
@@ -31,14 +33,18 @@ STOPPING = "Stopping: the running trials end, what is finished is compared. Ctrl
 
 @dataclass
 class Interruption:
-    """Whether somebody asked the sweep to stop (Ctrl-C, SIGTERM). A second Ctrl-C ends it at once."""
+    """Whether somebody asked the sweep to stop (Ctrl-C, SIGTERM). A second Ctrl-C ends it at once.
+
+    A signal that whoever started the process had ignored stays so: `nohup` does that with SIGHUP, a script with the
+    SIGINT of what it runs in the background."""
 
     asked: bool = False
     interrupts: int = 0
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        before = {each: signal.signal(each, self._hear) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        heard = [each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+        before = {each: signal.signal(each, self._hear) for each in heard}
         try:
             yield
         finally:
