@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from digitsweep.experiment_file import load_experiment
 from digitsweep.options import Options
 from digitsweep.pace import Pace
 from digitsweep.progress import NoDisplay
-from digitsweep.results import Epoch, EpochMetrics, Trial, TrialRecord, TrialResult, TrialState, failed
+from digitsweep.results import Epoch, EpochMetrics, Kind, Trial, TrialRecord, TrialResult, TrialState, failed
 from digitsweep.source import CUT_OFF, SPENT
 from digitsweep.study import Study
 from digitsweep.sweep import sweep
@@ -156,6 +157,56 @@ def test_a_trial_that_runs_on_is_not_waited_for(store: Path, monkeypatch: pytest
         run(recorder)
     assert [record.result.reason for record in recorder.records] == ["the sweep was interrupted"] * 2
     assert np.array_equal(*(record.result.predictions for record in recorder.records))  # type: ignore[arg-type]
+
+
+class OneSeedDiverges(ScriptedWorkers):
+    """Trials tell of an epoch and end as they are told to stop; of the finalists one fresh seed fails."""
+
+    def start(self, trial: Trial) -> None:
+        super().start(trial)
+        if trial.kind is Kind.FINALIST:
+            self.running.remove(trial)
+            whole = TrialResult(TrialState.COMPLETE, (EpochMetrics(1, 1.0, 0.5, 1.0, 0.5, 0.01, 0.1),), self.predictions)
+            self.waiting.append(TrialEnded(trial, whole if trial.repetition == 2 else failed((), "it diverged")))
+
+    def stop(self, trial: Trial) -> None:
+        epochs = (EpochMetrics(1, 1.0, 0.5, 1.0, 0.5, 0.01, 0.1),)
+        self.waiting.append(TrialEnded(trial, TrialResult(TrialState.PRUNED, epochs, self.predictions, reason="stopped")))
+        self.running.remove(trial)
+
+
+class InterruptingFinals(Recorder):
+    """Presses Ctrl-C in the first epoch of a finalist that fails."""
+
+    def epoch_ended(self, trial: Trial, metrics: EpochMetrics) -> None:
+        if trial.kind is Kind.FINALIST and trial.repetition == 1:
+            super().epoch_ended(trial, metrics)
+
+
+@pytest.mark.parametrize(
+    ("times", "error", "state"), [(0, DigitsweepError, "FAILED"), (1, KeyboardInterrupt, "INTERRUPTED")]
+)
+def test_finalists_that_leave_nothing_to_judge(
+    times: int, error: type[BaseException], state: str, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the seconds ended every trial and no finalist has all of its seeds, that is one line that says why; or, where
+    somebody interrupted, the end of an interrupted sweep."""
+    monkeypatch.setattr("digitsweep.sweep._getting_ready_to_judge", lambda: None)
+    text = re.sub(r"    baselines:\n.*\n", "", SMOKE.read_text()).replace("seconds: 20", "seconds: 0.5")
+    (store / "searched.yaml").write_text(text)
+    recorder = InterruptingFinals(interrupting=times)
+    with pytest.raises(error) as raised:
+        sweep(
+            store / "searched.yaml",
+            Options(workers=2),
+            NoDisplay(),
+            make_workers=OneSeedDiverges,
+            make_tracker=lambda *_: recorder,
+        )
+    assert recorder.states == [state]
+    assert any(each.result.state is TrialState.COMPLETE for each in recorder.records)
+    if error is DigitsweepError:
+        assert str(raised.value) == "no trial was completed (it diverged; the family's seconds were spent)"
 
 
 class DyingWorkers(ScriptedWorkers):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from digitsweep.comparison import in_order
+from digitsweep.comparison import best_of, in_order
 from digitsweep.experiment import Experiment, FinalistsSpec
 from digitsweep.results import Epoch, Kind, Trial, TrialRecord, TrialResult, TrialState
 from digitsweep.source import INTERRUPTED, SPENT, Verdict, trial_seed
@@ -37,6 +37,26 @@ class Candidate:
         """Of the metric over so many fresh seeds; nan where one of them is missing."""
         complete = [each.result.last(metric) for each in self.repetitions if each.result.state is TrialState.COMPLETE]
         return fmean(complete) if len(complete) == seeds else math.nan
+
+
+@dataclass(frozen=True)
+class Winner:
+    """A family's best configuration, and the training of it that is put to work."""
+
+    search: TrialRecord
+    """The trial that found it."""
+    repetitions: tuple[TrialRecord, ...]
+    """Of fresh seeds; none where there were no finalists."""
+    trained: TrialRecord
+    """What is registered: the refit; else the first fresh seed, which nobody chose; else the trial itself."""
+
+    @property
+    def refitted(self) -> bool:
+        return self.trained.trial.kind is Kind.REFIT
+
+    def fresh_mean(self) -> float | None:
+        """Validation accuracy over the fresh seeds."""
+        return fmean(each.result.last("val_accuracy") for each in self.repetitions) if self.repetitions else None
 
 
 class Finals:
@@ -165,6 +185,15 @@ class Finals:
 
     def _cost(self, trial: Trial) -> float:
         return float(trial.epochs * trial.params.operations(self._side))
+
+
+def winner_of(records: Sequence[TrialRecord], finals: Finals | None, metric: str) -> Winner | None:
+    """The winner of the finals; where there were none, or they did not end, the best trial of the search."""
+    candidate = finals.winner() if finals else None
+    if finals is not None and candidate is not None:
+        return Winner(candidate.search, candidate.repetitions, finals.refit() or candidate.repetitions[0])
+    best = best_of(records, metric)
+    return Winner(best, (), best) if best is not None and best.result.weights is not None else None
 
 
 def _is_candidate(record: TrialRecord) -> bool:

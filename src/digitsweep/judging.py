@@ -10,7 +10,7 @@ from digitsweep.cost import Cost
 from digitsweep.data import Dataset, Split, duplicates
 from digitsweep.evidence import evidence
 from digitsweep.experiment import Experiment
-from digitsweep.finalists import Finals
+from digitsweep.finalists import Finals, Winner, winner_of
 from digitsweep.history import SearchHistory
 from digitsweep.lookup import load
 from digitsweep.pictures import pictures
@@ -23,7 +23,7 @@ from digitsweep.store import patiently, sweeps_that_opened
 from digitsweep.tracker import Tracker
 from digitsweep.training import trained_model
 from digitsweep.verdict import verdict
-from digitsweep.winners import Winner, register_winner, winner_of
+from digitsweep.winners import register_winner
 
 
 def judge(

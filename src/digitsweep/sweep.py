@@ -23,13 +23,13 @@ from digitsweep.data.sources import load_dataset
 from digitsweep.errors import DataUnavailableError, DigitsweepError, InputError
 from digitsweep.experiment import Experiment
 from digitsweep.experiment_file import load_experiment
-from digitsweep.finalists import Finals, planned_seconds
+from digitsweep.finalists import Finals, planned_seconds, winner_of
 from digitsweep.options import Options
 from digitsweep.pace import Pace
 from digitsweep.progress import Display
 from digitsweep.provenance import Commit, current_commit
 from digitsweep.quiet import import_tensorflow_quietly
-from digitsweep.results import Kind, TrialState
+from digitsweep.results import Kind
 from digitsweep.study import Study
 from digitsweep.tracker import Past, Tracker
 from digitsweep.tracking.mlflow_tracker import MlflowTracker
@@ -169,11 +169,12 @@ class _Sweep:
 
     def _judged(self, tracker: Tracker, commit: Commit, state: str) -> Comparison:
         records = {family: study.records for family, study in self._studies.items()}
-        trained = [*records.values(), *(each.records for each in self._finals.values())]
-        if not any(each.result.state is TrialState.COMPLETE for family in trained for each in family):
+        metric = self._experiment.objective.metric
+        if not any(winner_of(each, self._finals.get(family), metric) for family, each in records.items()):
             if state == "INTERRUPTED":
                 raise KeyboardInterrupt  # there is nothing to compare
-            reasons = {each.result.reason for family in records.values() for each in family if each.result.reason}
+            trained = [*records.values(), *(each.records for each in self._finals.values())]
+            reasons = {each.result.reason for family in trained for each in family if each.result.reason}
             raise DigitsweepError(f"no trial was completed ({'; '.join(sorted(reasons)) or 'none was started'})")
         self._display.note("Registering the best of each family and opening the test set.")
         _getting_ready_to_judge().join()

@@ -1,49 +1,15 @@
-"""Who won in a family, frozen before the test set is opened, and in the registry."""
+"""Who won in a family, in the registry before the test set is opened."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from statistics import fmean
-
-from digitsweep.comparison import best_of
 from digitsweep.data import Dataset
 from digitsweep.experiment import Experiment
-from digitsweep.finalists import Finals
+from digitsweep.finalists import Finals, Winner
 from digitsweep.provenance import Commit
 from digitsweep.registry import Registered, log_model, register
-from digitsweep.results import Kind, TrialRecord, TrialState
+from digitsweep.results import TrialRecord, TrialState
 from digitsweep.store import patiently
 from digitsweep.tracker import Tracker
-
-
-@dataclass(frozen=True)
-class Winner:
-    """A family's best configuration, and the training of it that is put to work."""
-
-    search: TrialRecord
-    """The trial that found it."""
-    repetitions: tuple[TrialRecord, ...]
-    """Of fresh seeds; none where there were no finalists."""
-    trained: TrialRecord
-    """What is registered: the refit; else the first fresh seed, which nobody chose; else the trial itself."""
-
-    @property
-    def refitted(self) -> bool:
-        return self.trained.trial.kind is Kind.REFIT
-
-    def fresh_mean(self) -> float | None:
-        """Validation accuracy over the fresh seeds."""
-        return fmean(each.result.last("val_accuracy") for each in self.repetitions) if self.repetitions else None
-
-
-def winner_of(records: Sequence[TrialRecord], finals: Finals | None, metric: str) -> Winner | None:
-    """The winner of the finals; where there were none, or they did not end, the best trial of the search."""
-    candidate = finals.winner() if finals else None
-    if finals is not None and candidate is not None:
-        return Winner(candidate.search, candidate.repetitions, finals.refit() or candidate.repetitions[0])
-    best = best_of(records, metric)
-    return Winner(best, (), best) if best is not None and best.result.weights is not None else None
 
 
 def register_winner(
