@@ -13,11 +13,15 @@ from mlflow import MlflowClient
 from running import EXPERIMENTS, Sweep, run_digitsweep
 from support import SMALL_EXPERIMENT, only_line
 
+from digitsweep.comparison import best_of
 from digitsweep.errors import InputError
 from digitsweep.experiment_file import load_experiment
 from digitsweep.options import Options
 from digitsweep.progress import NoDisplay
+from digitsweep.results import Kind
 from digitsweep.sweep import resume
+from digitsweep.tracker import Past
+from digitsweep.tracking.recovery import recover
 from digitsweep.tracking.unfinished import find_unfinished
 
 
@@ -115,6 +119,38 @@ def test_a_run_that_never_became_a_sweep_is_not_the_last(made_store: Path) -> No
     client.create_run(client.create_experiment("digitsweep"), tags=tags)
     with pytest.raises(InputError, match="waits to be resumed"):
         find_unfinished("last")
+
+
+def test_the_best_whose_weights_are_lost_is_trained_again(smoke: Sweep, tmp_path: Path) -> None:
+    """The best trial of a family's search is asked for its learned numbers where no finalist comes to its end: without them
+    it is to be trained again, also where another process died before it was."""
+    shutil.copy(smoke.folder / "mlflow.db", tmp_path)
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    parent = smoke.parent().info
+
+    def past() -> Past:
+        return recover(client, parent.experiment_id, parent.run_id, "val_accuracy")
+
+    before = past()
+    best = best_of(
+        [each for each in before.ended if each.trial.kind is Kind.TRIAL and not each.trial.baseline], "val_accuracy"
+    )
+    assert best is not None
+    assert best.result.weights is not None
+    assert before.lost == ()
+    run = client.get_run(before.runs[best.trial.name, 1])
+    weights = Path(run.info.artifact_uri.removeprefix("file://")) / "weights.npz"
+    content = weights.read_bytes()
+    weights.unlink()
+    try:
+        for _ in range(2):
+            found = past()
+            assert (found.cut, found.lost) == ((), (best.trial,))
+            assert {each.trial.name for each in found.ended} == {each.trial.name for each in before.ended} - {
+                best.trial.name
+            }
+    finally:
+        weights.write_bytes(content)
 
 
 def left(client: MlflowClient, experiment: Path, **tags: str) -> str:

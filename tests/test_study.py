@@ -126,6 +126,29 @@ def test_what_comes_after_a_stop_does_not_count(experiment: Experiment) -> None:
     assert record.result.weights is None
 
 
+def test_a_trial_whose_weights_are_lost_is_trained_whole(experiment: Experiment) -> None:
+    """A trial that had been complete goes to its end again, however good the others are and whatever of the seconds is
+    left; what was cut may be pruned, as before."""
+    now = [0.0]
+    first = Study(experiment.changed(seconds=10.0), "ann", 8, lambda: now[0])
+    trials = run_to_the_end(first, {1: 0.9, 2: 0.5, 3: 0.5})
+    study = Study(experiment.changed(seconds=10.0), "ann", 8, lambda: now[0])
+    ended = [each for each in first.records if each.trial.number not in (1, 3)]
+    study.restore(ended, [trials[3]], [trials[1]])
+    lost, cut = study.next_trial(), study.next_trial()
+    assert (lost, cut) == (trials[1], trials[3])
+    assert lost is not None and cut is not None  # noqa: PT018
+    assert study.next_trial() is None
+    assert study.epoch(cut, epoch(1, 0.6)) is Verdict.GO_ON
+    assert study.epoch(lost, epoch(1, 0.1)) is Verdict.GO_ON
+    now[0] = 100.0
+    assert study.overdrawn() == [cut]
+    study.ended(cut, TrialResult(TrialState.PRUNED, (metrics(1, 0.6),), train_seconds=50.0))
+    record = study.ended(lost, finished(lost, 0.9))
+    assert record.result.state is TrialState.COMPLETE
+    assert record.result.weights is not None
+
+
 def test_a_baseline_is_never_pruned(experiment: Experiment) -> None:
     """A baseline goes on, however bad it is."""
     study = Study(experiment, "ann", 8)

@@ -56,6 +56,8 @@ class Study:
             self._baselines.append(self._trial(params, baseline.epochs or self._budget.epochs, name))
         self._again: list[Trial] = []
         """Drawn before the sweep was broken off, and to be trained again; the first to start is the last."""
+        self._lost: set[int] = set()
+        """Those of them that had been complete: they are trained to the end, which they had come to before."""
         self._baselines.sort(key=self._cost, reverse=bool(self._budget.trials))
 
     def urgency(self) -> float:
@@ -83,11 +85,13 @@ class Study:
         drawn = self._search.drawn(self._number)
         return self._start(dataclasses.replace(self._trial(params, self._budget.epochs, None), drawn=drawn))
 
-    def restore(self, ended: Sequence[TrialRecord], cut: Sequence[Trial]) -> None:
+    def restore(self, ended: Sequence[TrialRecord], cut: Sequence[Trial], lost: Sequence[Trial] = ()) -> None:
         """Goes on from what a sweep had done when it was broken off.
 
-        ended: in the order in which they ended; cut: begun and not ended, they are the next to be trained."""
-        trials = sorted([*(each.trial for each in ended), *cut], key=lambda each: each.number)
+        ended: in the order in which they ended; cut: begun and not ended; lost: complete, but without the learned numbers
+        that are needed. Both are the next to be trained."""
+        trials = sorted([*(each.trial for each in ended), *cut, *lost], key=lambda each: each.number)
+        self._lost = {each.number for each in lost}
         known = {each.trial.number for each in ended}
         self._number = max([self._number, *(each.number + 1 for each in trials)])
         self._baselines = [each for each in self._baselines if each.number not in known]
@@ -132,7 +136,7 @@ class Study:
         metrics = epoch.metrics
         self._reported.add(trial.number)
         prune = self._search.report(trial.number, metrics.epoch, getattr(metrics, self._metric))
-        if not prune or metrics.epoch == trial.epochs or trial.number in self._overdrawn:
+        if not prune or metrics.epoch == trial.epochs or trial.number in self._overdrawn | self._lost:
             return Verdict.GO_ON
         self._pruned_at[trial.number] = epoch
         return Verdict.STOP
@@ -146,7 +150,7 @@ class Study:
         found = [
             trial
             for number, (trial, _) in self._running.items()
-            if number in self._reported and number not in self._overdrawn and number not in self._pruned_at
+            if number in self._reported and number not in self._overdrawn | self._lost and number not in self._pruned_at
         ]
         self._overdrawn |= {trial.number for trial in found}
         return found

@@ -27,16 +27,19 @@ class Past:
     """Trainings, finalists' too, in the order in which they ended."""
     cut: tuple[Trial, ...] = ()
     """Those that had begun and not ended: they are trained again."""
+    lost: tuple[Trial, ...] = ()
+    """Those that had been complete, and whose learned numbers are asked for and lost: they are trained again, whole."""
     runs: Mapping[tuple[str, int], str] = field(default_factory=dict)
     """Ids of runs, by the trial's name and which attempt at it."""
     openings: Mapping[str, int] = field(default_factory=dict)
     """How often the test set was opened for each family."""
 
-    def of(self, family: str, *kinds: Kind) -> tuple[list[TrialRecord], list[Trial]]:
-        """What had ended and what was cut of one family."""
+    def of(self, family: str, *kinds: Kind) -> tuple[list[TrialRecord], list[Trial], list[Trial]]:
+        """What had ended, what was cut and what is lost of one family."""
         return (
             [each for each in self.ended if each.trial.family == family and each.trial.kind in kinds],
             [each for each in self.cut if each.family == family and each.kind in kinds],
+            [each for each in self.lost if each.family == family and each.kind in kinds],
         )
 
 

@@ -7,7 +7,7 @@ import json
 import math
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from digitsweep.tracker import Past
 from digitsweep.tracking.trial_record import restored_trial, restored_weights
 
 BROKEN_OFF = "the sweep was broken off while it ran"
+LOST = "its learned numbers are lost"
 FIGURES = tuple(each.name for each in dataclasses.fields(EpochMetrics) if each.name != "epoch")
 STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 
@@ -38,6 +39,7 @@ def recover(client: MlflowClient, experiment_id: str, sweep_run: str, metric: st
     metric: the experiment's objective."""
     found: dict[str, tuple[Run, TrialRecord]] = {}
     cut: dict[str, Trial] = {}
+    lost: dict[str, Trial] = {}
     runs = {}
     for run in children(client, experiment_id, sweep_run):
         runs[str(run.info.run_name), attempt_of(run)] = str(run.info.run_id)
@@ -48,7 +50,7 @@ def recover(client: MlflowClient, experiment_id: str, sweep_run: str, metric: st
         trial = restored_trial(values)
         if run.data.tags.get("digitsweep.kind") == "attempt":
             _close(client, run, "FAILED")
-            cut[trial.name] = trial
+            (lost if run.data.tags.get("trial.reason") == LOST else cut)[trial.name] = trial
             continue
         record = _record(client, run, trial, values, metric) if "state" in values else None
         if record is None or record.result.reason in (INTERRUPTED, CUT_OFF):
@@ -59,14 +61,20 @@ def recover(client: MlflowClient, experiment_id: str, sweep_run: str, metric: st
         else:
             _close(client, run, STATUS[record.result.state])
             found[trial.name] = run, record
-    _load_weights(client, found, cut, metric)
+    _load_weights(client, found, lost, metric)
     ended = sorted(found.values(), key=lambda each: (each[0].info.end_time or 0, each[1].trial.number))
     return Past(
         ended=tuple(record for _, record in ended),
-        cut=tuple(sorted((each for name, each in cut.items() if name not in found), key=lambda trial: trial.number)),
+        cut=_to_train(cut, {*found, *lost}),
+        lost=_to_train(lost, found),
         runs=runs,
         openings=_openings(client.get_run(sweep_run).data.tags),
     )
+
+
+def _to_train(trials: Mapping[str, Trial], known: Collection[str]) -> tuple[Trial, ...]:
+    """Those that are not known by their names, in order."""
+    return tuple(sorted((each for name, each in trials.items() if name not in known), key=lambda trial: trial.number))
 
 
 def closed(client: MlflowClient, run: Run) -> str:
@@ -106,10 +114,10 @@ def _record(client: MlflowClient, run: Run, trial: Trial, values: Mapping[str, A
 
 
 def _load_weights(
-    client: MlflowClient, found: dict[str, tuple[Run, TrialRecord]], cut: dict[str, Trial], metric: str
+    client: MlflowClient, found: dict[str, tuple[Run, TrialRecord]], lost: dict[str, Trial], metric: str
 ) -> None:
     """Gives back what will be asked and drawn again: the learned numbers and the whole curves of baselines and finalists,
-    and of each family's best. A baseline or finalist whose numbers are lost is cut: it is trained again."""
+    and of each family's best. Where the numbers are lost, it is trained again."""
     complete = [record for _, record in found.values() if record.result.state is TrialState.COMPLETE]
     searched = [each for each in complete if each.trial.kind is Kind.TRIAL]
     best = [best_of([each for each in searched if each.trial.family == family], metric) for family in ("ann", "cnn")]
@@ -124,10 +132,9 @@ def _load_weights(
                 path = client.download_artifacts(run.info.run_id, "weights.npz", folder)
                 weights = restored_weights(Path(path).read_bytes())
         except (MlflowException, OSError, ValueError):
-            if needed:
-                client.log_batch(run.info.run_id, tags=run_tags(given_up("its learned numbers are lost")))
-                cut[name] = record.trial
-                del found[name]
+            client.log_batch(run.info.run_id, tags=run_tags(given_up(LOST)))
+            lost[name] = record.trial
+            del found[name]
             continue
         result = dataclasses.replace(record.result, epochs=curves(client, run), weights=weights)
         found[name] = run, TrialRecord(record.trial, result)
