@@ -17,6 +17,7 @@ from digitsweep.data import TrainingData
 from digitsweep.data.sources import load_dataset
 from digitsweep.errors import DigitsweepError
 from digitsweep.experiment_file import load_experiment
+from digitsweep.finalists import Finals
 from digitsweep.options import Options
 from digitsweep.pace import Pace
 from digitsweep.progress import NoDisplay
@@ -24,7 +25,7 @@ from digitsweep.results import Epoch, EpochMetrics, Kind, Trial, TrialRecord, Tr
 from digitsweep.source import CUT_OFF, SPENT
 from digitsweep.study import Study
 from digitsweep.sweep import sweep
-from digitsweep.tracker import NoTracker
+from digitsweep.tracker import NoTracker, Past
 from digitsweep.workers import EpochEnded, Event, TrialEnded
 from digitsweep.workers.placement import Place
 
@@ -241,6 +242,42 @@ def test_a_lost_trial_begins_again(deaths: int, attempts: int, state: TrialState
     if state is TrialState.FAIL:
         assert ends[0].reason == "its worker died, at attempt 3: given up"
     assert len(recorder.records) == 8
+
+
+@pytest.mark.parametrize("interrupting", [0, 1])
+def test_what_is_lost_is_trained_before_the_finals_go_on(
+    interrupting: int, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep that has finalists, and has lost the learned numbers of a baseline and of the best trial, trains these again
+    first, and draws nothing more. Where somebody interrupts it meanwhile, the finalists that it had count all the same."""
+    experiment = load_experiment(SMOKE)
+    past = Past()
+    for family in experiment.families:
+        study = Study(experiment, family, 8)
+        while (trial := study.next_trial()) is not None:
+            study.ended(trial, whole(trial, 0.9 if trial.number == 1 else 0.5))
+        finals = Finals(experiment, family, study.records, 8)
+        finalist = finals.next_trial()
+        assert finalist is not None
+        finals.ended(finalist, whole(finalist, 0.9))
+        kept = [each for each in study.records if each.trial.number > 1]
+        lost = [each.trial for each in study.records if each.trial.number <= 1]
+        past = Past(ended=(*past.ended, *kept, *finals.records), lost=(*past.lost, *lost))
+    recorder = Recorder(interrupting=interrupting)
+    recorder.past = past
+    judged: list[dict[str, Finals]] = []
+    monkeypatch.setattr("digitsweep.sweep._getting_ready_to_judge", lambda: None)
+    monkeypatch.setattr("digitsweep.sweep._Sweep._judged", lambda self, *_: judged.append(self._finals))
+    sweep(SMOKE, Options(workers=2), NoDisplay(), make_workers=DyingWorkers, make_tracker=lambda *_: recorder)
+    trained = [each.trial for each in recorder.records]
+    assert {each.name for each in trained[:4]} == {each.name for each in past.lost}
+    assert [len(each.records) for each in judged[0].values()] == ([1, 1] if interrupting else [5, 5])
+    assert {each.kind for each in trained[4:]} == (set() if interrupting else {Kind.FINALIST, Kind.REFIT})
+
+
+def whole(trial: Trial, accuracy: float) -> TrialResult:
+    epochs = tuple(EpochMetrics(each, 1.0, 0.5, 1.0, accuracy, 0.01, 0.1) for each in range(1, trial.epochs + 1))
+    return TrialResult(TrialState.COMPLETE, epochs, weights=(np.zeros(3, np.float32),), train_seconds=0.1)
 
 
 class DyingAtTheEnd(DyingWorkers):

@@ -106,6 +106,10 @@ class Study:
             self._note(record)
         self._again = [each for each in reversed(trials) if each.baseline is None and each.number not in known]
 
+    def end_search(self) -> None:
+        """Draws nothing more; what is to be trained again still is."""
+        self._exhausted = True
+
     def _start(self, trial: Trial) -> Trial:
         self._running[trial.number] = (trial, self._spending.begin())
         return trial

@@ -149,17 +149,21 @@ class _Sweep:
 
     def _train(self, coordinator: Coordinator, past: Past) -> None:
         """The search, and then the finalists; of a sweep that was broken off, what is left of them."""
+        begun = any(any(past.of(family, Kind.FINALIST, Kind.REFIT)) for family in self._studies)
+        again = any(any(past.of(family, Kind.TRIAL)[1:]) for family in self._studies)
         for family, study in self._studies.items():
             study.restore(*past.of(family, Kind.TRIAL))
-        begun = [each for family in self._studies for group in past.of(family, Kind.FINALIST, Kind.REFIT) for each in group]
-        if not begun:  # once there are finalists, the search has had its end
+            if begun:  # once there are finalists, the search has had its end
+                study.end_search()
+        if again or not begun:
             coordinator.run(self._studies, after=self._planned)
-        if self._experiment.finalists is not None and not self._interruption.asked:
-            self._display.note("The best of each family again, on fresh seeds.")
+        if self._experiment.finalists is not None and (begun or not self._interruption.asked):
             for family, study in self._studies.items():
                 self._finals[family] = Finals(self._experiment, family, study.records, self._side)
                 self._finals[family].restore(past.of(family, Kind.FINALIST, Kind.REFIT)[0])
-            coordinator.run(self._finals)
+            if not self._interruption.asked:
+                self._display.note("The best of each family again, on fresh seeds.")
+                coordinator.run(self._finals)
         coordinator.close()
 
     def _planned(self) -> float:
