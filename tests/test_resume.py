@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import shutil
 import subprocess
 import time
@@ -14,13 +15,17 @@ from running import EXPERIMENTS, Sweep, run_digitsweep
 from support import SMALL_EXPERIMENT, only_line
 
 from digitsweep.comparison import best_of
-from digitsweep.errors import InputError
+from digitsweep.data.sources import load_dataset
+from digitsweep.errors import DigitsweepError, InputError
 from digitsweep.experiment_file import load_experiment
 from digitsweep.options import Options
 from digitsweep.progress import NoDisplay
+from digitsweep.provenance import current_commit
 from digitsweep.results import Kind
 from digitsweep.sweep import resume
 from digitsweep.tracker import Past
+from digitsweep.tracking.lock import TAG, Coordinating
+from digitsweep.tracking.mlflow_tracker import MlflowTracker
 from digitsweep.tracking.recovery import recover
 from digitsweep.tracking.unfinished import find_unfinished
 
@@ -151,6 +156,22 @@ def test_the_best_whose_weights_are_lost_is_trained_again(smoke: Sweep, tmp_path
             }
     finally:
         weights.write_bytes(content)
+
+
+@pytest.mark.parametrize("state", ["COMPLETE", "FAILED"])
+def test_who_was_overtaken_does_not_close_the_sweep(state: str, made_store: Path) -> None:
+    """A coordinator that slept with nothing left to send, while somebody went on with its sweep, ends with a line and leaves
+    the run to the other."""
+    experiment = load_experiment(EXPERIMENTS / "smoke.yaml")
+    dataset = load_dataset("digits", validation=0.25, seed=0)
+    tracker = MlflowTracker(experiment, dataset, current_commit(), {})
+    tracker.settle()
+    client, now = MlflowClient(f"sqlite:///{made_store}/mlflow.db"), datetime.datetime.now(datetime.UTC).isoformat()
+    client.set_tag(tracker.run_id, TAG, Coordinating("elsewhere", 7, "a lock", now).tag())
+    with pytest.raises(DigitsweepError, match="is being run by process 7 on elsewhere"):
+        tracker.ended(state)
+    run = client.get_run(tracker.run_id)
+    assert (run.info.status, run.data.tags["digitsweep.state"]) == ("RUNNING", "RUNNING")
 
 
 def left(client: MlflowClient, experiment: Path, **tags: str) -> str:

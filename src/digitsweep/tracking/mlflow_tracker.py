@@ -58,8 +58,7 @@ class MlflowTracker:
         database takes MLflow more than a second. Where that fails, `check` says so."""
         quiet_mlflow()
         no_hidden_retries()
-        self._labels = dataset.training.validation.labels
-        self._classes = dataset.training.classes
+        self._labels, self._classes = dataset.training.validation.labels, dataset.training.classes
         self._data_tags = data_tags(experiment, dataset)
         self._experiment = experiment
         self._is_compared = False
@@ -180,6 +179,7 @@ class MlflowTracker:
     def _close(self, state: str) -> None:
         described = "" if self._is_compared else note(self._experiment, f"ended without a comparison: {state.lower()}")
         with server_errors("does not take that the sweep has ended"):
+            self._opened().confirm()
             close_run(self._client, self.run_id, state, described)
 
     # The rest runs in the thread that makes updates.

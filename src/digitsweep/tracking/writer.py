@@ -68,6 +68,15 @@ class Writer:
         if self._lost is not None:
             raise self._lost
 
+    def confirm(self) -> None:
+        """Asks the server whether this is still the sweep's coordinator: one that slept may have heard nothing yet.
+
+        Raises DigitsweepError where another one has taken the sweep over."""
+        holder = Coordinating.from_tag(self._client.get_run(self._sweep_run).data.tags.get(TAG))
+        if holder is not None and not holder.is_me():
+            self._lost = DigitsweepError(taken(self._sweep_run, holder))
+        self.check()
+
     def wait(self, patience: float | None = None) -> None:
         """Until the server has taken everything.
 
@@ -167,10 +176,7 @@ class Writer:
         if now - self._beaten < BEAT_SECONDS:
             return
         if self._beaten > 0:
-            holder = Coordinating.from_tag(self._client.get_run(self._sweep_run).data.tags.get(TAG))
-            if holder is not None and not holder.is_me():
-                self._lost = DigitsweepError(taken(self._sweep_run, holder))
-                return
+            self.confirm()
         self._client.set_tag(self._sweep_run, TAG, Coordinating.here(self._sweep_run).tag())
         self._beaten = now
 
