@@ -6,6 +6,7 @@ import datetime
 import shutil
 import subprocess
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,10 @@ from digitsweep.sweep import resume
 from digitsweep.tracker import Past
 from digitsweep.tracking.lock import TAG, Coordinating
 from digitsweep.tracking.mlflow_tracker import MlflowTracker
+from digitsweep.tracking.opening import go_on
+from digitsweep.tracking.reconciling import reconcile
 from digitsweep.tracking.recovery import recover
+from digitsweep.tracking.spool import state_folder
 from digitsweep.tracking.unfinished import find_unfinished
 
 
@@ -207,3 +211,21 @@ def test_images_that_lay_beside_a_file_that_is_gone(made_store: Path) -> None:
     only_line(error, run_id, "begun on images", "--data")
     with pytest.raises(InputError, match="one npz file, but this has neither"):
         resume(unfinished, Options(data=made_store / "images"), NoDisplay())
+
+
+def test_damaged_records_hold_up_neither_resuming_nor_repairing(made_store: Path) -> None:
+    """What a power cut left of the records that waited is told, and the rest goes on."""
+    client = MlflowClient(f"sqlite:///{made_store}/mlflow.db")
+    run_id = left(client, EXPERIMENTS / "smoke.yaml")
+    records = state_folder(run_id) / "records"
+    records.mkdir(parents=True)
+    told = f"Records that waited in {records} were damaged and are left out: 1."
+    (records / "000000001.zip").write_bytes(bytes(100))
+    with ExitStack() as held:
+        opened = go_on(load_experiment(EXPERIMENTS / "smoke.yaml"), run_id, held)
+        opened.writer.close()
+    assert opened.notice == told
+    (records / "000000001.zip").write_bytes(bytes(100))
+    lines = list(reconcile())
+    assert any(told in line for line in lines), lines
+    assert client.get_run(run_id).info.status == "KILLED"

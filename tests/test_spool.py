@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,50 @@ def test_a_file_half_written_is_no_update(tmp_path: Path) -> None:
     (tmp_path / "000000001.part").write_bytes(b"PK half")
     assert Spool(tmp_path).first() is None
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("damage", ["empty", "zeros", "half", "a byte", "no zip", "other values"])
+def test_what_the_disk_lost_keeps_nothing_waiting(damage: str, tmp_path: Path) -> None:
+    """A record that cannot be read is set aside and told of once; those before and after it are sent, and what is put next
+    comes last."""
+    spool = Spool(tmp_path)
+    assert spool.notice == ""
+    for name in ("one", "two", "three"):
+        spool.put(RunUpdate(name, files={"a.txt": b"what it says"}))
+    path = tmp_path / "000000002.zip"
+    content = path.read_bytes()
+    if damage == "other values":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("update.json", '{"run": "two"}')
+    else:
+        changed = {
+            "empty": b"",
+            "zeros": bytes(len(content)),
+            "half": content[: len(content) // 2],
+            "a byte": content.replace(b"what it says", b"what it sayz"),
+            "no zip": b"nothing",
+        }
+        path.write_bytes(changed[damage])
+    spool = Spool(tmp_path)
+    assert spool.notice == f"Records that waited in {tmp_path} were damaged and are left out: 1."
+    assert Spool(tmp_path).notice == ""
+    spool.put(RunUpdate("four"))
+    found = []
+    while (first := spool.first()) is not None:
+        found.append(first.run)
+        spool.taken()
+    assert found == ["one", "three", "four"]
+    assert [each.name for each in tmp_path.iterdir()] == ["000000002.damaged"]
+
+
+def test_a_record_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a power cut could leave the name of a record and nothing in it."""
+    synced: list[tuple[list[str], int]] = []
+    monkeypatch.setattr(
+        os, "fsync", lambda file: synced.append(([each.name for each in tmp_path.iterdir()], os.fstat(file).st_size))
+    )
+    Spool(tmp_path).put(RunUpdate("one"))
+    assert synced == [(["000000001.part"], (tmp_path / "000000001.zip").stat().st_size)]
 
 
 def test_a_folder_that_takes_nothing_is_one_line(tmp_path: Path) -> None:

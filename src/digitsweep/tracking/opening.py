@@ -47,7 +47,7 @@ def begin(
         experiment_id, run_id = open_run(client, experiment, options, begun)
         try:
             describe_run(client, run_id, experiment, dataset, commit)
-            return Opened(client, run_id, _take(client, experiment_id, run_id, held), notice=notice)
+            return Opened(client, run_id, _take(client, experiment_id, run_id, held)[0], notice=notice)
         except BaseException:
             client.set_terminated(run_id, "FAILED")
             raise
@@ -60,7 +60,7 @@ def go_on(experiment: Experiment, run_id: str, held: ExitStack) -> Opened:
     with server_errors("cannot be used"):
         client = open_store()
         experiment_id = client.get_run(run_id).info.experiment_id
-        writer = _take(client, experiment_id, run_id, held)
+        writer, notice = _take(client, experiment_id, run_id, held)
         try:
             writer.wait()  # what the last coordinator kept and could not send
             past = recover(client, experiment_id, run_id, experiment.objective.metric)
@@ -70,11 +70,11 @@ def go_on(experiment: Experiment, run_id: str, held: ExitStack) -> Opened:
         except BaseException:
             writer.close()
             raise
-    return Opened(client, run_id, writer, past)
+    return Opened(client, run_id, writer, past, notice)
 
 
-def _take(client: MlflowClient, experiment_id: str, run_id: str, held: ExitStack) -> Writer:
-    """Becomes the sweep's one coordinator.
+def _take(client: MlflowClient, experiment_id: str, run_id: str, held: ExitStack) -> tuple[Writer, str]:
+    """Becomes the sweep's one coordinator; what writes to its run, and what a person should know of what waited here.
 
     Raises DigitsweepError where another one may be at work."""
     held.enter_context(coordinating(run_id))
@@ -82,4 +82,5 @@ def _take(client: MlflowClient, experiment_id: str, run_id: str, held: ExitStack
     if holder is not None and not holder.is_gone(run_id):
         raise DigitsweepError(taken(run_id, holder))
     client.set_tag(run_id, TAG, Coordinating.here(run_id).tag())
-    return Writer(client, experiment_id, run_id, Spool(state_folder(run_id) / "records"))
+    spool = Spool(state_folder(run_id) / "records")
+    return Writer(client, experiment_id, run_id, spool), spool.notice

@@ -72,6 +72,8 @@ def _ended(client: MlflowClient, sweep: Run) -> Iterator[str]:
                 return
             if _waiting(sweep):
                 spool = Spool(state_folder(run_id) / "records")
+                if spool.notice:
+                    yield f"{name}: {spool.notice}"
                 count = len(spool)
                 with closing(Writer(client, sweep.info.experiment_id, run_id, spool)) as writer:
                     writer.wait()

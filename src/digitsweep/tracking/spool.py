@@ -5,7 +5,8 @@
         records/000017.zip      one RunUpdate: update.json, and the files to be logged under files/
 
 An update is there, whole, before anything is sent; it goes when the server has taken it. Sending one twice changes nothing,
-so that one of which nobody knows whether it arrived is sent again.
+so that one of which nobody knows whether it arrived is sent again. One that cannot be read, since the disk lost some of it,
+would keep all others waiting for good: it is set aside as `.damaged`, and said.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import dataclasses
 import json
 import os
 import zipfile
+import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -56,8 +58,14 @@ class Spool:
             folder.mkdir(parents=True, exist_ok=True)
             for half_written in folder.glob("*.part"):
                 half_written.unlink()
-            self._waiting = deque(sorted(folder.glob("*.zip")))
-        self._last = int(self._waiting[-1].stem) if self._waiting else 0
+            there = sorted(folder.glob("*.zip"))
+            damaged = [path for path in there if not _is_whole(path)]
+            for path in damaged:
+                path.replace(path.with_suffix(".damaged"))
+        self._waiting = deque(path for path in there if path not in damaged)
+        self._last = int(there[-1].stem) if there else 0
+        self.notice = f"Records that waited in {folder} were damaged and are left out: {len(damaged)}." if damaged else ""
+        """What a person should know of what was found."""
 
     def put(self, update: RunUpdate) -> None:
         """Keeps an update.
@@ -67,10 +75,13 @@ class Spool:
         part = path.with_suffix(".part")
         values = dataclasses.asdict(dataclasses.replace(update, files={}))
         with room(self._folder):
-            with zipfile.ZipFile(part, "w") as archive:
-                archive.writestr("update.json", json.dumps(values))
-                for name, content in update.files.items():
-                    archive.writestr(f"files/{name}", content)
+            with part.open("wb") as file:
+                with zipfile.ZipFile(file, "w") as archive:
+                    archive.writestr("update.json", json.dumps(values))
+                    for name, content in update.files.items():
+                        archive.writestr(f"files/{name}", content)
+                file.flush()
+                os.fsync(file.fileno())  # or the name may be on the disk before what it names, when the power goes
             part.replace(path)
         self._last += 1
         self._waiting.append(path)
@@ -79,10 +90,7 @@ class Spool:
         """The oldest update; None where there is none."""
         if not self._waiting:
             return None
-        with zipfile.ZipFile(self._waiting[0]) as archive:
-            values = json.loads(archive.read("update.json"))
-            files = {each.removeprefix("files/"): archive.read(each) for each in archive.namelist() if each != "update.json"}
-        return RunUpdate(**{**values, "metrics": [tuple(each) for each in values["metrics"]], "files": files})
+        return _read(self._waiting[0])
 
     def taken(self) -> None:
         """The oldest update has arrived."""
@@ -91,6 +99,21 @@ class Spool:
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+
+def _read(path: Path) -> RunUpdate:
+    with zipfile.ZipFile(path) as archive:
+        values = json.loads(archive.read("update.json"))
+        files = {each.removeprefix("files/"): archive.read(each) for each in archive.namelist() if each != "update.json"}
+    return RunUpdate(**{**values, "metrics": [tuple(each) for each in values["metrics"]], "files": files})
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        _read(path)
+    except (zipfile.BadZipFile, EOFError, KeyError, TypeError, ValueError, NotImplementedError, RuntimeError, zlib.error):
+        return False
+    return True
 
 
 @contextmanager
