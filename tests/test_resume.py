@@ -25,13 +25,13 @@ from digitsweep.provenance import current_commit
 from digitsweep.results import Kind
 from digitsweep.sweep import resume
 from digitsweep.tracker import Past
-from digitsweep.tracking.lock import TAG, Coordinating
+from digitsweep.tracking.lock import TAG, Coordinating, coordinating
 from digitsweep.tracking.mlflow_tracker import MlflowTracker
 from digitsweep.tracking.opening import go_on
 from digitsweep.tracking.reconciling import reconcile
 from digitsweep.tracking.recovery import recover
 from digitsweep.tracking.spool import state_folder
-from digitsweep.tracking.unfinished import find_unfinished
+from digitsweep.tracking.unfinished import find_unfinished, unfinished_like
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +187,36 @@ def left(client: MlflowClient, experiment: Path, **tags: str) -> str:
     client.log_param(run.info.run_id, "experiment", "gone/experiment.yaml")
     client.log_text(run.info.run_id, experiment.read_text(), "experiment.yaml")
     return str(run.info.run_id)
+
+
+def test_a_sweep_that_runs_is_not_the_last(made_store: Path) -> None:
+    """`last` and the advice before a new sweep pass over the sweeps that are being run, here or elsewhere; those whose
+    coordinator is gone count again."""
+    client, path = MlflowClient(f"sqlite:///{made_store}/mlflow.db"), EXPERIMENTS / "smoke.yaml"
+    broken_off, here, elsewhere = (left(client, path) for _ in range(3))
+    client.set_tag(here, TAG, Coordinating.here(here).tag())
+    client.set_tag(broken_off, TAG, Coordinating.here(broken_off).tag())
+    now = datetime.datetime.now(datetime.UTC)
+    client.set_tag(elsewhere, TAG, Coordinating("elsewhere", 7, "a lock", now.isoformat()).tag())
+    experiment = load_experiment(path)
+    with coordinating(here):
+        assert find_unfinished("last").run_id == broken_off
+        assert unfinished_like(client, experiment).endswith(broken_off)
+    assert find_unfinished("last").run_id == here
+    silent = (now - datetime.timedelta(minutes=5)).isoformat()
+    client.set_tag(elsewhere, TAG, Coordinating("elsewhere", 7, "a lock", silent).tag())
+    assert unfinished_like(client, experiment).endswith(elsewhere)
+    client.set_tag(here, TAG, Coordinating("elsewhere", 7, "a lock", silent).tag())
+    with coordinating(here):
+        assert find_unfinished("last").run_id == elsewhere
+    client.set_tag(elsewhere, TAG, Coordinating("elsewhere", 7, "a lock", now.isoformat()).tag())
+    client.set_terminated(elsewhere, "KILLED")
+    assert find_unfinished("last").run_id == elsewhere, "it was interrupted a moment ago"
+    for run_id in (here, broken_off, elsewhere):
+        client.update_run(run_id, status="RUNNING")
+        client.set_tag(run_id, TAG, Coordinating("elsewhere", 7, "a lock", now.isoformat()).tag())
+    with pytest.raises(DigitsweepError, match=f"sweep {elsewhere} is being run by process 7 on elsewhere"):
+        find_unfinished("last")
 
 
 def test_a_fallback_is_not_asked_of_a_sweep_that_goes_on(made_store: Path) -> None:

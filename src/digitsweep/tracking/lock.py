@@ -85,6 +85,22 @@ def coordinating(run_id: str) -> Iterator[None]:
         yield
 
 
+def at_work(run_id: str, holder: Coordinating | None) -> bool:
+    """Whether a sweep has its coordinator now; for who does not hold its lock. `holder`: what the sweep's run says."""
+    return holder is not None and (not holder.is_gone(run_id) or _is_held(_lock(run_id)))
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # nobody has made it
+        return False
+    return False
+
+
 def taken(run_id: str, holder: Coordinating | None) -> str:
     """That a sweep has its coordinator already."""
     who = f"process {holder.process} on {holder.host}" if holder else "another process on this machine"

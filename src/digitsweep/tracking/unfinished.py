@@ -13,11 +13,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from digitsweep.errors import InputError
+from digitsweep.errors import DigitsweepError, InputError
 from digitsweep.experiment import Experiment
 from digitsweep.experiment_file import find_experiment, load_experiment
 from digitsweep.options import Options
 from digitsweep.store import NOT_THERE, first_line, open_store, quiet_mlflow, server_errors, shown_uri
+from digitsweep.tracking.lock import TAG, Coordinating, at_work, taken
 from digitsweep.tracking.spool import room, state_folder
 
 LAST = "last"
@@ -37,15 +38,13 @@ class Unfinished:
 
 
 def find_unfinished(named: str) -> Unfinished:
-    """The sweep of a run's id, or the newest that has not come to its end, for `last`.
+    """The sweep of a run's id, or the newest that has not come to its end and is not at work, for `last`.
 
-    Raises InputError where there is none, or it is complete."""
+    Raises InputError where there is none, or it is complete, and DigitsweepError where all that there are run."""
     quiet_mlflow()
     with server_errors("could not be asked"):
         client = open_store()
-        run = next(_unfinished(client), None) if named == LAST else _sweep(client, named)
-        if run is None:
-            raise InputError(f"no sweep at {shown_uri()} waits to be resumed: all have come to their end")
+        run = _last(client) if named == LAST else _sweep(client, named)
         run_id, tags = str(run.info.run_id), run.data.tags
         if tags.get("digitsweep.state") == "COMPLETE":
             raise InputError(
@@ -75,6 +74,8 @@ def find_unfinished(named: str) -> Unfinished:
 def unfinished_like(client: MlflowClient, experiment: Experiment) -> str:
     """A sentence about the newest sweep of the same experiment that was broken off; empty where there is none."""
     for run in _unfinished(client, f"and tags.`digitsweep.digest` = '{experiment.digest()}'"):
+        if _at_work(run) is not None:
+            continue
         begun = datetime.datetime.fromtimestamp(run.info.start_time / 1000).astimezone()
         return (
             f"A sweep of this experiment that began on {begun:%Y-%m-%d at %H:%M} has not come to its end; to go on with it "
@@ -84,14 +85,36 @@ def unfinished_like(client: MlflowClient, experiment: Experiment) -> str:
 
 
 def _unfinished(client: MlflowClient, more: str = "and tags.`digitsweep.digest` != ''") -> Iterator[Run]:
-    """The newest, where there is one. One that was killed before it had its digest had not begun to train."""
+    """The newest first. One that was killed before it had its digest had not begun to train."""
     experiments = [each.experiment_id for each in client.search_experiments()]
-    yield from client.search_runs(
-        experiments,
-        f"tags.`digitsweep.kind` = 'sweep' and tags.`digitsweep.state` != 'COMPLETE' {more}",
-        max_results=1,
-        order_by=["attributes.start_time DESC"],
-    )
+    asked = f"tags.`digitsweep.kind` = 'sweep' and tags.`digitsweep.state` != 'COMPLETE' {more}"
+    token = None
+    while True:
+        page = client.search_runs(
+            experiments, asked, max_results=20, order_by=["attributes.start_time DESC"], page_token=token
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _last(client: MlflowClient) -> Run:
+    running = []
+    for run in _unfinished(client):
+        holder = _at_work(run)
+        if holder is None:
+            return run
+        running.append(taken(run.info.run_id, holder))
+    if running:
+        raise DigitsweepError(running[0])
+    raise InputError(f"no sweep at {shown_uri()} waits to be resumed: all have come to their end")
+
+
+def _at_work(run: Run) -> Coordinating | None:
+    """Who runs a sweep now; None where nobody does."""
+    holder = Coordinating.from_tag(run.data.tags.get(TAG))
+    return holder if run.info.status == "RUNNING" and at_work(run.info.run_id, holder) else None
 
 
 def _sweep(client: MlflowClient, run_id: str) -> Run:
