@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -15,7 +18,7 @@ from hypothesis import strategies as st
 from support import PROPERTY
 
 from digitsweep.errors import DigitsweepError
-from digitsweep.tracking.lock import Coordinating, coordinating
+from digitsweep.tracking.lock import Coordinating, coordinating, this_machine
 from digitsweep.tracking.spool import RunUpdate, Spool
 
 TEXTS = st.text(max_size=20)
@@ -165,6 +168,38 @@ def test_who_is_silent_has_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     there = Coordinating("elsewhere", 7, here.lock, here.at)
     assert not there.is_gone("a-sweep")
     assert Coordinating("elsewhere", 7, here.lock, "2026-01-01T00:00:00+00:00").is_gone("a-sweep")
+
+
+def test_two_machines_of_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies of a machine have one name, and one path for the lock: each one's coordinator is at work until it is silent,
+    and is not taken for this process. A record without the machine's id, of an earlier version, goes by the name."""
+    monkeypatch.setenv("DIGITSWEEP_STATE", str(tmp_path))
+    here = Coordinating.here("a-sweep")
+    assert here.is_me()
+    copy = dataclasses.replace(here, machine="another")
+    assert not copy.is_gone("a-sweep")
+    assert not copy.is_me()
+    values = json.loads(here.tag())
+    del values["machine"]
+    earlier = Coordinating.from_tag(json.dumps(values))
+    assert earlier is not None
+    assert earlier.is_gone("a-sweep")
+    assert earlier.is_me()
+    assert not dataclasses.replace(earlier, host="elsewhere").is_gone("a-sweep")
+
+
+def test_what_a_machine_is_known_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the machine tells of itself: another installation or another start is another machine, and nothing that it
+    tells can be read from the record."""
+    paths = (tmp_path / "machine-id", tmp_path / "boot_id")
+    monkeypatch.setattr("digitsweep.tracking.lock.IDS", paths)
+    known = [this_machine.__wrapped__()]
+    for number, path in enumerate((*paths, *paths)):
+        path.write_text(f"an id {number}\n")
+        known.append(this_machine.__wrapped__())
+    assert len(set(known)) == 5
+    assert this_machine.__wrapped__() == known[-1]
+    assert all(re.fullmatch("[0-9a-f]{16}", each) for each in known)
 
 
 @pytest.mark.parametrize("tag", [None, "", "{}", "nonsense", "[1]", '{"host": "a"}'])

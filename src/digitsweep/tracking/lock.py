@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import fcntl
+import functools
+import hashlib
 import json
 import os
 import socket
@@ -22,6 +24,8 @@ BEAT_SECONDS = 20.0
 """How often a coordinator says that it lives."""
 SILENT_SECONDS = 75.0
 """A coordinator that has said nothing for so long has gone."""
+IDS = (Path("/etc/machine-id"), Path("/proc/sys/kernel/random/boot_id"))
+"""Copies of a machine have its name and its first id, containers on it the second: together they tell most apart."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,15 @@ class Coordinating:
     """The file on that host that it holds."""
     at: str
     """When it said that it lives: ISO 8601, UTC."""
+    machine: str = ""
+    """What tells that host from others of its name; empty in records of versions that went by the name alone."""
 
     @classmethod
     def here(cls, run_id: str) -> Coordinating:
         """This process, now."""
         now = datetime.datetime.now(datetime.UTC)
-        return cls(socket.gethostname(), os.getpid(), str(_lock(run_id)), now.isoformat(timespec="seconds"))
+        at = now.isoformat(timespec="seconds")
+        return cls(socket.gethostname(), os.getpid(), str(_lock(run_id)), at, this_machine())
 
     @classmethod
     def from_tag(cls, tag: str | None) -> Coordinating | None:
@@ -52,14 +59,28 @@ class Coordinating:
         return json.dumps(dataclasses.asdict(self))
 
     def is_me(self) -> bool:
-        return (self.host, self.process) == (socket.gethostname(), os.getpid())
+        return self._is_here() and self.process == os.getpid()
 
     def is_gone(self, run_id: str) -> bool:
         """Whether it cannot be at work any more: its lock is held here, or it has been silent for long."""
-        if (self.host, self.lock) == (socket.gethostname(), str(_lock(run_id))):
+        if self._is_here() and self.lock == str(_lock(run_id)):
             return True
         said = datetime.datetime.fromisoformat(self.at)
         return (datetime.datetime.now(datetime.UTC) - said).total_seconds() > SILENT_SECONDS
+
+    def _is_here(self) -> bool:
+        return self.machine == this_machine() if self.machine else self.host == socket.gethostname()
+
+
+@functools.cache
+def this_machine() -> str:
+    """What stays the same on a machine until it is started anew, and no other one has: of its name, of its installation's id
+    and of its start's, as far as it tells them; as a digest, since an installation's id is not for others."""
+    told = [socket.gethostname()]
+    for path in IDS:
+        with suppress(OSError):
+            told.append(path.read_text(encoding="ascii").strip())
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
 
 
 @contextmanager
