@@ -14,13 +14,12 @@ from support import made_split
 from digitsweep.data import make_dataset
 from digitsweep.experiment import Experiment, FinalistsSpec
 from digitsweep.experiment_file import load_experiment
-from digitsweep.finalists import Finals, planned_seconds
+from digitsweep.finalists import Finals, planned_seconds, winner_of
 from digitsweep.judging import _Court
 from digitsweep.params import parse_params
 from digitsweep.results import EpochMetrics, Kind, Trial, TrialRecord, TrialResult, TrialState
 from digitsweep.source import SPENT
 from digitsweep.study import PRUNED
-from digitsweep.winners import winner_of
 
 SPLITS = (made_split(30, seed=1), made_split(9, seed=2))
 

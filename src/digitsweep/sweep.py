@@ -167,9 +167,8 @@ class _Sweep:
         coordinator.close()
 
     def _planned(self) -> float:
-        return sum(
-            planned_seconds(self._experiment, family, study.epoch_seconds()) for family, study in self._studies.items()
-        )
+        studies = self._studies.items()
+        return sum(planned_seconds(self._experiment, family, study.epoch_seconds()) for family, study in studies)
 
     def _judged(self, tracker: Tracker, commit: Commit, state: str) -> Comparison:
         records = {family: study.records for family, study in self._studies.items()}
