@@ -106,10 +106,8 @@ def parse_space(family: str, raw: Mapping[str, Any]) -> tuple[Space, list[tuple[
     if not problems:
         problems += _wrong_values(family, searched, fixed)
     if not problems:
-        possible = {
-            **{name: [value] for name, value in fixed.items()},
-            **{n: each.samples() for n, each in searched.items()},
-        }
+        possible = {name: [value] for name, value in fixed.items()}
+        possible |= {name: each.samples() for name, each in searched.items()}
         problems += [((name,), message) for name, message in params_type.without_effect(possible)]
     return Space(family, searched, fixed), problems
 

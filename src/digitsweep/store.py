@@ -11,7 +11,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -131,17 +131,11 @@ def sweeps_that_opened(test_digest: str, apart_from: str) -> int:
 
     Raises DigitsweepError where the store cannot be asked."""
     asked = f"tags.`digitsweep.kind` = 'sweep' AND tags.`digitsweep.data.digest.test` = '{test_digest}'"
-    count, token = 0, None
     with server_errors("could not be asked"):
         client = open_store()
         experiments = [each.experiment_id for each in client.search_experiments()]
-        while True:
-            page = client.search_runs(experiments, asked, max_results=1000, page_token=token)
-            others = [run.data.tags for run in page if run.info.run_id != apart_from]
-            count += sum(any(tag.startswith(OPENED) for tag in tags) for tags in others)
-            token = page.token
-            if not token:
-                return count
+        others = (run for run in all_runs(client, experiments, asked) if run.info.run_id != apart_from)
+        return sum(any(tag.startswith(OPENED) for tag in run.data.tags) for run in others)
 
 
 def load_comparison(run_id: str) -> dict[str, Any]:
@@ -165,21 +159,22 @@ def load_comparison(run_id: str) -> dict[str, Any]:
 
 
 def children(client: MlflowClient, experiment_id: str, sweep_run: str) -> list[Run]:
-    """The runs below a sweep's, however many, the oldest first."""
-    found: list[Run] = []
+    """The runs below a sweep's, the oldest first."""
+    asked = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{sweep_run}'"
+    return list(all_runs(client, [experiment_id], asked, order="attributes.start_time ASC"))
+
+
+def all_runs(
+    client: MlflowClient, experiments: Sequence[str], asked: str, *, order: str = "attributes.start_time DESC"
+) -> Iterator[Run]:
+    """The runs that a filter finds, however many; the newest first, where no other order is given."""
     token = None
     while True:
-        page = client.search_runs(
-            [experiment_id],
-            f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{sweep_run}'",
-            max_results=1000,
-            order_by=["attributes.start_time ASC"],
-            page_token=token,
-        )
-        found += page
+        page = client.search_runs(list(experiments), asked, max_results=1000, order_by=[order], page_token=token)
+        yield from page
         token = page.token
         if not token:
-            return found
+            return
 
 
 def attempt_of(run: Run) -> int:

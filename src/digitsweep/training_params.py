@@ -107,10 +107,7 @@ class TrainingParams(BaseModel):
             if not any(cls.applies(name, {decider: value}) for value in values):
                 counts = "above 0" if 1 in meaningful else " or ".join(sorted(meaningful))
                 given = " or ".join(map(str, values)) if decider in possible else f"{values[0]}, the default"
-                yield (
-                    name,
-                    f"has no effect: it counts with {decider} {counts}, but {decider} is {given}; leave one of them out",
-                )
+                yield name, f"has no effect: it counts with {decider} {counts}, but {decider} is {given}; leave it out"
 
     def flat(self) -> dict[str, Scalar]:
         """Every hyperparameter that has a meaning, one scalar a key: `units_1`, `units_2`, ... for layered ones."""

@@ -17,7 +17,7 @@ from digitsweep.errors import DigitsweepError, InputError
 from digitsweep.experiment import Experiment
 from digitsweep.experiment_file import find_experiment, load_experiment
 from digitsweep.options import Options
-from digitsweep.store import NOT_THERE, first_line, open_store, quiet_mlflow, server_errors, shown_uri
+from digitsweep.store import NOT_THERE, all_runs, first_line, open_store, quiet_mlflow, server_errors, shown_uri
 from digitsweep.tracking.lock import TAG, Coordinating, at_work, taken
 from digitsweep.tracking.spool import room, state_folder
 
@@ -88,15 +88,7 @@ def _unfinished(client: MlflowClient, more: str = "and tags.`digitsweep.digest` 
     """The newest first. One that was killed before it had its digest had not begun to train."""
     experiments = [each.experiment_id for each in client.search_experiments()]
     asked = f"tags.`digitsweep.kind` = 'sweep' and tags.`digitsweep.state` != 'COMPLETE' {more}"
-    token = None
-    while True:
-        page = client.search_runs(
-            experiments, asked, max_results=20, order_by=["attributes.start_time DESC"], page_token=token
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return
+    return all_runs(client, experiments, asked)
 
 
 def _last(client: MlflowClient) -> Run:
