@@ -19,9 +19,9 @@ CREATE = test -n "$(PYTHON)" || { echo 'digitsweep needs Python 3.11, 3.12 or 3.
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 
-# The parameters of the sweep, each of them optional: make sweep experiment=digits trials=4 data=/path/to/images
-parameters := experiment trials seconds workers data seed
-# Only what stands on make's own command line: a variable `data` of the environment is somebody else's.
+# The parameters of the sweep, each of them optional: make sweep experiment=digits minutes=3 data=/path/to/images
+parameters := experiment minutes trials seconds workers data seed
+# Only variables on make's own command line count: a `data` in the environment is meant for something else.
 given = $(foreach name,$(1),$(if $(filter command,$(origin $(name))),-P '$(name)=$($(name))'))
 asked_name := $(if $(filter command,$(origin name)),$(name),mnist-cnn)
 asked_port := $(if $(filter command,$(origin port)),$(port))
@@ -30,25 +30,25 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 export MLFLOW_EXPERIMENT_NAME ?= digitsweep
 
 .PHONY: help
-help: ## Say what can be made
+help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
 		while IFS='|' read -r name text; do printf '  make %-17s %s\n' "$$name" "$$text"; done
-	@for name in $(BENCHMARKS); do printf '  make %-17s %s\n' "bench-$$name" 'Measure it; benchmarks/README.md says what'; done
+	@for name in $(BENCHMARKS); do printf '  make %-17s %s\n' "bench-$$name" 'Run this benchmark; see benchmarks/README.md'; done
 
 .PHONY: sweep
-sweep: $(VENV)/.installed ## Install what is needed, then run experiments/mnist.yaml (experiment=, trials=, seconds=, workers=, data=, seed=)
+sweep: $(VENV)/.installed ## Set up .venv and run a sweep: experiments/mnist.yaml, or experiment= (also minutes=, trials=, seconds=, workers=, data=, seed=)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . -e sweep --env-manager=local $(call given,$(parameters))
 
 .PHONY: resume
-resume: $(VENV)/.installed ## Go on with the newest sweep that was broken off (run=its id, workers=, data=)
+resume: $(VENV)/.installed ## Continue the newest interrupted sweep (run=its id, workers=, data=)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . -e resume --env-manager=local $(call given,run workers data)
 
 .PHONY: compare
-compare: $(VENV)/.installed ## Print the comparison of the newest sweep again
+compare: $(VENV)/.installed ## Show the comparison of the newest sweep again
 	@$(BIN)/digitsweep compare
 
 .PHONY: ui
-ui: $(VENV)/.installed ## Open the MLflow UI on what has been recorded here
+ui: $(VENV)/.installed ## Serve the MLflow UI of the records in this folder
 	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow ui
 
 .PHONY: serve
@@ -56,47 +56,47 @@ serve: $(VENV)/.installed ## Serve a champion over HTTP (name=mnist-cnn, or NAME
 	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow models serve -m 'models:/$(served)' --env-manager=local --port '$(or $(asked_port),5001)'
 
 .PHONY: up
-up: ## Start the tracking server of docker-compose.yml, with secrets in .env; docs/server.md has the rest
+up: ## Start the tracking server of docker-compose.yml; see docs/server.md
 	@deploy/up.sh
 
 .PHONY: down
-down: ## Stop the tracking server; what it holds stays
+down: ## Stop the tracking server and keep its data
 	@docker compose --profile '*' down
 
 .PHONY: logs
-logs: ## Follow what the tracking server says
+logs: ## Follow the logs of the tracking server
 	@docker compose logs --follow --tail=100
 
 .PHONY: backup
-backup: ## Copy everything the tracking server holds, while it works (backup=folder; else backups/ and the time)
+backup: ## Back up the tracking server while it runs (backup=folder; by default backups/ and the time)
 	@deploy/backup.sh $(backup)
 
 .PHONY: restore
-restore: ## Put a backup back (backup=folder, replace=yes where there is something to replace)
+restore: ## Restore a backup (backup=folder; replace=yes to replace existing runs)
 	@deploy/restore.sh "$(backup)" $(replace)
 
 .PHONY: upgrade
-upgrade: ## Bring the tracking server to the versions that its files name now, after a backup
+upgrade: ## Back up the tracking server, then move it to the versions in its files
 	@deploy/upgrade.sh
 
 .PHONY: image
-image: ## Build the project's own image, for sweeps inside the tracking server's stack
+image: ## Build the image of digitsweep, for sweeps inside the tracking server's stack
 	@DIGITSWEEP_COMMIT="$$(git describe --always --abbrev=40 --exclude='*' --dirty)" docker compose --profile sweep build sweep
 
 .PHONY: test
 test: lint types ## Lint, types and tests (within 8 minutes on two cores)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: test-slow
-test-slow: $(VENV)/.installed-dev ## What takes minutes: champions served over HTTP, MNIST's digits on noisy paper, promotions killed and raced
+test-slow: $(VENV)/.installed-dev ## Run tests that take minutes: champions over HTTP, digits on noisy paper, killed promotions, an installed wheel
 	@$(BIN)/python -m pytest -m slow
 
 .PHONY: test-faults
-test-faults: $(VENV)/.installed-dev ## Pull plugs: processes killed and raced, servers stopped, disks filled, files damaged (a quarter of an hour)
+test-faults: $(VENV)/.installed-dev ## Test with faults: processes killed and raced, servers stopped, disks filled, files damaged (15 minutes)
 	@$(BIN)/python -m pytest -m faults
 
 .PHONY: test-stack
-test-stack: $(VENV)/.installed-dev ## Test the tracking server itself, in Docker, which is installed where it is missing (half an hour)
+test-stack: $(VENV)/.installed-dev ## Test the tracking server in Docker; installs Docker if it is missing (30 minutes)
 	@tests/stack/engine.sh start
 	@tests/stack/images.sh
 	@$(BIN)/python -m pytest -m stack tests/stack
@@ -109,17 +109,36 @@ lint: $(VENV)/.installed-dev ## Check style and formatting
 types: $(VENV)/.installed-dev ## Check types
 	@$(BIN)/mypy
 
+.PHONY: coverage
+coverage: $(VENV)/.installed-dev ## Run the tests and show which lines they cover, in worker processes too
+	@rm -rf build/coverage
+	@$(BIN)/python -m coverage run -m pytest
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage html --quiet --directory build/coverage/html
+	@$(BIN)/python -m coverage report
+
+.PHONY: docs
+docs: $(VENV)/.installed-docs ## Build the documentation site, build/docs/index.html; a warning is an error
+	@rm -rf build/docs docs/api
+	@$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs build/docs
+	@echo "The site: build/docs/index.html"
+
+.PHONY: wheel
+wheel: $(VENV)/.installed-dev ## Build the wheel into dist/
+	@rm -rf build/lib build/bdist.* dist
+	@$(BIN)/python -m build --wheel --no-isolation
+
 RESOLVE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 
 .PHONY: lock
-lock: ## Resolve both requirements.txt anew, the project's and the tracking server's (needs uv)
+lock: ## Resolve both requirements.txt again, the project's and the tracking server's (needs uv)
 	uv pip compile pyproject.toml $(RESOLVE) --output-file requirements.txt
 	uv pip compile deploy/server/requirements.in --constraint requirements.txt $(RESOLVE) \
 		--output-file deploy/server/requirements.txt
 
 .PHONY: clean
-clean: ## Remove the virtual environment and caches; what was recorded stays
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build src/*.egg-info
+clean: ## Remove the virtual environment, caches and build results; keep records
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist docs/api src/*.egg-info
 
 $(VENV)/.installed: requirements.txt pyproject.toml
 	@echo "Installing into $(VENV): about a minute, once."
@@ -133,8 +152,28 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(INSTALL) --no-build-isolation -e '.[dev]'
 	@touch $@
 
-BENCHMARKS := throughput overhead utilisation startup memory scale quality step precision optimism stack
+$(VENV)/.installed-docs: $(VENV)/.installed
+	@$(INSTALL) --no-build-isolation -e '.[docs]'
+	@touch $@
+
+BENCHMARKS := throughput overhead utilisation startup memory scale search quality step precision optimism agreement claims not-digits stack
 
 .PHONY: $(addprefix bench-,$(BENCHMARKS))
 $(addprefix bench-,$(BENCHMARKS)): bench-%: $(VENV)/.installed-dev
-	@cd benchmarks && PYTHONHASHSEED=0 ../$(BIN)/python $*.py
+	@cd benchmarks && PYTHONHASHSEED=0 ../$(BIN)/python $(subst -,_,$*).py
+
+.PHONY: portfolio
+portfolio: $(VENV)/.installed-dev ## Learn the experiments' priors and first configurations again, from benchmarks/search_table.json.gz
+	@cd benchmarks && ../$(BIN)/python portfolio.py
+
+PEERS := build/bench-peers
+
+.PHONY: bench-peers
+bench-peers: $(PEERS)/.installed ## Install KerasTuner and Ray, which bench-quality compares digitsweep with, into build/bench-peers
+bench-quality: $(PEERS)/.installed
+
+$(PEERS)/.installed: benchmarks/peers/requirements.txt pyproject.toml | $(VENV)/.installed
+	@echo "Installing into $(PEERS): a few minutes, once."
+	@$(BIN)/python -m venv --clear $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -e . -r benchmarks/peers/requirements.txt
+	@touch $@

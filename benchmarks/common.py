@@ -70,7 +70,8 @@ def report(name: str, headline: str, header: Sequence[str], rows: Sequence[Seque
     text = (
         RESULTS.read_text()
         if RESULTS.exists()
-        else "# Results\nWritten by the benchmarks; see README.md for what each measures.\n"
+        else "# Results\nWritten by the benchmarks; see [README.md](README.md) for what each measures, and\n"
+        "[docs/statistics.md](../docs/statistics.md) for what a comparison claims and how often that is wrong.\n"
     )
     pattern = re.compile(rf"## {name}\n.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
     without = pattern.sub("", text).rstrip()

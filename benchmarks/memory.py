@@ -10,13 +10,12 @@ from collections.abc import Sequence
 import yaml
 from common import folder, report
 
+from digitsweep.config.options import Options
 from digitsweep.data import TrainingData
-from digitsweep.options import Options
-from digitsweep.progress import NoDisplay
-from digitsweep.results import TrialRecord
-from digitsweep.sweep import sweep
-from digitsweep.workers.local import LocalWorkers, resident_memory
-from digitsweep.workers.placement import Place
+from digitsweep.sweep.processes import LocalWorkers, Place, resident_memory
+from digitsweep.sweep.run import sweep
+from digitsweep.tracking.tracker import Listener
+from digitsweep.trial import TrialRecord
 
 TRIALS = 150
 """Of each family."""
@@ -54,7 +53,7 @@ def resident(pid: int) -> float:
     return resident_memory(pid) / 2**20
 
 
-class Watch(NoDisplay):
+class Watch(Listener):
     """Looks at the processes each time that a trial ends."""
 
     def __init__(self) -> None:
@@ -81,7 +80,7 @@ def main() -> None:
     with folder() as place:
         os.chdir(place)
         (place / "memory.yaml").write_text(yaml.safe_dump(EXPERIMENT))
-        sweep(place / "memory.yaml", Options(workers=2), watch, make_workers=watch.make_workers)
+        sweep(place / "memory.yaml", Options(workers=2), watch, start_workers=watch.make_workers)
         os.chdir("/")
     rows, growths = [], {}
     until = watch.searching

@@ -46,14 +46,13 @@ EXPERIMENT = {
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from digitsweep.options import Options
-from digitsweep.progress import NoDisplay
-from digitsweep.sweep import sweep
-from digitsweep.tracker import NoTracker
+from digitsweep.config.options import Options
+from digitsweep.sweep.run import sweep
+from digitsweep.tracking.tracker import Listener, Tracker
 from digitsweep.tracking.mlflow_tracker import MlflowTracker
 
 
-class Watch(NoDisplay):
+class Watch(Listener):
     first = last = None
 
     def trial_started(self, trial):
@@ -65,9 +64,9 @@ class Watch(NoDisplay):
 
 if __name__ == "__main__":
     watch = Watch()
-    trackers = {"none": lambda *_: NoTracker(), "mlflow": MlflowTracker}
+    trackers = {"none": lambda *_: Tracker(), "mlflow": MlflowTracker}
     path, data, tracker = sys.argv[1:]
-    sweep(Path(path), Options(workers=WORKERS, data=Path(data)), watch, make_tracker=trackers[tracker])
+    sweep(Path(path), Options(workers=WORKERS, data=Path(data)), watch, open_tracker=trackers[tracker])
     print(*(last - first for first, last in zip(watch.first, watch.last)))
 """.replace("WORKERS", str(WORKERS))
 

@@ -7,7 +7,7 @@ import os
 
 os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
 
-from digitsweep.quiet import import_tensorflow_quietly
+from digitsweep.training.startup import import_tensorflow_quietly
 
 import_tensorflow_quietly()  # it reads the variables above when it is imported
 
@@ -17,10 +17,10 @@ import numpy as np
 from common import mnist_folder, report
 from scipy.stats import t
 
-from digitsweep import training
 from digitsweep.data import TrainingData
 from digitsweep.data.sources import load_dataset
-from digitsweep.params import parse_params
+from digitsweep.families import parse_params
+from digitsweep.training import loop as training
 
 SEEDS, EPOCHS = 8, 4
 COMMON = {"batch_size": 128, "optimizer": "adamw", "learning_rate": 0.003, "schedule": "one_cycle", "augmentation": "affine"}

@@ -12,17 +12,15 @@ import numpy as np
 import optuna
 from common import report
 
-from digitsweep.coordinator import Coordinator, Interruption
-from digitsweep.experiment import Experiment
-from digitsweep.experiment_file import load_experiment
-from digitsweep.pace import Pace
-from digitsweep.params import parse_params
-from digitsweep.progress import NoDisplay
-from digitsweep.results import Epoch, EpochMetrics, Trial, TrialResult, TrialState
-from digitsweep.search import Search
-from digitsweep.study import Study
-from digitsweep.tracker import NoTracker
-from digitsweep.workers import EpochEnded, Event, TrialEnded
+from digitsweep.config.experiment import Budget, Experiment
+from digitsweep.config.experiment_file import load_experiment
+from digitsweep.config.space import drawn_by
+from digitsweep.search.sampler import Sampler
+from digitsweep.search.study import Study
+from digitsweep.sweep.coordinator import Coordinator, Interruption
+from digitsweep.sweep.workers import EpochEnded, Event, TrialEnded
+from digitsweep.tracking.tracker import Tracker
+from digitsweep.trial import Epoch, EpochMetrics, Trial, TrialResult, TrialState
 
 WORKERS = 1_000
 TRIALS = 1_000
@@ -85,7 +83,7 @@ def events_a_second(experiment: Experiment) -> tuple[int, float, float]:
 
     studies: dict[str, Study] = {family: TimedStudy(experiment, family, 28) for family in experiment.families}
     workers = SimulatedWorkers()
-    coordinator = Coordinator(workers, NoTracker(), NoDisplay(), Interruption(), WORKERS, Pace(28))
+    coordinator = Coordinator(workers, WORKERS, 28, Tracker(), [], Interruption())
     begun = time.perf_counter()
     coordinator.run(studies)
     return workers.count, time.perf_counter() - begun, asking[0]
@@ -93,27 +91,28 @@ def events_a_second(experiment: Experiment) -> tuple[int, float, float]:
 
 def ask_seconds(experiment: Experiment, trials: int, running: int = 0) -> list[float]:
     """Seconds of some asks when a study holds so many trials that ended, and some that run."""
-    search = Search(experiment, "cnn")
-    sampler, search.study.sampler = search.study.sampler, optuna.samplers.RandomSampler(seed=1)
+    sampler = Sampler(experiment, "cnn")
+    tpe, sampler.study.sampler = sampler.study.sampler, optuna.samplers.RandomSampler(seed=1)
     space = experiment.families["cnn"].space
     generator = np.random.default_rng(0)
     for _ in range(trials):
-        trial = search.study.ask()
-        parse_params("cnn", space.suggest(trial))
-        search.study.tell(trial, float(generator.random()))
-    search.study.sampler = sampler
+        trial = sampler.study.ask()
+        space.suggest(drawn_by(trial))
+        sampler.study.tell(trial, float(generator.random()))
+    sampler.study.sampler = tpe
     for number in range(running):
-        search.ask(number)
+        sampler.draw(number)
     found = []
     for number in range(running, running + ASKS):
         begun = time.perf_counter()
-        search.ask(number)
+        sampler.draw(number)
         found.append(time.perf_counter() - begun)
     return found
 
 
 def main() -> None:
-    experiment = load_experiment(MNIST).changed(trials=TRIALS, seconds=1e9)
+    budget = Budget(trials=TRIALS, epochs=6, seconds=1e9)
+    experiment = load_experiment(MNIST).model_copy(update={"budget": budget})
     count, seconds, asking = events_a_second(experiment)
     rows: list[list[object]] = [
         [f"{WORKERS:,} workers, {2 * TRIALS:,} trials: events", f"{count:,}"],

@@ -12,7 +12,7 @@ os.environ |= {
     "CUDA_VISIBLE_DEVICES": "-1",
 }
 
-from digitsweep.quiet import import_tensorflow_quietly
+from digitsweep.training.startup import import_tensorflow_quietly
 
 import_tensorflow_quietly()  # it reads the variables above when it is imported
 
@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 from common import mnist_folder, report
 
-from digitsweep import training
 from digitsweep.data import TrainingData
 from digitsweep.data.sources import load_dataset
-from digitsweep.params import parse_params
+from digitsweep.families import parse_params
+from digitsweep.training import loop as training
 
 IMAGES = 12_800
 EPOCHS = 4

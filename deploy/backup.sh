@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Copies the stack into a new folder, while it works: deploy/backup.sh [FOLDER]
-# The order makes the copy consistent. A run ends, and a version is made, after its files are there; so artifacts come last.
-# Sign-in comes first: a permission for an experiment that the copy does not have would be one for whichever gets its number.
+# Copies the stack into a new folder, while it runs: deploy/backup.sh [FOLDER]
+# The order makes the copy consistent. Artifacts come last, because a run ends, and a version is created, only after its files
+# exist. Users come first: a permission for an experiment that the copy lacks would apply to the next one with its number.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 umask 077
@@ -17,7 +17,7 @@ mkdir -p "$part"
 for database in mlflow_auth mlflow; do
     docker compose exec -T database pg_dump --username=postgres --format=custom "$database" >"$part/$database.dump"
 done
-# tar says 1 when a folder got a new file meanwhile, which is no error here. Uploads that are not finished are left out.
+# tar exits with 1 if a folder got a new file meanwhile, which is fine here. Unfinished uploads are left out.
 docker compose exec -T server sh -c \
     "tar --create --directory=/artifacts --exclude='.artifact.uploading.*' . || [ \$? = 1 ]" >"$part/artifacts.tar"
 cp "${COMPOSE_ENV_FILES:-.env}" "$part/env"

@@ -1,10 +1,37 @@
 #!/usr/bin/env bash
-# Puts back what a backup holds, in place of what is there: deploy/restore.sh FOLDER [yes, to replace]
+# Restores a backup and replaces everything in the stack: deploy/restore.sh FOLDER [yes]
+# Without `yes`, the stack must be empty: databases without a table, and no artifacts.
 set -euo pipefail
+shopt -s inherit_errexit # otherwise a failure inside $() is ignored
 cd "$(dirname "$0")/.."
 folder=${1:-}
 replace=${2:-no}
 file=${COMPOSE_ENV_FILES:-.env}
+
+# Queries a database. Any error ends the restore, because it leaves open whether the stack is empty.
+ask() {
+    docker compose exec -T database psql --no-psqlrc --username=postgres --set=ON_ERROR_STOP=1 --tuples-only --no-align \
+        --command="$2" "$1" </dev/null
+}
+
+# "runs: 12, users beside admin: 2": everything in the stack that somebody could miss; empty if there is nothing.
+holds() {
+    local databases database tables name rows files found=()
+    databases=$(ask postgres "SELECT datname FROM pg_database WHERE datname IN ('mlflow', 'mlflow_auth') ORDER BY 1")
+    for database in $databases; do
+        tables=$(ask "$database" "SELECT tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')")
+        for name in experiments runs registered_models model_versions users; do
+            if grep -qx "$name" <<<"$tables"; then
+                rows=$(ask "$database" "SELECT count(*) FROM $name $([ $name != users ] || echo "WHERE username <> 'admin'")")
+                if [ "$rows" != 0 ]; then found+=("$(sed 's/_/ /; s/users/users beside admin/' <<<"$name"): $rows"); fi
+            fi
+        done
+        if [ -n "$tables" ]; then found+=("tables in $database: $(wc -l <<<"$tables")"); fi
+    done
+    files=$(docker compose run --rm --no-deps -T server find /artifacts -mindepth 1 -print -quit </dev/null)
+    if [ -n "$files" ]; then found+=(artifacts); fi
+    if [ ${#found[@]} != 0 ]; then printf '%s, ' "${found[@]}" | sed 's/, $//'; fi
+}
 
 if [ ! -f "$folder/SHA256SUMS" ]; then
     echo "${folder:-no folder}: not a backup, which has a file SHA256SUMS; name one with make restore backup=FOLDER" >&2
@@ -17,12 +44,14 @@ fi
 deploy/secrets.sh
 docker compose up --detach --wait database
 
-# There are no tables before the server has started once.
-count='SELECT count(*) FROM runs'
-there=$(docker compose exec -T database psql --username=postgres -At --command="$count" mlflow 2>/dev/null || echo 0)
-if [ "$there" != 0 ] && [ "$replace" != yes ]; then
-    echo "the stack holds $there runs, which a restore would remove; make a backup of them, then say replace=yes" >&2
-    exit 2
+if [ "$replace" != yes ]; then
+    trap 'echo "cannot tell what the stack holds, so nothing was changed; mend the error above, or say replace=yes" >&2' ERR
+    there=$(holds)
+    trap - ERR
+    if [ -n "$there" ]; then
+        echo "the stack holds $there; a restore would remove all of it. Keep it with make backup, then say replace=yes" >&2
+        exit 2
+    fi
 fi
 
 docker compose stop server

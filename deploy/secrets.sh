@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes the secrets that are missing to .env; those that are there stay, since the database knows them.
+# Writes missing secrets to .env. Existing ones stay, because the database was set up with them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 umask 077

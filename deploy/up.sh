@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts the stack, waits until it is healthy, and says how to reach it.
+# Starts the stack, waits until it is healthy, and prints how to reach it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 file=${COMPOSE_ENV_FILES:-.env}
@@ -22,5 +22,5 @@ if proxy=$(docker compose port proxy 443 2>/dev/null); then # the profile `tls`
     port=${proxy##*:}
     echo
     if [ "$port" != 443 ]; then host=$host:$port; fi
-    echo "From elsewhere, MLFLOW_TRACKING_URI is https://$host, with a name and a password of one's own."
+    echo "On other machines, set MLFLOW_TRACKING_URI to https://$host, and sign in with your own name and password."
 fi

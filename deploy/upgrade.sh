@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# After docker-compose.yml or deploy/server/requirements.txt names newer versions: a backup, new images, migrated databases.
+# Upgrades to the versions in docker-compose.yml and deploy/server/requirements.txt: backs up, builds images, migrates databases.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${BACKUPS:-backups}/$(date -u +%Y%m%dT%H%M%SZ)-before-upgrade

@@ -7,10 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from running import Sweep
+
+from digitsweep.trial import Kind
 
 EXPERIMENT = """\
 name: faults
@@ -42,7 +45,7 @@ families:
       learning_rate: {type: float, low: 1.0e-3, high: 1.0e-1, log: true}
       batch_size: 64
 """
-CLOCKS = {"seconds", "train_seconds", "baseline_seconds", "finalist_seconds", "latencies", "ended", "openings"}
+CLOCKS = {"seconds", "train_seconds", "attempt_seconds", "latencies", "ended", "openings"}
 IDS = {"run_id", "model"}
 """What may differ from one sweep to the next, with the clocks."""
 STARTED: list[subprocess.Popen[str]] = []
@@ -72,6 +75,34 @@ def start(
     return process
 
 
+def begin(folder: Path, uri: str, text: str = EXPERIMENT, *, workers: int = 2, patience: int = 10) -> subprocess.Popen[str]:
+    """A sweep of an experiment in its own folder."""
+    folder.mkdir(exist_ok=True)
+    (folder / "faults.yaml").write_text(text)
+    return start(folder, "sweep", "faults.yaml", "--workers", str(workers), uri=uri, patience=patience)
+
+
+def resume(
+    folder: Path, uri: str, named: str = "last", *, workers: int = 2, cwd: Path | None = None
+) -> subprocess.Popen[str]:
+    """Resumes a sweep; with a folder of its own as another machine."""
+    folder.mkdir(exist_ok=True)
+    return start(folder, "sweep", "--resume", named, "--workers", str(workers), uri=uri, cwd=cwd)
+
+
+def log_of(folder: Path) -> str:
+    """What the commands in a folder have printed."""
+    log = folder / "log.txt"
+    return log.read_text() if log.is_file() else ""
+
+
+def wait_for(condition: Any, process: subprocess.Popen[str], folder: Path) -> None:
+    """Until something is so, while the process runs."""
+    while not condition():
+        assert process.poll() is None, log_of(folder)
+        time.sleep(0.05)
+
+
 def kill_started() -> None:
     """Ends what a test that failed in the middle has left running, with its workers."""
     for process in STARTED:
@@ -85,6 +116,18 @@ def kill(process: subprocess.Popen[str]) -> None:
     """As the kernel does when memory is short: the coordinator alone, at once; its workers have to notice."""
     process.send_signal(signal.SIGKILL)
     process.wait()
+
+
+def suspend_between_requests(process: subprocess.Popen[str], folder: Path) -> None:
+    """Suspends a coordinator, as on a machine that falls asleep, while none of its records is on its way to the server: a
+    request that is under way cannot be taken back."""
+    while True:
+        wait_for(lambda: not list(folder.glob("state/*/records/*.zip")), process, folder)
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(0.1)
+        if not list(folder.glob("state/*/records/*.zip")):
+            return
+        process.send_signal(signal.SIGCONT)
 
 
 def comparison(sweep: Sweep) -> dict[str, Any]:
@@ -104,7 +147,7 @@ def assert_whole(sweep: Sweep, trials: int) -> None:
     found = sweep.runs("trial")
     names = sorted(each.info.run_name for each in found)
     assert len(names) == len(set(names)) == trials, names
-    everything = [each for kind in ("sweep", "trial", "finalist", "refit", "attempt") for each in sweep.runs(kind)]
+    everything = [each for kind in ("sweep", *Kind, "attempt") for each in sweep.runs(kind)]
     assert [each.info.run_name for each in everything if each.info.status == "RUNNING"] == []
     for run in found:
         values = json.loads(run.data.tags["digitsweep.trial"])

@@ -1,37 +1,39 @@
-"""What tests of promotions share: a weigher that asks no model, and registered versions that hold none."""
+"""What tests of promotions share: an evaluation without models, and registered versions without files."""
 
 from __future__ import annotations
 
-from types import ModuleType
+import sys
+from types import ModuleType, SimpleNamespace
 
+import pytest
 from mlflow import MlflowClient
 
-from digitsweep.comparison import Opening
-from digitsweep.promotion.decision import Figures
-from digitsweep.statistics import Difference, Share
+from digitsweep.evaluation.comparison import Opening
+from digitsweep.evaluation.statistics import Difference, Share
+from digitsweep.registry import ledger
+from digitsweep.registry.gate import Figures
+from digitsweep.registry.models import NamedModel
 
 
 def passing_weigher() -> ModuleType:
-    """In place of digitsweep.promotion.weighing: every challenger passes the gate."""
-    from dataclasses import dataclass
-    from typing import Any
+    """In place of digitsweep.registry.compare, which imports TensorFlow: every challenger passes the gate."""
 
-    @dataclass
-    class Weighed:
-        data: str
-        challenger: Figures
-        champion: Figures | None
-        difference: Difference | None
-        opening: Opening
-
-    def weigh(challenger: Any, champion: Any, data: Any) -> Weighed:
+    def weigh(challenger: NamedModel, champion: NamedModel | None, data: object) -> SimpleNamespace:
         found = Figures(challenger.label, Share(990, 1000), 8, Share(97, 100), 0.001, 1000, "d" * 64, "c" * 40, False)
         apart = Difference("old", challenger.label, 1000, 30, 10, 5, 0.01, 0.03, 0.001, 0.01) if champion else None
-        return Weighed("digits", found, found if champion else None, apart, Opening("promote", "2026-11-20", "d" * 64, 1))
+        opening = Opening("promote", "2026-11-20", "d" * 64, 1)
+        beside = {"champion": found if champion else None, "difference": apart}
+        return SimpleNamespace(data="digits", challenger=found, opening=opening, **beside)
 
-    module = ModuleType("digitsweep.promotion.weighing")
+    module = ModuleType("digitsweep.registry.compare")
     module.weigh = weigh  # type: ignore[attr-defined]
     return module
+
+
+def without_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promotions evaluate no model, and wait only 0.3 s for each other."""
+    monkeypatch.setitem(sys.modules, "digitsweep.registry.compare", passing_weigher())
+    monkeypatch.setattr(ledger, "PATIENCE", 0.3)
 
 
 def versions(client: MlflowClient, name: str, count: int) -> None:

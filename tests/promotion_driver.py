@@ -30,10 +30,10 @@ def main(uri: str, jobs: list[dict[str, Any]], *, together: bool) -> None:
     import mlflow
     from ledgers import passing_weigher
 
-    from digitsweep.promotion.promoting import promote  # before the fork: once for all
+    from digitsweep.registry.promote import promote  # before the fork: once for all
 
     mlflow.set_tracking_uri(uri)
-    sys.modules["digitsweep.promotion.weighing"] = passing_weigher()
+    sys.modules["digitsweep.registry.compare"] = passing_weigher()
     folder = Path(tempfile.mkdtemp())
     barrier = multiprocessing.get_context("fork").Barrier(len(jobs)) if together else None
     children = []

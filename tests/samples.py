@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from digitsweep.comparison import Comparison, Entry, Finalist, Opening, Spent
-from digitsweep.cost import Cost, Latency
 from digitsweep.data import Duplicates
-from digitsweep.evidence import Answer, ClassRecall, ConfusedPair, Evidence, Galleries, JudgedImage
-from digitsweep.history import SearchHistory, TrialPoint
-from digitsweep.statistics import Difference, Share
-from digitsweep.training_params import Scalar
+from digitsweep.evaluation.comparison import Comparison, Entry, Finalist, Opening, Spent, Used
+from digitsweep.evaluation.cost import Cost, Latency
+from digitsweep.evaluation.mistakes import ClassifiedImage, ClassRecall, ConfusedPair, Galleries, Mistakes, Prediction
+from digitsweep.evaluation.statistics import Difference, FamilyDifference, Share
+from digitsweep.families.hyperparameters import Scalar
+from digitsweep.report.sentences import family_verdict
+from digitsweep.trial import SearchHistory, TrialPoint
 
 TEST = 10_000
 NETWORKS = {"ann": ("dense 896-640-512", 1_621_258), "cnn": ("conv 32-64-96 k3, dense 128", 186_186)}
@@ -44,6 +45,7 @@ def labels(count: int = TEST) -> NDArray[np.uint8]:
 def comparison(*, trials: int = 24, true: NDArray[np.uint8] | None = None) -> Comparison:
     """A whole one, of MNIST's size: the CNN is better, and some of everything went as it does go."""
     histories = {family: history(family, trials) for family in NETWORKS}
+    families = FamilyDifference("ANN", "CNN", TEST, (3, 3), 0.0049, 0.0031, 0.0067, 0.004, (0.0004, 0.0003))
     return Comparison(
         experiment="mnist",
         question="Does a convolutional network beat a dense one on handwritten digits, and by how much?",
@@ -59,10 +61,12 @@ def comparison(*, trials: int = 24, true: NDArray[np.uint8] | None = None) -> Co
         budget={"trials": trials, "epochs": 9, "seconds": 450.0},
         spent={family: spent(histories[family]) for family in NETWORKS},
         entries=(*(best(family, wrong) for family, wrong in (("ann", 92), ("cnn", 41))), *(map(baseline, BASELINES))),
-        verdict="The CNN is better by 0.51 points, 95 % interval 0.33 to 0.69, p < 0.0001.",
+        verdict="This CNN is better than this ANN by 0.51 points, 95 % interval 0.33 to 0.69, p < 0.0001.",
         difference=Difference("ANN", "CNN", TEST, 92, 41, 25, 0.0033, 0.0069, 2.6e-8, 0.0026),
+        family_verdict=family_verdict(families),
+        family_difference=families,
         finalists=tuple([each for family in NETWORKS for each in finalists(family, histories[family])]),
-        evidence=evidence(labels() if true is None else true),
+        mistakes=mistakes(labels() if true is None else true),
         costs=(
             cost("best ANN", "ann", 0.9908, 1_621_258, 31.5, 0.00021, 0.0031),
             cost("best CNN", "cnn", 0.9959, 186_186, 44.8, 0.00052, 0.0174),
@@ -86,7 +90,7 @@ def comparison(*, trials: int = 24, true: NDArray[np.uint8] | None = None) -> Co
 
 def alone(whole: Comparison, family: str = "cnn") -> Comparison:
     """The same as a sweep of one family has it."""
-    found = whole.evidence
+    found = whole.mistakes
     assert found is not None
     name = family.upper()
     wrong = found.galleries.only_first_wrong
@@ -94,14 +98,20 @@ def alone(whole: Comparison, family: str = "cnn") -> Comparison:
         whole,
         verdict="",
         difference=None,
+        family_verdict="",
+        family_difference=None,
         spent={family: whole.spent[family]},
         entries=tuple([each for each in whole.entries if each.family == family]),
         finalists=tuple([each for each in whole.finalists if each.family == family]),
-        evidence=Evidence(
+        mistakes=Mistakes(
             tuple(ClassRecall(each.label, {name: each.recalls[name]}) for each in found.classes),
             {name: found.confused[name]},
             Galleries(
-                tuple(JudgedImage(each.index, each.true, {name: each.answers[name]}) for each in wrong), (), (), (), 0
+                tuple(ClassifiedImage(each.index, each.true, {name: each.predictions[name]}) for each in wrong),
+                (),
+                (),
+                (),
+                0,
             ),
         ),
         costs=tuple([each for each in whole.costs if each.family == family]),
@@ -112,13 +122,15 @@ def alone(whole: Comparison, family: str = "cnn") -> Comparison:
 
 def registered(whole: Comparison) -> Comparison:
     """The same as a comparison of two registered models has it: no search, no budget, no finalists; other names."""
-    found = whole.evidence
+    found = whole.mistakes
     assert found is not None
     assert whole.difference is not None
     names = {"ANN": "models:/mnist-cnn/3", "CNN": "models:/mnist-cnn@champion"}
 
-    def judged(shown: Sequence[JudgedImage]) -> tuple[JudgedImage, ...]:
-        return tuple(JudgedImage(each.index, each.true, {names[key]: each.answers[key] for key in names}) for each in shown)
+    def judged(shown: Sequence[ClassifiedImage]) -> tuple[ClassifiedImage, ...]:
+        return tuple(
+            ClassifiedImage(each.index, each.true, {names[key]: each.predictions[key] for key in names}) for each in shown
+        )
 
     one, two, both, odd = (
         judged(each)
@@ -132,6 +144,8 @@ def registered(whole: Comparison) -> Comparison:
     return dataclasses.replace(
         whole,
         question="Is the newer model better?",
+        family_verdict="",
+        family_difference=None,
         budget={},
         spent={},
         history={},
@@ -141,17 +155,97 @@ def registered(whole: Comparison) -> Comparison:
         duplicates=None,
         entries=tuple(
             [
-                dataclasses.replace(each, family="cnn", model=name)
+                dataclasses.replace(each, family="cnn", model=name, search_val_accuracy=None)
                 for each, name in zip(whole.best(), names.values(), strict=True)
             ]
         ),
         difference=dataclasses.replace(whole.difference, first=names["ANN"], second=names["CNN"]),
-        evidence=Evidence(
+        mistakes=Mistakes(
             tuple(ClassRecall(each.label, {names[key]: each.recalls[key] for key in names}) for each in found.classes),
             {names[key]: pairs for key, pairs in found.confused.items()},
             Galleries(one, two, both, odd, found.galleries.suspicious_count),
         ),
     )
+
+
+def in_minutes(whole: Comparison, configurations: int = 20) -> Comparison:
+    """The same as a sweep whose budget is in minutes has it: searches with rungs, and winners without selection seeds."""
+    histories = {family: history_of_rungs(family, configurations) for family in whole.history}
+    winners = {family: winner_of_rungs(each) for family, each in histories.items()}
+    return dataclasses.replace(
+        whole,
+        budget={"minutes": 15.0},
+        spent={family: dataclasses.replace(spent(each), finalists=Used(0, 0.0)) for family, each in histories.items()},
+        entries=tuple(
+            [
+                dataclasses.replace(each, trial=trial_of(winners[each.family], each.family), epochs=12.5)
+                if each.role == "best"
+                else each
+                for each in whole.entries
+            ]
+        ),
+        finalists=tuple(
+            [
+                dataclasses.replace(
+                    each,
+                    trial=trial_of(winners[each.family], each.family),
+                    search_epochs=12.5,
+                    epochs=12.5,
+                    search_val_accuracy=winners[each.family].values[-1],
+                    selection_seeds=(),
+                    selection_val_accuracies=(),
+                    proposed_by=winners[each.family].proposed_by,
+                )
+                for each in whole.finalists
+                if each.won
+            ]
+        ),
+        history=histories,
+    )
+
+
+def winner_of_rungs(searched: SearchHistory) -> TrialPoint:
+    """The best of the highest rung."""
+    return max(searched.rungs()[-1], key=lambda each: each.values[-1])
+
+
+def trial_of(point: TrialPoint, family: str) -> str:
+    """The name of its trial."""
+    return f"{family}-{point.number:03d}" + (f" rung {point.rung}" if point.rung else "")
+
+
+def history_of_rungs(family: str, configurations: int = 20, rungs: int = 3) -> SearchHistory:
+    """Configurations of which a third is promoted, and a third of these, each after every third that has ended; the last
+    training ran out of time."""
+    draw = np.random.default_rng(len(family) + ord(family[0]))
+    floor, used, points = {"ann": 0.0088, "cnn": 0.0042}[family], 0.0, list[TrialPoint]()
+    works = [1.6 * 4**rung for rung in range(rungs)]
+
+    def trained(number: int, rung: int, params: Mapping[str, Scalar], proposed_by: str, skill: float) -> None:
+        nonlocal used
+        used += works[rung]
+        error = round(0.8 * floor * (1 + skill) * (1 + 4 * np.exp(-1.5 * rung)) * (1 + 0.05 * float(draw.normal())), 4)
+        points.append(
+            TrialPoint(number, "COMPLETE", params, (1.0 - 3 * error, 1.0 - error), used, rung, works[rung], proposed_by)
+        )
+
+    skills: dict[int, float] = {}
+    for number in range(configurations):
+        by = ("first", "first", "prior", "random", "neighbour", "tpe")[number if number < 4 else 4 + number % 2]
+        skills[number] = abs(float(draw.normal())) / (1 if by == "random" else 1.5)
+        trained(number, 0, ann_params(draw) if family == "ann" else cnn_params(draw), by, skills[number])
+        for rung in range(1, rungs):
+            below = [each for each in points if each.rung == rung - 1]
+            promoted = {each.number for each in points if each.rung == rung}
+            if len(promoted) < len(below) // 3:
+                best = max((each for each in below if each.number not in promoted), key=lambda each: each.values[-1])
+                trained(best.number, rung, best.params, best.proposed_by, skills[best.number])
+    if configurations > 3:
+        points.append(dataclasses.replace(points[-1], number=configurations, state="OUT_OF_TIME", rung=0, proposed_by="tpe"))
+    names = sorted(points[0].params if points else (), key=lambda name: name != "learning_rate")
+    weights = {name: (rank + 1) ** -1.6 for rank, name in enumerate(names)}
+    importance = {name: value / sum(weights.values()) for name, value in weights.items()}
+    return SearchHistory(family, "val_accuracy", tuple(points), importance, ("learning_rate", "weight_decay"), too_slow=3)
 
 
 def best(family: str, wrong: int) -> Entry:
@@ -164,9 +258,10 @@ def best(family: str, wrong: int) -> Entry:
         params={"learning_rate": 0.0031, "batch_size": 128},
         seed=7,
         epochs=9,
+        trained_on=60_000,
         weights=weights,
         train_seconds=31.5,
-        validation=Share(9_912 if family == "ann" else 9_957, 10_000),
+        search_val_accuracy=0.9912 if family == "ann" else 0.9957,
         test=Share(TEST - wrong, TEST),
         model=f"models:/mnist-{family}/4",
     )
@@ -182,6 +277,7 @@ def baseline(row: tuple[str, str, str, int, int, float, float | None, str]) -> E
         params={"learning_rate": 0.001},
         seed=3,
         epochs=9,
+        trained_on=50_000,
         weights=weights,
         train_seconds=seconds,
         validation=Share(TEST - wrong - 12, TEST),
@@ -207,6 +303,8 @@ def history(family: str, trials: int = 24, seed: int = 1) -> SearchHistory:
         points.append(TrialPoint(number, state, params, values, used))
     if trials > 6:
         points[5] = dataclasses.replace(points[5], state="FAIL", values=())
+        last = next(place for place in range(trials - 1, 6, -1) if points[place].state == "PRUNED")
+        points[last] = dataclasses.replace(points[last], state="OUT_OF_TIME")
     names = sorted(points[0].params if points else (), key=lambda name: name != "learning_rate")
     weights = {name: (rank + 1) ** -1.6 for rank, name in enumerate(names)}
     importance = {name: value / sum(weights.values()) for name, value in weights.items()}
@@ -248,17 +346,22 @@ def cnn_params(draw: np.random.Generator) -> Mapping[str, Scalar]:
 def spent(searched: SearchHistory) -> Spent:
     states = [each.state for each in searched.trials]
     seconds = searched.trials[-1].ended if searched.trials else 0.0
-    return Spent({state: states.count(state) for state in dict.fromkeys(states)}, 5, seconds, 49.9)
+    trials = {state: states.count(state) for state in dict.fromkeys(states)}
+    return Spent(trials, Used(len(states), seconds), Used(5, 49.9), Used(6, 190.0), Used(3, 96.0), Used(1, 31.5))
 
 
-def finalists(family: str, searched: SearchHistory, seeds: int = 3) -> list[Finalist]:
-    """The three best of the search; each a little worse on fresh seeds than it was when it was picked."""
+def finalists(family: str, searched: SearchHistory) -> list[Finalist]:
+    """The three best of the search on two selection seeds, the best of them on three confirmation seeds, each a little worse
+    than when it was picked. The CNN's were trained longer than in the search."""
     draw = np.random.default_rng(len(family) + ord(family[0]))
     complete = [each for each in searched.trials if each.state == "COMPLETE"]
     found = []
     for rank, trial in enumerate(sorted(complete, key=lambda each: -each.values[-1])[:3]):
-        fresh = [round(trial.values[-1] - 0.0004 - 0.0003 * rank + float(draw.normal(0, 0.0004)), 4) for _ in range(seeds)]
-        tests = [round(value - 0.0002, 4) for value in fresh] if rank == 0 else []
+
+        def seeds(count: int, value: float) -> tuple[float, ...]:
+            return tuple(round(value + float(draw.normal(0, 0.0004)), 4) for _ in range(count))
+
+        confirmed = seeds(3, trial.values[-1] - 0.0006) if rank == 0 else ()
         network, weights = NETWORKS[family]
         found.append(
             Finalist(
@@ -266,18 +369,21 @@ def finalists(family: str, searched: SearchHistory, seeds: int = 3) -> list[Fina
                 f"{family}-{trial.number:03d}",
                 network,
                 weights,
-                trial.values[-1],
-                (101, 102, 103)[:seeds],
-                tuple(fresh),
-                tuple(tests),
-                32.0 * seeds,
-                rank == 0,
+                search_epochs=9,
+                epochs=9 if family == "ann" else 14,
+                search_val_accuracy=trial.values[-1],
+                selection_seeds=(101, 102),
+                selection_val_accuracies=seeds(2, trial.values[-1] - 0.0004 - 0.0003 * rank),
+                confirmation_seeds=(201, 202, 203)[: len(confirmed)],
+                confirmation_val_accuracies=confirmed,
+                confirmation_test_accuracies=tuple(round(value - 0.0002, 4) for value in confirmed),
+                won=rank == 0,
             )
         )
     return found
 
 
-def evidence(true: NDArray[np.uint8], page: int = 12) -> Evidence:
+def mistakes(true: NDArray[np.uint8], page: int = 12) -> Mistakes:
     """Recalls and pairs that fit together (92 and 41 errors), and images for each gallery."""
     draw = np.random.default_rng(9)
     totals = np.bincount(true, minlength=10)
@@ -292,16 +398,19 @@ def evidence(true: NDArray[np.uint8], page: int = 12) -> Evidence:
     )
     picked = iter(draw.permutation(len(true))[: 4 * page].tolist())
 
-    def answer(label: int, *, right: bool, other: int) -> Answer:
-        return Answer(label if right else (label + other) % 10, round(float(draw.uniform(0.55, 1.0)), 3))
+    def prediction(label: int, *, right: bool, other: int) -> Prediction:
+        return Prediction(label if right else (label + other) % 10, round(float(draw.uniform(0.55, 1.0)), 3))
 
-    def gallery(*, first: bool, second: bool, same: bool = False, count: int = page) -> tuple[JudgedImage, ...]:
+    def gallery(*, first: bool, second: bool, same: bool = False, count: int = page) -> tuple[ClassifiedImage, ...]:
         shown = []
         for index in (next(picked) for _ in range(count)):
             label, other = int(true[index]), int(draw.integers(1, 10))
             another = other if same else int(draw.integers(1, 10))
-            answers = {"ANN": answer(label, right=first, other=other), "CNN": answer(label, right=second, other=another)}
-            shown.append(JudgedImage(index, label, answers))
+            predictions = {
+                "ANN": prediction(label, right=first, other=other),
+                "CNN": prediction(label, right=second, other=another),
+            }
+            shown.append(ClassifiedImage(index, label, predictions))
         return tuple(shown)
 
     galleries = Galleries(
@@ -311,7 +420,7 @@ def evidence(true: NDArray[np.uint8], page: int = 12) -> Evidence:
         gallery(first=False, second=False, same=True, count=min(page, 6)),
         6,
     )
-    return Evidence(classes, pairs, galleries)
+    return Mistakes(classes, pairs, galleries)
 
 
 def confused(draw: np.random.Generator, total: int) -> tuple[ConfusedPair, ...]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import http.client
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -75,6 +79,74 @@ class Server:
             self.signal(signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+
+class Proxy:
+    """An HTTP server before another one, which passes requests on; or answers some of them itself, with a status, or by
+    breaking the connection off."""
+
+    def __init__(self, target: str) -> None:
+        proxy, host = self, target.removeprefix("http://")
+
+        class Handler(BaseHTTPRequestHandler):
+            def handle_any(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                refusal = proxy.refusal(f"{self.command} {self.path}")
+                if refusal is BROKEN_OFF:
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                elif refusal is not None:
+                    self.send_error(refusal)
+                else:
+                    passed = http.client.HTTPConnection(host, timeout=60)
+                    with closing(passed):
+                        given = {key: value for key, value in self.headers.items() if key.lower() not in HOPS}
+                        passed.request(self.command, self.path, body, given)
+                        answer = passed.getresponse()
+                        content = answer.read()
+                    self.send_response(answer.status)
+                    for key, value in answer.getheaders():
+                        if key.lower() not in HOPS:
+                            self.send_header(key, value)
+                    self.send_header("Content-Length", str(len(content)))
+                    self.end_headers()
+                    self.wfile.write(content)
+
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any  # noqa: N815  # the names that http.server calls
+
+            def log_message(self, *arguments: object) -> None:
+                """Says nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.uri = f"http://127.0.0.1:{self._server.server_port}"
+        self._lock = threading.Lock()
+        self._status, self._matching, self._times = 0, "", 0
+        self.refused = 0
+        """Requests that it has answered itself since it was told to refuse."""
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def refuse(self, status: int, matching: str, times: int) -> None:
+        """Answers the next so many requests whose `METHOD /path` a regular expression finds something in; BROKEN_OFF is no
+        answer."""
+        with self._lock:
+            self._status, self._matching, self._times, self.refused = status, matching, times, 0
+
+    def refusal(self, request: str) -> int | None:
+        with self._lock:
+            if not self._times or not re.search(self._matching, request):
+                return None
+            self._times -= 1
+            self.refused += 1
+            return self._status
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+BROKEN_OFF = 0
+"""In place of a status: the connection is closed without an answer."""
+HOPS = {"host", "connection", "content-length", "transfer-encoding", "keep-alive", "date", "server"}
+"""Headers that say something of one connection."""
 
 
 @contextmanager

@@ -44,6 +44,38 @@ families:
       batch_size: 32
 """
 
+MINUTES_EXPERIMENT = """\
+name: minutes
+question: Does it hold its minutes?
+seed: 0
+data: {source: digits, validation: 0.25}
+budget: {minutes: 0.5}
+families:
+  ann:
+    baselines:
+      softmax: {params: {hidden_layers: 0, batch_size: 32}, epochs: 3}
+    space:
+      hidden_layers: {type: int, low: 1, high: 3, prior: 2}
+      units: {type: int, low: 16, high: 128, log: true, per: hidden_layers}
+      learning_rate: {type: float, low: 1.0e-4, high: 1.0e-1, log: true, prior: {value: 0.003, sure: high}}
+      schedule: {type: categorical, choices: [constant, cosine, one_cycle], prior: {value: cosine, sure: low}}
+      warmup: {type: float, low: 0.05, high: 0.5}
+      batch_size: {type: categorical, choices: [32, 64]}
+    first:
+      - {hidden_layers: 1, units: 32, learning_rate: 0.01, schedule: cosine, batch_size: 32}
+      - {hidden_layers: 2, units: [64, 32], learning_rate: 0.003, schedule: constant, batch_size: 64}
+  cnn:
+    baselines:
+      conv: {params: {blocks: 1, filters: 8, padding: same, dense_units: 32, batch_size: 32}, epochs: 2}
+    space:
+      blocks: {type: int, low: 1, high: 2}
+      filters: {type: int, low: 8, high: 24, step: 8, per: blocks}
+      padding: same
+      learning_rate: {type: float, low: 1.0e-3, high: 1.0e-1, log: true}
+      batch_size: 64
+"""
+"""An experiment whose budget is in minutes, with priors and known configurations."""
+
 
 def idx_bytes(values: NDArray[np.uint8]) -> bytes:
     """An array as an IDX file holds it."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from digitsweep.augmentation import SHIFT, augment
+from digitsweep.training.augmentation import SHIFT, augment
 
 
 def images(side: int = 28) -> tf.Tensor:

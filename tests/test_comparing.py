@@ -22,6 +22,11 @@ def test_registered_models_are_compared(smoke: Sweep) -> None:
     assert run.data.tags["digitsweep.models"] == "models:/digits-ann/1 models:/digits-cnn/1"
     found = json.loads(smoke.artifact(run, "comparison/comparison.json"))
     swept = json.loads(smoke.artifact(smoke.parent(), "comparison/comparison.json"))
+    assert run.data.tags["digitsweep.data.digest.test"] == swept["data"]["digests"]["test"]
+    assert swept["opened_before"] == 0
+    assert found["opened_before"] >= 2, "by the sweep, once for each family, and by whatever was compared before"
+    assert found["models_before"] >= 2
+    assert "The tracking server knows of earlier openings of the same test images: " in finished.stdout
     best = [each for each in swept["entries"] if each["role"] == "best"]
     assert [each["test"] for each in found["entries"]] == [each["test"] for each in best]
     assert found["difference"]["p_value"] == swept["difference"]["p_value"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from running import Sweep
 
-from digitsweep.verdict import p_text
+from digitsweep.report.format import p_value
 
 METRICS_BY_EPOCH = {"train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate", "epoch_seconds"}
 METRICS_AT_END = {"val_macro_f1", "weights", "train_seconds"}
@@ -20,7 +20,6 @@ FILES = {
     "confusion_matrix.png",
     "learning_curves.png",
 }
-STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 
 
 def test_the_sweep_run(smoke: Sweep) -> None:
@@ -30,35 +29,50 @@ def test_the_sweep_run(smoke: Sweep) -> None:
     tags = run.data.tags
     assert tags["digitsweep.state"] == "COMPLETE"
     assert tags["digitsweep.data"] == "digits"
-    for name in ("digitsweep.digest", "digitsweep.data.digest", "digitsweep.data.digest.test", "digitsweep.commit"):
-        assert tags[name]
-    assert {"ann_val_accuracy", "ann_test_accuracy", "cnn_val_accuracy", "cnn_test_accuracy"} <= set(run.data.metrics)
+    for name in ("id", "digest", "data.digest", "data.digest.test", "commit"):
+        assert tags[f"digitsweep.{name}"]
+    coordinator = json.loads(tags["digitsweep.coordinator"])
+    assert (coordinator["generation"], coordinator["released"]) == (1, True)
+    assert not [name for name in run.data.params if name.startswith("digitsweep.")], "only a later coordinator claims it"
+    figures = {"test_accuracy", "weights", "search_val_accuracy", "selection_val_accuracy"}
+    figures |= {"confirmation_val_accuracy", "confirmation_test_accuracy"}
+    assert set(run.data.metrics) == {f"{family}_{figure}" for family in ("ann", "cnn") for figure in figures}
     assert "experiment.yaml" in smoke.artifacts(run)
-    assert {
-        "comparison/comparison.json",
-        "comparison/comparison.csv",
-        "comparison/report.html",
-        "comparison/report.md",
-        "comparison/training_curves.png",
-        "comparison/confusion_matrices.png",
-    } == smoke.artifacts(run, "comparison")
+    assert tags["mlflow.note.content"] == smoke.artifact(run, "comparison/report.md").decode()
+    files = (
+        "comparison.json",
+        "comparison.csv",
+        "report.html",
+        "report.md",
+        "training_curves.png",
+        "confusion_matrices.png",
+    )
+    assert smoke.artifacts(run, "comparison") == {f"comparison/{name}" for name in files}
     assert run.inputs is not None
     assert run.inputs.dataset_inputs[0].dataset.name == "digits"
 
 
-def test_nothing_is_left_running(smoke: Sweep) -> None:
-    """After a sweep no run is RUNNING, and each trial is a child of the one sweep run."""
+def test_every_trial_has_ended_below_the_sweep(smoke: Sweep) -> None:
+    """Each trial is a child of the one sweep run, and its status tells its state; baselines are never pruned."""
     trials = smoke.runs("trial")
     assert len(trials) == 2 * 3 + 2
-    assert {run.info.status for run in trials} <= {"FINISHED", "KILLED"}
-    assert {run.data.tags["mlflow.parentRunId"] for run in trials} == {smoke.parent().info.run_id}
-
-
-def test_status_tells_the_state(smoke: Sweep) -> None:
-    """COMPLETE is FINISHED, PRUNED is KILLED, FAIL is FAILED; baselines are never pruned."""
-    for run in smoke.runs("trial"):
-        assert run.info.status == STATUS[run.data.tags["trial.state"]]
+    for run in trials:
+        assert run.data.tags["mlflow.parentRunId"] == smoke.parent().info.run_id
+        assert run.info.status == {"COMPLETE": "FINISHED", "PRUNED": "KILLED"}[run.data.tags["trial.state"]]
         assert "baseline" not in run.data.tags or run.data.tags["trial.state"] == "COMPLETE"
+
+
+def test_every_training_names_its_code(smoke: Sweep) -> None:
+    """Each training's run, and each registered version, says which commit it is of, and whether that was changed since."""
+    sweep = smoke.parent().data.tags
+    for kind in ("trial", "finalist", "refit"):
+        for run in smoke.runs(kind):
+            for name in ("digitsweep.commit", "digitsweep.dirty"):
+                assert run.data.tags[name] == sweep[name]
+    for family in ("ann", "cnn"):
+        tags = smoke.client.get_model_version_by_alias(f"digits-{family}", "challenger").tags
+        assert tags["digitsweep.commits"] == tags["digitsweep.commit"] == sweep["digitsweep.commit"]
+        assert tags["digitsweep.dirty"] == sweep["digitsweep.dirty"]
 
 
 def test_metrics_by_epoch(smoke: Sweep) -> None:
@@ -93,7 +107,9 @@ def test_params_are_flat_and_typed_alike(smoke: Sweep) -> None:
     kinds: dict[str, set[type]] = {}
     for run in smoke.runs("trial"):
         for name, text in run.data.params.items():
-            kinds.setdefault(name, set()).add(type(_read(text)))
+            kind = int if text.isdecimal() else str if text.isidentifier() else float
+            assert str(kind(text)) == text
+            kinds.setdefault(name, set()).add(kind)
     assert all(len(kind) == 1 for kind in kinds.values()), kinds
     assert kinds["units_1"] == {int}
     assert kinds["learning_rate"] == {float}
@@ -107,7 +123,8 @@ def test_no_configuration_is_trained_twice(smoke: Sweep) -> None:
 
 
 def test_finalists_are_runs_of_their_own(smoke: Sweep) -> None:
-    """Two configurations of each family on the same two fresh seeds, children of the sweep, with files and a model."""
+    """Two configurations of each family on the same two fresh seeds, and the winner on three others: children of the sweep,
+    with files and a model."""
     finalists = smoke.runs("finalist")
     for family in ("ann", "cnn"):
         own = [run for run in finalists if run.data.tags["family"] == family]
@@ -115,12 +132,16 @@ def test_finalists_are_runs_of_their_own(smoke: Sweep) -> None:
         assert set(seeds.values()) == {2}
         assert len(seeds) == 2
         assert not set(seeds) & {run.data.tags["seed"] for run in smoke.runs("trial")}
-    for run in finalists + smoke.runs("refit"):
+        confirmations = [run for run in smoke.runs("confirmation") if run.data.tags["family"] == family]
+        names = {f"{_winner(smoke, family)} confirmation {number}" for number in (1, 2, 3)}
+        assert {run.info.run_name for run in confirmations} == names
+        assert len({run.data.tags["seed"] for run in confirmations} - set(seeds)) == 3
+    for run in finalists + smoke.runs("confirmation") + smoke.runs("refit"):
         assert run.data.tags["mlflow.parentRunId"] == smoke.parent().info.run_id
         assert run.info.status == "FINISHED"
         assert run.outputs is not None
         assert len(run.outputs.model_outputs) == 1
-    assert all(smoke.artifacts(run) >= FILES for run in finalists)
+    assert all(smoke.artifacts(run) >= FILES for run in finalists + smoke.runs("confirmation"))
 
 
 def test_a_refit_is_registered_and_validates_nothing(smoke: Sweep) -> None:
@@ -148,7 +169,7 @@ def test_the_test_set_was_opened_once_for_each_family(smoke: Sweep) -> None:
 
 
 def test_the_comparison_says_what_the_runs_say(smoke: Sweep) -> None:
-    """comparison.json names, in each family, the best mean over fresh seeds, as the runs' own metrics give it."""
+    """comparison.json names, in each family, the best mean over the selection seeds, as the runs' own metrics give it."""
     comparison = json.loads(smoke.artifact(smoke.parent(), "comparison/comparison.json"))
     for best in (each for each in comparison["entries"] if each["role"] == "best"):
         means: dict[str, list[float]] = {}
@@ -157,8 +178,8 @@ def test_the_comparison_says_what_the_runs_say(smoke: Sweep) -> None:
                 means.setdefault(run.data.tags["trial.number"], []).append(run.data.metrics["val_accuracy"])
         (won,) = (each for each in comparison["finalists"] if each["family"] == best["family"] and each["won"])
         assert won["trial"] == best["trial"]
-        assert won["mean"] == pytest.approx(max(sum(values) / len(values) for values in means.values()))
-        assert sorted(won["validation"]) == sorted(means[str(int(won["trial"][4:7]))])
+        assert won["selection_val_accuracy"] == pytest.approx(max(sum(values) / len(values) for values in means.values()))
+        assert sorted(won["selection_val_accuracies"]) == sorted(means[str(int(won["trial"][4:7]))])
         assert best["test"]["images"] == 359
         assert best["test"]["low"] < best["test"]["accuracy"] < best["test"]["high"]
     differing = comparison["difference"]
@@ -166,14 +187,10 @@ def test_the_comparison_says_what_the_runs_say(smoke: Sweep) -> None:
     tested = {each["family"]: each["test"] for each in comparison["entries"] if each["role"] == "best"}
     assert differing["first_wrong"] == tested["ann"]["images"] - tested["ann"]["hits"]
     assert differing["second_wrong"] == tested["cnn"]["images"] - tested["cnn"]["hits"]
-    assert p_text(differing["p_value"]) in comparison["verdict"]
+    assert p_value(differing["p_value"]) in comparison["verdict"]
     assert comparison["verdict"] in smoke.output
 
 
-def _read(text: str) -> object:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+def _winner(smoke: Sweep, family: str) -> str:
+    (refit,) = (run for run in smoke.runs("refit") if run.data.tags["family"] == family)
+    return str(refit.info.run_name).removesuffix(" refit")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from support import PROPERTY, made_split
 
-from digitsweep.cost import Cost, Latency, measure_latency, pareto
+from digitsweep.evaluation.cost import Cost, Latency, measure_latency, pareto
 
 
 def cost(name: str, accuracy: float, weights: int, *latencies: Latency) -> Cost:

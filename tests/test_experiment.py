@@ -1,24 +1,28 @@
-"""Experiment files: those that come with the program, what is read from one, and when two are the same."""
+"""Experiment files: the ones in the repository, what is read from one, and when two are the same."""
 
 from __future__ import annotations
 
+import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import SMALL_EXPERIMENT, only_line
+from running import EXPERIMENTS
+from support import MINUTES_EXPERIMENT, SMALL_EXPERIMENT, only_line
 
-from digitsweep.distributions import FloatRange
+from digitsweep.config.experiment import Budget, Experiment, MinutesBudget
+from digitsweep.config.experiment_file import experiments_in, find_experiment, load_experiment
+from digitsweep.config.space import FloatRange
 from digitsweep.errors import InputError
-from digitsweep.experiment import Experiment
-from digitsweep.experiment_file import experiments_in, find_experiment, load_experiment
-from digitsweep.params import AnnParams
+from digitsweep.families import AnnParams
 
 FOLDER = Path(__file__).parent.parent / "experiments"
 
 
 def small(folder: Path, *edits: tuple[str, str]) -> Experiment:
-    """The small experiment with other text in some places."""
+    """The small experiment with some of its text replaced."""
     text = SMALL_EXPERIMENT
     for old, new in edits:
         assert text.count(old) == 1, f"{old!r} must be once in the small experiment"
@@ -30,7 +34,7 @@ def small(folder: Path, *edits: tuple[str, str]) -> Experiment:
 
 @pytest.mark.parametrize("path", experiments_in(FOLDER), ids=lambda path: path.stem)
 def test_every_file_loads_and_says_what_it_asks(path: Path) -> None:
-    """Each file of experiments/ loads, bears its own name, and begins with its question and its command."""
+    """Each file in experiments/ loads, has its file's name, and begins with its question and command."""
     assert load_experiment(path).name == path.stem
     head: list[str] = []
     for line in path.read_text().splitlines():
@@ -56,22 +60,22 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.mark.parametrize("experiment", ["mnist", "digits"])
 @pytest.mark.parametrize("baseline", PUBLISHED)
 def test_the_published_models_are_baselines(experiment: str, baseline: str) -> None:
-    """Each published model is a baseline of its family, with the hyperparameters that its source gives."""
+    """Each published model is a baseline of its family, with the hyperparameters of its source."""
     family, published = PUBLISHED[baseline]
     families: Any = load_experiment(FOLDER / f"{experiment}.yaml").families
-    flat = families[family].baselines[baseline].typed().flat()
+    flat = families[family].baselines[baseline].params.flat()
     assert {name: flat.get(name) for name in published} == published
 
 
-def test_the_fallback_of_mnist_is_there() -> None:
-    """The experiment that runs where MNIST cannot be had loads, and needs no download."""
+def test_the_fallback_of_mnist_loads() -> None:
+    """The experiment that runs when MNIST is not available loads, and needs no download."""
     experiment = load_experiment(FOLDER / "mnist.yaml")
     assert experiment.data.fallback is not None
     assert load_experiment(experiment.beside(experiment.data.fallback, "data.fallback")).data.source == "digits"
 
 
 def test_what_is_read(tmp_path: Path) -> None:
-    """A file's values are typed and checked; what it does not say has its default."""
+    """Values are typed and checked; what a file leaves out has its default."""
     experiment = small(tmp_path)
     assert (experiment.name, experiment.seed, experiment.register_models) == ("small", 0, True)
     assert experiment.data.validation == 0.25
@@ -80,8 +84,8 @@ def test_what_is_read(tmp_path: Path) -> None:
     assert experiment.text == SMALL_EXPERIMENT
     dense = experiment.families["ann"].baselines["dense"]
     assert dense.epochs == 2
-    assert isinstance(dense.typed(), AnnParams)
-    assert dense.typed().describe() == "dense 64-64"
+    assert isinstance(dense.params, AnnParams)
+    assert dense.params.describe() == "dense 64-64"
     assert set(experiment.families["ann"].space.searched) == {"hidden_layers", "units", "learning_rate", "schedule"}
     assert experiment.families["ann"].space.fixed == {"batch_size": 32}
 
@@ -90,21 +94,22 @@ def test_what_is_read(tmp_path: Path) -> None:
     ("written", "meant"), [("10", 10), ("1e1", 10), ("10.0", 10), ("0.5", 0.5), ("5e-1", 0.5), ("1", 1)]
 )
 def test_validation_is_a_count_or_a_share(tmp_path: Path, written: str, meant: int | float) -> None:
-    """From 1 on `validation` counts images and is an integer; below it is a share."""
+    """From 1 on, `validation` is a number of images; below, it is a share."""
     validation = small(tmp_path, ("validation: 0.25", f"validation: {written}")).data.validation
     assert validation == meant
     assert type(validation) is type(meant)
 
 
 def test_a_number_that_yaml_reads_as_text_is_a_number(tmp_path: Path) -> None:
-    """`1e-4` is text to YAML 1.1, and is taken as the number that it means, wherever it stands."""
+    """`1e-4`, which YAML 1.1 reads as text, is a number everywhere in a file."""
     written = small(tmp_path, ("1.0e-3", "1e-3"), ("seconds: 20", "seconds: 2e1"), ("units: 64", "units: 64, dropout: 1e-4"))
     meant = small(tmp_path, ("units: 64", "units: 64, dropout: 0.0001"))
     learning_rate = written.families["ann"].space.searched["learning_rate"]
     assert isinstance(learning_rate, FloatRange)
     assert learning_rate.low == 0.001
+    assert isinstance(written.budget, Budget)
     assert written.budget.seconds == 20.0
-    assert written.families["ann"].baselines["dense"].typed().flat()["dropout_1"] == 0.0001
+    assert written.families["ann"].baselines["dense"].params.flat()["dropout_1"] == 0.0001
     assert written.digest() == meant.digest()
 
 
@@ -120,7 +125,7 @@ SAME = {
 
 @pytest.mark.parametrize("edits", SAME.values(), ids=SAME.keys())
 def test_what_does_not_change_the_digest(tmp_path: Path, edits: list[tuple[str, str]]) -> None:
-    """Comments, the order of keys, the question, and another way to write the same do not change the digest."""
+    """Comments, the order of keys, the question, and other spellings of the same value do not change the digest."""
     assert small(tmp_path, *edits).digest() == small(tmp_path).digest()
 
 
@@ -152,22 +157,84 @@ OTHER = [
 
 @pytest.mark.parametrize(("old", "new"), OTHER, ids=[new for _, new in OTHER])
 def test_what_changes_the_digest(tmp_path: Path, old: str, new: str) -> None:
-    """All that decides what a sweep does changes the digest."""
+    """Everything that determines what a sweep does changes the digest."""
     (tmp_path / "other.yaml").write_text("")
     assert small(tmp_path, (old, new)).digest() != small(tmp_path).digest()
 
 
 def test_another_budget_or_seed(tmp_path: Path) -> None:
-    """A budget or seed that is given takes the place of the file's, and 0 is a seed like any other."""
+    """A given budget or seed replaces the file's; 0 is a seed like any other."""
     experiment = small(tmp_path, ("seed: 0", "seed: 7"))
     assert experiment.changed() == experiment
     changed = experiment.changed(trials=0, seconds=1.5, seed=0)
+    assert isinstance(experiment.budget, Budget)
+    assert isinstance(changed.budget, Budget)
     assert (changed.budget.trials, changed.budget.seconds, changed.seed) == (0, 1.5, 0)
     assert changed.budget.epochs == experiment.budget.epochs
 
 
+def in_minutes(folder: Path, *edits: tuple[str, str]) -> Experiment:
+    """The experiment in minutes, edited."""
+    text = MINUTES_EXPERIMENT
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new, 1)
+    (folder / "minutes.yaml").write_text(text)
+    return load_experiment(folder / "minutes.yaml")
+
+
+def test_a_budget_in_minutes(tmp_path: Path) -> None:
+    """Minutes stand for the whole sweep; what is drawn is a mixture, unless the file says otherwise."""
+    experiment = in_minutes(tmp_path)
+    assert experiment.budget == MinutesBudget(minutes=0.5)
+    assert experiment.sampler.type == "mixture"
+    assert in_minutes(tmp_path, ("seed: 0", "seed: 0\nsampler: {type: tpe}")).sampler.type == "tpe"
+    assert small(tmp_path).sampler.type == "tpe"
+    assert [each.flat()["units_1"] for each in experiment.families["ann"].first] == [32, 64]
+    changed = experiment.changed(minutes=60, trials=5, seed=3)
+    assert changed.budget == MinutesBudget(minutes=60, trials=5)
+    assert changed.seed == 3
+
+
+@pytest.mark.parametrize(
+    ("load", "given", "said"),
+    [
+        (in_minutes, {"seconds": 5.0}, "--seconds does not go with"),
+        (small, {"minutes": 5.0}, "--minutes does not go with"),
+        (in_minutes, {"minutes": math.inf}, "--minutes must be a finite number"),
+    ],
+)
+def test_a_budget_of_the_other_kind(load: Any, given: dict[str, Any], said: str, tmp_path: Path) -> None:
+    """`--seconds` is refused where the budget is in minutes, and `--minutes` where it is in seconds, in one line."""
+    experiment = load(tmp_path)
+    with pytest.raises(InputError) as error:
+        experiment.changed(**given)
+    only_line(error, said)
+
+
+OTHER_MINUTES = [
+    ("minutes: 0.5", "minutes: 0.6"),
+    ("minutes: 0.5", "minutes: 0.5, patience: 9"),
+    ("minutes: 0.5", "minutes: 0.5, trials: 9"),
+    ("seed: 0", "seed: 0\nsampler: {type: tpe}"),
+    ("high: 3, prior: 2", "high: 3, prior: 1"),
+    ("high: 3, prior: 2", "high: 3"),
+    ("sure: high", "sure: low"),
+    ("learning_rate: 0.003, schedule: constant", "learning_rate: 0.004, schedule: constant"),
+    ("      - {hidden_layers: 2, units: [64, 32], learning_rate: 0.003, schedule: constant, batch_size: 64}\n", ""),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), OTHER_MINUTES, ids=[new for _, new in OTHER_MINUTES])
+def test_what_changes_the_digest_in_minutes(tmp_path: Path, old: str, new: str) -> None:
+    """Minutes, patience, the sampler, priors and known configurations change what a sweep does, and so the digest."""
+    assert in_minutes(tmp_path, (old, new)).digest() != in_minutes(tmp_path).digest()
+    same = in_minutes(tmp_path, ("seed: 0", "seed: 0\nsampler: {type: mixture}"), ("prior: 2", "prior: {value: 2}"))
+    assert same.digest() == in_minutes(tmp_path).digest()
+
+
 def test_a_baselines_only_experiment_draws_no_trials(tmp_path: Path) -> None:
-    """With no trials a family needs no space, and then no trials can be asked for."""
+    """Without trials a family needs no space, and then `--trials` must be 0."""
     start, end = SMALL_EXPERIMENT.index("    space:"), len(SMALL_EXPERIMENT)
     experiment = small(tmp_path, ("trials: 2", "trials: 0"), (SMALL_EXPERIMENT[start:end], ""))
     assert list(experiment.families["ann"].baselines) == ["softmax", "dense"]
@@ -177,11 +244,12 @@ def test_a_baselines_only_experiment_draws_no_trials(tmp_path: Path) -> None:
 
 
 def test_finding_an_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An experiment is found by its path, or by its bare name in experiments/; else those that there are are named."""
+    """An experiment is found by its path or its name: in ./experiments first, then among those that come with digitsweep."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError) as error:
         find_experiment("small")
-    only_line(error, "small: no such experiment file", f"there are none in {tmp_path / 'experiments'}")
+    only_line(error, "small: no such experiment file; there are digits, images, mnist, published, smoke")
+    assert find_experiment("digits").read_text() == (EXPERIMENTS / "digits.yaml").read_text()
     (tmp_path / "experiments").mkdir()
     small(tmp_path / "experiments")
     path = tmp_path / "experiments" / "small.yaml"
@@ -190,7 +258,18 @@ def test_finding_an_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for name in ("smal", "other/small", "../small"):
         with pytest.raises(InputError) as error:
             find_experiment(name)
-        only_line(error, f"{name}: no such experiment file", "there are small in experiments/")
+        only_line(error, f"{name}: no such experiment file", "there are digits, images, mnist, published, small, smoke")
     with pytest.raises(InputError) as error:
         find_experiment("experiments")
-    only_line(error, "experiments: an experiment is a YAML file, but this is a folder")
+    only_line(error, "experiments: an experiment must be a YAML file, but this is a folder")
+    (tmp_path / "experiments" / "digits.yaml").write_text(path.read_text())
+    assert find_experiment("digits") == Path("experiments", "digits.yaml")
+
+
+def test_what_the_experiments_know_is_what_the_table_teaches() -> None:
+    """Priors and first configurations in `experiments/` are those that `make portfolio` writes."""
+    benchmarks = FOLDER.parent / "benchmarks"
+    found = subprocess.run(
+        [sys.executable, "portfolio.py", "check"], cwd=benchmarks, capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stderr

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faults import EXPERIMENT, assert_whole, kill, start
+from faults import EXPERIMENT, assert_whole, begin, kill, log_of, resume, wait_for
 from running import Sweep
 from servers import Server, mlflow_server, postgres
+
+from digitsweep.trial import Kind
 
 pytestmark = pytest.mark.faults
 AWAY_SECONDS = 60
@@ -27,22 +29,16 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 def begun(folder: Path, server: Server, text: str = EXPERIMENT, patience: int = 10) -> subprocess.Popen[str]:
     """A sweep that has finished its first trial."""
-    (folder / "faults.yaml").write_text(text)
-    process = start(folder, "sweep", "faults.yaml", "--workers", "2", uri=server.uri, patience=patience)
-    while "COMPLETE" not in said(folder):
-        assert process.poll() is None, said(folder)
-        time.sleep(0.2)
+    process = begin(folder, server.uri, text, patience=patience)
+    wait_for(lambda: "COMPLETE" in log_of(folder), process, folder)
     return process
-
-
-def said(folder: Path) -> str:
-    return (folder / "log.txt").read_text()
 
 
 def longest_wait(sweep: Sweep) -> float:
     """Seconds, at most, that a training took beside its epochs, or that passed between an end and the next beginning."""
     runs = sorted(
-        (each for kind in ("trial", "finalist", "refit") for each in sweep.runs(kind)), key=lambda each: each.info.start_time
+        (each for kind in Kind for each in sweep.runs(kind)),
+        key=lambda each: each.info.start_time,
     )
     ends = [each.info.end_time for each in runs]
     waits = [
@@ -64,7 +60,7 @@ def test_away_for_a_minute_and_paused(server: Server, tmp_path: Path) -> None:
     process = begun(tmp_path, server, lasting, patience=2 * AWAY_SECONDS)
     server.kill()
     time.sleep(AWAY_SECONDS)
-    before = said(tmp_path)
+    before = log_of(tmp_path)
     assert before.count("COMPLETE") + before.count("PRUNED") >= 3, "training goes on"
     assert "wait on this machine" in before
     server.start()
@@ -72,9 +68,9 @@ def test_away_for_a_minute_and_paused(server: Server, tmp_path: Path) -> None:
     server.signal(signal.SIGSTOP)
     time.sleep(PAUSED_SECONDS)
     server.signal(signal.SIGCONT)
-    assert process.wait(300) == 0, said(tmp_path)
-    assert "takes records again" in said(tmp_path)
-    swept = Sweep(tmp_path, server.uri, said(tmp_path))
+    assert process.wait(300) == 0, log_of(tmp_path)
+    assert "accepts records again" in log_of(tmp_path)
+    swept = Sweep(tmp_path, server.uri, log_of(tmp_path))
     assert_whole(swept, 42)
     assert swept.runs("attempt") == []
     assert longest_wait(swept) < PAUSED_SECONDS / 2, "no training, and no beginning of one, waited for the server"
@@ -87,12 +83,12 @@ def test_away_at_the_end(server: Server, tmp_path: Path) -> None:
     process = begun(tmp_path, server, EXPERIMENT.replace("trials: 20", "trials: 3"))
     server.kill()
     assert process.wait(200) == 1
-    last = said(tmp_path).splitlines()[-1]
+    last = log_of(tmp_path).splitlines()[-1]
     assert "wait on this machine" in last
     assert "digitsweep sweep --resume" in last
-    assert "Traceback" not in said(tmp_path)
+    assert "Traceback" not in log_of(tmp_path)
     server.start()
-    assert start(tmp_path, "sweep", "--resume", "last", "--workers", "2", uri=server.uri).wait(200) == 0, said(tmp_path)
+    assert resume(tmp_path, server.uri).wait(200) == 0, log_of(tmp_path)
     assert_whole(Sweep(tmp_path, server.uri, ""), 8)
 
 
@@ -100,15 +96,11 @@ def test_two_coordinators(server: Server, tmp_path: Path) -> None:
     """Who would go on with a sweep that is being run is refused, with the other one's host and process; once that one is
     dead, its lock is taken over."""
     process = begun(tmp_path, server, EXPERIMENT.replace("epochs: 3,", "epochs: 30,"))
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    for folder in (tmp_path, elsewhere):  # with the same lock file, and as from another machine
-        second = start(folder, "sweep", "--resume", "last", uri=server.uri)
-        assert second.wait(60) == 1
-        assert f"is being run by process {process.pid}" in said(folder)
+    for folder in (tmp_path, tmp_path / "elsewhere"):  # with the same lock file, and as from another machine
+        assert resume(folder, server.uri).wait(60) == 1
+        assert f"is being run by process {process.pid}" in log_of(folder)
     kill(process)
-    third = start(tmp_path, "sweep", "--resume", "last", "--workers", "2", uri=server.uri)
-    assert third.wait(200) == 0, said(tmp_path)
+    assert resume(tmp_path, server.uri).wait(200) == 0, log_of(tmp_path)
     assert_whole(Sweep(tmp_path, server.uri, ""), 42)
 
 
@@ -117,13 +109,10 @@ def test_ten_sweeps_at_once(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     text = EXPERIMENT.replace("trials: 20", "trials: 1").replace("top: 2, seeds: 2", "top: 1, seeds: 1")
     folders = [tmp_path / f"{number}" for number in range(10)]
-    processes = []
-    for number, folder in enumerate(folders):
-        folder.mkdir()
-        (folder / "faults.yaml").write_text(text.replace("seed: 3", f"seed: {number}"))
-        processes.append(start(folder, "sweep", "faults.yaml", "--workers", "1", uri=uri))
+    texts = [text.replace("seed: 3", f"seed: {number}") for number in range(10)]
+    processes = [begin(folder, uri, each, workers=1) for folder, each in zip(folders, texts, strict=True)]
     for folder, process in zip(folders, processes, strict=True):
-        assert process.wait(400) == 0, said(folder)
+        assert process.wait(400) == 0, log_of(folder)
     swept = Sweep(tmp_path, uri, "")
     assert [each.info.status for each in swept.runs("sweep")] == ["FINISHED"] * 10
     assert len(swept.runs("trial")) == 10 * 4

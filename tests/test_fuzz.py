@@ -26,12 +26,13 @@ from rich.console import Console
 from running import EXPERIMENTS, ROOT
 from support import IDX_FILES, PROPERTY, SMALL_EXPERIMENT, idx_contents, made_split, outcome, write_idx_folder
 
+from digitsweep.cli.tables import print_plan
+from digitsweep.config.experiment_file import load_experiment
 from digitsweep.data.sources import load_dataset
 from digitsweep.errors import InputError
-from digitsweep.experiment_file import load_experiment
-from digitsweep.promotion.gate import load_gate
-from digitsweep.reading.images import Unreadable, read_pages
-from digitsweep.summary import print_plan
+from digitsweep.predict.images import Unreadable, read_pages
+from digitsweep.predict.reference import LEAST, Reference
+from digitsweep.registry.gate import load_gate
 
 SAMPLE, MANY = 100, 2000
 HANG = 60
@@ -228,6 +229,18 @@ IMAGES = {kind: image_file(kind) for kind in ("PNG", "JPEG", "TIFF", "GIF", "BMP
 images = st.sampled_from(sorted(IMAGES)).flatmap(lambda kind: changed(IMAGES[kind], st.binary(max_size=12)))
 
 
+SAMPLED = Reference(np.random.default_rng(5).integers(0, 256, (LEAST, 8, 8), dtype=np.uint8)).png()
+sheets = changed(SAMPLED, st.binary(max_size=12))
+
+
+def read_sheet(path: Path, content: bytes) -> object:
+    """As `predict` does with the file beside a model."""
+    try:
+        return Reference.from_png(content, 8)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
 @dataclass(frozen=True)
 class Reader:
     """A kind of file that people give."""
@@ -245,6 +258,7 @@ READERS: dict[str, Reader] = {
     "idx-files": Reader(st.sampled_from(IDX_FILES).flatmap(idx_file), read_idx_folder),  # type: ignore[arg-type]
     "images.npz": Reader(npz_files, read_npz_file),  # type: ignore[arg-type]
     "image.png": Reader(images, read_image),  # type: ignore[arg-type]
+    "training_images.png": Reader(sheets, read_sheet),  # type: ignore[arg-type]
 }
 
 

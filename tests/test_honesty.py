@@ -1,4 +1,4 @@
-"""A sweep's answer, computed again by other means; and what it says where there is nothing to find, or a leak."""
+"""A sweep's prediction, computed again by other means; and what it says where there is nothing to find, or a leak."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def test_the_answer_is_what_the_registered_models_give(smoke: Sweep, monkeypatch
         assert entry["weights"] == model.count_params()
         assert f"{100 * hits / 359:.2f} %" in page
         matrix = confusion_matrix(test.labels, predicted[entry["family"]], labels=range(10))
-        for label, each in enumerate(comparison["evidence"]["classes"]):
+        for label, each in enumerate(comparison["mistakes"]["classes"]):
             assert each["recalls"][entry["family"].upper()]["hits"] == matrix[label, label]
-        for pair in comparison["evidence"]["confused"][entry["family"].upper()]:
+        for pair in comparison["mistakes"]["confused"][entry["family"].upper()]:
             assert matrix[pair["true"], pair["predicted"]] == pair["count"]
     ann, cnn = predicted["ann"] != test.labels, predicted["cnn"] != test.labels
     more, fewer = int((ann & ~cnn).sum()), int((cnn & ~ann).sum())
@@ -61,7 +61,7 @@ question: What does a sweep find where there is nothing to find?
 seed: 1
 data: {source: noise.npz, validation: 0.25}
 budget: {trials: 2, epochs: 2, seconds: 30}
-finalists: {top: 1, seeds: 2}
+finalists: {top: 1, seeds: 1, confirm: 3}
 families:
   ann:
     baselines: {softmax: {params: {hidden_layers: 0}, published_accuracy: 0.123}}
@@ -85,7 +85,7 @@ def test_nothing_is_found_in_shuffled_labels_and_a_leak_is_reported(store: Path)
     Path("nothing.yaml").write_text(NOTHING)
     finished = run_digitsweep("sweep", "nothing.yaml", cwd=store)
     assert finished.returncode == 0, finished.stderr
-    assert "This test set cannot tell the ANN and the CNN apart" in finished.stdout
+    assert "This test set cannot tell this ANN from this CNN" in finished.stdout
     client = MlflowClient(f"sqlite:///{store}/mlflow.db")
     (run,) = client.search_runs(["1"], "tags.`digitsweep.kind` = 'sweep'")
     page = text_of(Path(client.download_artifacts(run.info.run_id, "comparison/report.html")).read_bytes())
@@ -96,7 +96,7 @@ def test_nothing_is_found_in_shuffled_labels_and_a_leak_is_reported(store: Path)
     assert f"{duplicates['train_test']} test images are also among the training images" in page
     assert "test images are also among the" in finished.stdout
     assert [each["published_accuracy"] for each in comparison["entries"] if each["role"] == "baseline"] == [0.123]
-    assert "Beside published models" in page
+    assert "Compared with published models" in page
 
 
 CLAIMED = """\
@@ -122,6 +122,6 @@ def test_what_is_published_of_other_images_is_not_held_against_these(store: Path
     page = text_of(Path(client.download_artifacts(run.info.run_id, "comparison/report.html")).read_bytes())
     comparison = json.loads(Path(client.download_artifacts(run.info.run_id, "comparison/comparison.json")).read_text())
     assert {each["published_accuracy"] for each in comparison["entries"]} == {None}
-    assert "Beside the baselines" in page
+    assert "Compared with the baselines" in page
     assert "Published" not in page
     assert " published " not in finished.stdout

@@ -17,9 +17,8 @@ from PIL import Image
 from support import only_line
 
 from digitsweep.errors import InputError
-from digitsweep.reading import images
-from digitsweep.reading.grey import MOST_SIDE
-from digitsweep.reading.images import Page, Unreadable, files_of, is_folder, pages_of, read_pages
+from digitsweep.predict import images
+from digitsweep.predict.images import MOST_SIDE, Page, Unreadable, files_of, is_folder, pages_of, read_pages
 
 GRADIENT = np.linspace(0, 255, 24 * 16).round().astype(np.uint8).reshape(16, 24)
 
@@ -86,7 +85,7 @@ def test_transparent_corners_take_the_paper(tmp_path: Path) -> None:
 
 
 def test_a_turned_photo_is_upright(tmp_path: Path) -> None:
-    """What EXIF says of a photo's rotation is done."""
+    """A photo is rotated as its EXIF data says."""
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter to the left
     (pixels,) = read_all(saved(tmp_path / "a.png", Image.fromarray(GRADIENT), exif=exif))
@@ -126,7 +125,7 @@ def test_a_page_that_is_damaged_leaves_the_others(tmp_path: Path) -> None:
     found = list(read_pages(path))
     assert sum(isinstance(each, Page) for each in found) == 2
     (bad,) = (each for each in found if isinstance(each, Unreadable))
-    assert str(bad).startswith(f"{path} (page 2): an image must be whole")
+    assert str(bad).startswith(f"{path} (page 2): an image must be complete")
 
 
 def test_a_scan_that_ends_in_rubbish(tmp_path: Path) -> None:
@@ -154,7 +153,7 @@ def test_a_large_page_is_read_smaller(tmp_path: Path) -> None:
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A whole PNG file of some hundred bytes that says it has that many pixels."""
+    """A complete PNG file of some hundred bytes that claims to have this size."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -182,19 +181,15 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "half a PNG": (lambda: encoded("PNG")[:1800], "damaged or cut short"),
     "half a JPEG": (lambda: encoded("JPEG")[:900], "damaged or cut short"),
     "half a TIFF": (lambda: encoded("TIFF")[:1000], "save it"),
-    "half a GIF": (lambda: encoded("GIF")[:900], "damaged or cut short"),
-    "half a BMP": (lambda: encoded("BMP")[:1800], "damaged or cut short"),
-    "a few bytes of a PNG": (lambda: encoded("PNG")[:20], "save it"),
     "a damaged PNG": (lambda: damaged("PNG"), "damaged or cut short"),
-    "a bomb": (lambda: bomb(50_000, 50_000), "100,000,000 pixels at most"),
+    "a bomb": (lambda: bomb(50_000, 50_000), "at most 100,000,000 pixels"),
     "a small bomb": (lambda: bomb(11_000, 10_000), "11,000 x 10,000"),
-    "a bomb of one line": (lambda: bomb(2**31 - 1, 1), "pixels at most"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_file_is_one_line(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Whatever is wrong with a file is one line that names it, the rule and the way out; nothing else is heard."""
+    """A bad file gives one line that names it, the rule and what to do, and no other output."""
     make, expected = BAD[name]
     path = tmp_path / "given.png"
     path.write_bytes(make())
@@ -212,7 +207,7 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(images.MOST_BYTES + 1)
     (error,) = read_pages(path)
-    assert "256 MiB at most" in str(error)
+    assert "at most 256 MiB" in str(error)
 
 
 def test_a_scan_of_too_many_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +222,7 @@ def test_a_scan_of_too_many_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_what_is_no_file(tmp_path: Path) -> None:
     """A path that is not there, and one that is no file, are a line each."""
-    for path, expected in ((tmp_path / "none.png", "no such file"), (Path("/dev/null"), "must be a file")):
+    for path, expected in ((tmp_path / "none.png", "no such file"), (Path("/dev/null"), "must be a regular file")):
         (error,) = read_pages(path)
         assert expected in str(error)
 

@@ -6,108 +6,37 @@ import ast
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from digitsweep.workers.placement import Place
+from digitsweep.sweep.processes import Place
 
 PACKAGE = Path(__file__).parent.parent / "src" / "digitsweep"
 
-# From the top down: a module may import only from the lines below its own (and from its own folder).
-LAYERS = [
-    {"__main__"},
-    {"cli"},
-    {"doctor"},
-    {"sweep"},
-    {"coordinator"},
-    {"promotion.table"},
-    {"promotion.promoting"},
-    {"judging", "comparing", "promotion.weighing", "progress", "summary", "reading.readings"},
-    {"workers"},
-    {"winners", "pictures", "asking", "testset", "promotion.publishing", "reading.predicting"},
-    {"finalists"},
-    {"study"},
-    {"promotion.ledger"},
-    {"tracking.mlflow_tracker", "registry", "tracking.reconciling"},
-    {"tracking.opening"},
-    {"lookup", "tracking.sweep_run"},
-    {"tracking.recovery", "tracking.writer", "tracking.unfinished"},
-    {"tracking.trial_record"},
-    {"tracking.records"},
-    {"store"},
-    {"tracking.lock"},
-    {"tracking.spool"},
-    {"search"},
-    {"source", "tracker", "pace", "spending"},
-    {"report"},
-    {"plots"},
-    {"reading.preparing"},
-    {"reading.ink"},
-    {"reading.images"},
-    {"reading.grey"},
-    {"cautions", "promotion.decision"},
-    {"comparison"},
-    {"evidence", "cost", "history", "verdict"},
-    {"statistics"},
-    {"training"},
-    {"models", "optimizers", "augmentation", "schedules"},
-    {"evaluation", "data", "provenance", "processor", "model_file", "quiet"},
-    {"options", "promotion.lineage"},
-    {"experiment_file"},
-    {"experiment"},
-    {"space"},
-    {"promotion.gate"},
-    {"distributions", "explain", "yaml_file"},
-    {"results"},
-    {"params"},
-    {"training_params"},
-    {"errors"},
-    {"promotion", "reading", "tracking"},  # what these rooms are, in words
-]
-
-# Library: the only modules that may import it.
-OWNERS = {
-    "mlflow": {
-        "tracking.mlflow_tracker",
-        "tracking.opening",
-        "registry",
-        "lookup",
-        "tracking.reconciling",
-        "tracking.sweep_run",
-        "tracking.recovery",
-        "tracking.writer",
-        "tracking.unfinished",
-        "tracking.records",
-        "store",
-        "doctor",
-        "promotion.ledger",
-        "promotion.publishing",
-    },
-    "optuna": {"search", "space", "distributions"},
-    "tensorflow": {"training", "models", "optimizers", "augmentation", "quiet"},
-    "keras": {
-        "training",
-        "models",
-        "optimizers",
-        "augmentation",
-        "registry",
-        "lookup",
-        "asking",
-        "testset",
-        "promotion.weighing",
-        "reading.predicting",
-    },
-    "matplotlib": {"plots"},
-    "jinja2": {"report"},
-    "sklearn": {"evaluation", "data"},
-    "scipy": {"statistics", "reading.preparing", "reading.ink"},
-    "PIL": {"reading.images", "reading.grey", "reading.preparing", "reading.ink"},
-    "pandas": {"comparison"},
-    "click": {"cli"},
-    "rich": {"cli", "doctor", "progress", "summary", "promotion.table", "reading.readings"},
+# From the top floor down: a room imports only from the rooms below it. Each has its rule, and the libraries that only it and
+# the other rooms that name them may import.
+HOUSE: dict[str, tuple[str, set[str]]] = {
+    "__main__": ("python -m digitsweep", set()),
+    "cli": ("parse, call one function, print", {"click", "rich"}),
+    "doctor": ("each check returns a Finding", {"mlflow", "psutil"}),
+    "sweep": ("the coordinator's process, from the experiment to the answer", {"rich"}),
+    "predict": ("a person's images in, readings out", {"PIL", "scipy", "keras"}),
+    "registry": ("models by name: register, load, compare, promote, publish", {"mlflow", "keras"}),
+    "tracking": ("the only writer of MLflow runs", {"mlflow"}),
+    "report": ("values become pictures and pages; no I/O", {"matplotlib", "jinja2"}),
+    "evaluation": ("predictions on the opened test set become a Comparison", {"scipy", "sklearn", "pandas", "keras"}),
+    "search": ("which trial next, continue or stop", {"optuna"}),
+    "training": ("what runs inside a worker; no MLflow, no Optuna", {"tensorflow", "keras"}),
+    "data": ("files become train, validation and a sealed test split", {"sklearn"}),
+    "config": ("a YAML file becomes a frozen, checked Experiment", {"optuna"}),
+    "trial": ("a trial, what its worker reports, how it ended", set()),
+    "families": ("one file a family: hyperparameters, cost, network", {"keras"}),
+    "errors": ("what ends a command, and with which exit code", set()),
 }
+FLOOR = {room: floor for floor, room in enumerate(HOUSE)}
+OWNED = set().union(*(libraries for _, libraries in HOUSE.values()))
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -121,44 +50,45 @@ def imports(path: Path) -> Iterator[str]:
             yield from ([f"{node.module}.{each.name}" for each in node.names] if inside else [node.module or ""])
 
 
-RANK = {name: index for index, layer in enumerate(LAYERS) for name in layer}
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
-def module(parts: Sequence[str]) -> str:
-    """What has a layer: `tracking.spool`, or the whole folder, as `data` of `data.idx`."""
-    inner = ".".join(parts[:2])
-    return inner if inner in RANK else parts[0]
-
-
-FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" or path.parent != PACKAGE)
-
-
-def own_module(path: Path) -> str:
-    return module(path.relative_to(PACKAGE).with_suffix("").parts)
+def room(path: Path) -> str:
+    """The folder or module directly below the package."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_module_imports_only_from_below(path: Path) -> None:
-    """A module imports only from the layers below its own."""
-    own = own_module(path)
-    assert own in RANK, f"{own} has no layer: give it one here and in docs/architecture.md"
+def test_a_room_imports_only_from_below(path: Path) -> None:
+    """A room imports only from the rooms below it, so that there is no circle of rooms."""
     for name in imports(path):
         package, *parts = name.split(".")
-        if package == "digitsweep" and parts != ["__version__"] and module(parts) != own:
-            assert RANK[module(parts)] > RANK[own], f"{own} may not import {name}"
+        if package == "digitsweep" and parts != ["__version__"] and parts[0] != room(path):
+            assert FLOOR[parts[0]] > FLOOR[room(path)], f"{room(path)} may not import {name}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_library_has_its_owners(path: Path) -> None:
-    """MLflow, Optuna, TensorFlow and the others are imported only where the architecture says."""
+def test_a_library_has_its_rooms(path: Path) -> None:
+    """MLflow, Optuna, TensorFlow and the others are imported only in the rooms that name them."""
     for name in imports(path):
         library = name.split(".")[0]
-        assert own_module(path) in OWNERS.get(library, {own_module(path)}), f"{path.name} may not import {library}"
+        assert library not in OWNED or library in HOUSE[room(path)][1], f"{room(path)} may not import {library}"
 
 
-def test_every_layer_is_inhabited() -> None:
-    """Every module that the layers name is there."""
-    assert {name for layer in LAYERS for name in layer} == {own_module(path) for path in FILES}
+def test_only_judges_open_the_test_set() -> None:
+    """Judging, `compare` and the gate can open the test set; whatever trains, searches or records cannot."""
+    opening = "digitsweep.evaluation.opening"
+    found = {path for path in FILES if any(name.startswith(opening) for name in imports(path))}
+    assert {str(path.relative_to(PACKAGE)) for path in found} == {
+        "sweep/judge.py",
+        "registry/compare.py",
+    }
+
+
+def test_every_room_is_in_the_house() -> None:
+    """The table above names every room there is; besides errors and __main__ there are at most sixteen."""
+    assert set(HOUSE) == {room(path) for path in FILES}
+    assert len(HOUSE) - 2 <= 16
 
 
 def loaded_after(code: str, **environment: str) -> set[str]:
@@ -178,12 +108,12 @@ def test_help_is_light() -> None:
 
 def test_the_coordinator_does_without_tensorflow() -> None:
     """The coordinator does not import TensorFlow before the search is over."""
-    assert loaded_after("import digitsweep.sweep, digitsweep.doctor").isdisjoint({"tensorflow", "keras"})
+    assert loaded_after("import digitsweep.sweep.run, digitsweep.doctor").isdisjoint({"tensorflow", "keras"})
 
 
 PRELOADED = """
 import os
-import digitsweep.workers.preloaded, digitsweep.workers.process
+import digitsweep.training.preloaded, digitsweep.training.worker
 if os.path.isdir("/proc/self/task"):
     assert len(os.listdir("/proc/self/task")) == 1, "a thread was started"
 """

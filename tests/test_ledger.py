@@ -13,7 +13,7 @@ from typing import Any
 
 import mlflow
 import pytest
-from ledgers import passing_weigher, versions
+from ledgers import versions, without_models
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
@@ -21,10 +21,8 @@ from running import ROOT
 from servers import mlflow_server, postgres
 
 from digitsweep.errors import RefusedError
-from digitsweep.promotion import ledger as ledger_module
-from digitsweep.promotion.ledger import Ledger, new_record
-from digitsweep.promotion.lineage import Action
-from digitsweep.promotion.promoting import History, history, promote, rollback
+from digitsweep.registry.ledger import Action, Ledger, new_record
+from digitsweep.registry.promote import History, history, promote, rollback
 
 WRITES = 7
 """Of a promotion: the opening, the decision, the description, the ledger, the record, the alias, the mark."""
@@ -50,8 +48,7 @@ def registry(
 @pytest.fixture
 def client(registry: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
     """A client of the registry, which is MLflow's own for as long; nobody asks a model, and nobody waits long."""
-    monkeypatch.setitem(sys.modules, "digitsweep.promotion.weighing", passing_weigher())
-    monkeypatch.setattr(ledger_module, "PATIENCE", 0.3)
+    without_models(monkeypatch)
     mlflow.set_tracking_uri(registry)
     yield MlflowClient()
     mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
@@ -72,10 +69,10 @@ def honest(told: History, client: MlflowClient) -> None:
     """What a history says is so: the records that are done are a chain that ends at the champion, which the alias names."""
     assert str(client.get_registered_model(told.name).aliases.get("champion")) == str(told.champion)
     champion = None
-    for each in told.standings:
-        if each.outcome == "done":
-            assert each.record.came_from == champion
-            champion = each.record.to
+    for each in told.records:
+        if each.state == "done":
+            assert each.came_from == champion
+            champion = each.to
     assert champion == told.champion
 
 
@@ -95,9 +92,9 @@ def test_killed_at_every_step(registry: str, client: MlflowClient) -> None:
         honest(told, client)
         wrote = ends[kill - 1]["told"]
         assert told.champion == ("2" if "set_registered_model_alias" in wrote else "1"), wrote
-        records = [each for each in told.standings if each.record.to == "2"]
+        records = [each for each in told.records if each.to == "2"]
         assert len(records) == wrote.count("create_model_version")
-        pending = [each.outcome == "pending" for each in records] == [True]
+        pending = [each.state == "pending" for each in records] == [True]
         assert pending == (len(records) == 1 and told.champion == "1")
         assert any("decided and not carried out" in note for note in told.notes) == pending
         promote(name, "3")
@@ -105,7 +102,7 @@ def test_killed_at_every_step(registry: str, client: MlflowClient) -> None:
         honest(after, client)
         assert after.champion == "3"
         assert not after.notes
-        assert [each.outcome for each in after.standings] == ["done"] * (2 + len(records))
+        assert [each.state for each in after.records] == ["done"] * (2 + len(records))
         rollback(name)
         assert history(name).champion == ("2" if records else "1")
 
@@ -123,12 +120,12 @@ def test_eight_at_once(registry: str, client: MlflowClient) -> None:
     honest(told, client)
     assert told.champion == winner
     assert not told.notes
-    assert {each.record.to: each.outcome for each in told.standings} == {
+    assert {each.to: each.state for each in told.records} == {
         **{str(version): "lost" for version in range(2, 10)},
         winner: "done",
         "1": "done",
     }
-    assert len(told.standings) == 9
+    assert len(told.records) == 9
     for each in ends:
         assert each["end"] == 0 or "another one came first: after record 2" in each["told"][-1]
 
@@ -141,14 +138,13 @@ def test_eight_at_once_as_the_first(registry: str, client: MlflowClient) -> None
     assert sorted(each["end"] for each in ends) == [0] + [3] * 7, ends
     told = history("first")
     honest(told, client)
-    assert [each.outcome for each in told.standings] == ["done"] + ["lost"] * 7
+    assert [each.state for each in told.records] == ["done"] + ["lost"] * 7
 
 
 @pytest.fixture
 def alone(made_store: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
     """A client of a registry on SQLite with one model of five versions, the first its champion."""
-    monkeypatch.setitem(sys.modules, "digitsweep.promotion.weighing", passing_weigher())
-    monkeypatch.setattr(ledger_module, "PATIENCE", 0.3)
+    without_models(monkeypatch)
     client = MlflowClient()
     versions(client, "m", 5)
     promote("m", "1")
@@ -170,7 +166,7 @@ def test_an_owner_that_slept_puts_its_alias_right(alone: MlflowClient, monkeypat
     promote("m", "2")
     told = history("m")
     honest(told, alone)
-    assert [each.record.to for each in told.standings] == ["1", "2", "3"]
+    assert [each.to for each in told.records] == ["1", "2", "3"]
     assert told.champion == "3"
 
 
@@ -196,7 +192,7 @@ def test_an_owner_that_slept_and_was_killed(alone: MlflowClient, monkeypatch: py
     promote("m", "4")
     told = history("m")
     honest(told, alone)
-    assert [each.record.action for each in told.standings] == ["promote", "promote", "promote", "outside", "promote"]
+    assert [each.action for each in told.records] == ["promote", "promote", "promote", "outside", "promote"]
 
 
 def test_an_answer_that_was_lost(alone: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +213,7 @@ def test_an_answer_that_was_lost(alone: MlflowClient, monkeypatch: pytest.Monkey
     promote("m", "4")
     told = history("m")
     honest(told, alone)
-    assert [(each.record.to, each.outcome) for each in told.standings] == [(str(v), "done") for v in range(1, 5)]
+    assert [(each.to, each.state) for each in told.records] == [(str(v), "done") for v in range(1, 5)]
     assert not told.notes
 
 
@@ -230,7 +226,7 @@ def test_an_alias_that_somebody_set_by_hand(alone: MlflowClient) -> None:
     promote("m", "2")
     told = history("m")
     honest(told, alone)
-    assert [each.record.action for each in told.standings] == ["promote", "outside", "promote"]
+    assert [each.action for each in told.records] == ["promote", "outside", "promote"]
     rollback("m")
     assert history("m").champion == "4"
     alone.delete_registered_model_alias("m", "champion")
@@ -249,7 +245,7 @@ def test_a_version_that_was_deleted(alone: MlflowClient) -> None:
     promote("m", "2")
     told = history("m")
     honest(told, alone)
-    assert [each.outcome for each in told.standings] == ["done", "void", "done"]
+    assert [each.state for each in told.records] == ["done", "void", "done"]
 
 
 def test_a_late_rollback(alone: MlflowClient) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
-from running import EXPERIMENTS, ROOT, Sweep
+from running import ROOT, Sweep, brief_experiment
 
 from digitsweep.cli import main
 
@@ -31,10 +30,8 @@ def test_the_run_that_mlflow_opens_is_the_sweep(tmp_path: Path) -> None:
     """`mlflow run PATH -e sweep` from another folder, with spaces in a parameter: its run is the sweep's, and the parent."""
     spaced = tmp_path / "with some spaces"
     spaced.mkdir()
-    shutil.copy(EXPERIMENTS / "smoke.yaml", spaced / "my smoke.yaml")
-    finished = mlflow_run(
-        tmp_path, "-e", "sweep", "-P", f"experiment={spaced / 'my smoke.yaml'}", "-P", "trials=1", "-P", "workers=1"
-    )
+    experiment = brief_experiment(spaced / "my smoke.yaml")
+    finished = mlflow_run(tmp_path, "-e", "sweep", "-P", f"experiment={experiment}", "-P", "trials=1", "-P", "workers=1")
     assert finished.returncode == 0, finished.stderr
     sweep = Sweep(tmp_path, f"sqlite:///{tmp_path}/mlflow.db", finished.stdout)
     parent = sweep.parent()
@@ -60,7 +57,7 @@ def test_wrong_input_fails_the_run(tmp_path: Path) -> None:
     assert [run.info.status for run in runs] == ["FAILED"]
 
 
-@pytest.mark.parametrize("entry_point", ["main", "sweep", "compare", "promote"])
+@pytest.mark.parametrize("entry_point", ["main", "sweep", "resume", "compare", "promote"])
 def test_entry_points_fit_the_command_line(entry_point: str) -> None:
     """Each entry point's command, with its defaults, is one that digitsweep's command line understands."""
     project = yaml.safe_load((ROOT / "MLproject").read_text())

@@ -19,11 +19,10 @@ from mlflow.types import Schema, TensorSpec
 from support import only_line
 
 from digitsweep.errors import InputError
-from digitsweep.lookup import find, load
-from digitsweep.model_file import checked_model
-from digitsweep.models import build
-from digitsweep.params import parse_params
-from digitsweep.registry import register
+from digitsweep.families import parse_params
+from digitsweep.families.build import build
+from digitsweep.registry.models import checked_model, find, load
+from digitsweep.registry.versions import register
 
 EVERY_LAYER = [
     parse_params("ann", {"hidden_layers": 2, "units": 4, "normalization": ["batch", "layer"], "dropout": 0.2}),

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digitsweep.models import build
-from digitsweep.params import AnnParams, CnnParams, Params, parse_params
+from digitsweep.families import AnnParams, CnnParams, Params, parse_params
+from digitsweep.families.build import build
 
 ann = st.builds(
     lambda units, activation, normalization, dropout: parse_params(
@@ -99,23 +99,8 @@ def test_the_image_is_scaled_inside() -> None:
     assert model.input.dtype == "uint8"
 
 
-@settings(max_examples=15, deadline=None)
-@given(params=cnn(), extra=st.integers(0, 9))
-def test_what_is_cut_off_is_not_used(params: CnnParams, extra: int) -> None:
-    """Whatever the cut-off rows and columns hold, the answer is the same."""
-    side = params.smallest_image() + extra
-    used = params.used_side(side)
-    model = build(params, side, 3)
-    generator = np.random.default_rng(0)
-    images = generator.integers(0, 256, (4, side, side, 1)).astype(np.uint8)
-    others = images.copy()
-    others[:, used:] = generator.integers(0, 256, others[:, used:].shape)
-    others[:, :, used:] = generator.integers(0, 256, others[:, :, used:].shape)
-    np.testing.assert_array_equal(np.asarray(model(images, training=False)), np.asarray(model(others, training=False)))
-
-
 def test_cutting_off_changes_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Conv 4-6 on 28 pixels looks at 26 of them; whole and cut networks with the same weights say the same."""
+    """Conv 4-6 on 28 pixels uses 26 of them; the whole and the cropped network give the same output."""
     params = parse_params("cnn", {"blocks": 2, "filters": [4, 6], "pooling": ["max", "average"], "dense_units": 8})
     assert isinstance(params, CnnParams)
     assert [params.used_side(side) for side in (26, 27, 28, 29, 30)] == [26, 26, 26, 26, 30]

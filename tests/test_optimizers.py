@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from digitsweep.optimizers import Optimizer
-from digitsweep.params import AnnParams
+from digitsweep.families import AnnParams
+from digitsweep.training.optimizers import Optimizer
 
 STEPS = 25
 

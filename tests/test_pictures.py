@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import samples
 from numpy.typing import NDArray
 
-from digitsweep import plots
-from digitsweep.pictures import pictures
+from digitsweep.report import plots
+from digitsweep.sweep.judge import pictures
 
 
 def test_no_prediction_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,5 +17,5 @@ def test_no_prediction_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plots, "confusion_matrices", lambda matrices, _: drawn.update(matrices))
     monkeypatch.setattr(plots, "png", lambda _: b"")
     labels, predicted = np.array([0, 1, 1, 0], np.uint8), np.array([0, 1, 2, 0], np.uint8)
-    pictures(samples.comparison(), {}, (), {"CNN": (labels, predicted)}, 3)
-    assert drawn["best CNN, 75.00%"].tolist() == [[2, 0, 0], [0, 1, 1], [0, 0, 0]]
+    pictures("digits", [], (), labels, {"CNN": predicted}, 3)
+    assert drawn["best CNN, 75.00 %"].tolist() == [[2, 0, 0], [0, 1, 1], [0, 0, 0]]

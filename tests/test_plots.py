@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import samples
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+from support import PROPERTY
 
-from digitsweep import plots
-from digitsweep.comparison import Comparison
-from digitsweep.history import SearchHistory, TrialPoint
-from digitsweep.plots.labels import around, hidden, places
-from digitsweep.plots.parameters import ABSENT, scale
-from digitsweep.plots.style import THEME, log_ticks, positive, short
-from digitsweep.results import EpochMetrics
+from digitsweep.evaluation.comparison import Comparison
+from digitsweep.report import plots
+from digitsweep.report.plots.style import INK, THEME, log_ticks, positive, short
+from digitsweep.trial import EpochMetrics, SearchHistory, TrialPoint
 
 
 def epochs(count: int) -> list[EpochMetrics]:
@@ -135,32 +139,87 @@ def test_learning_values() -> None:
     assert drawn(named(axes, "the best"))[1] == pytest.approx([0.08, 0.03])
 
 
+RUNGS = SearchHistory(
+    "ann",
+    "val_accuracy",
+    (
+        TrialPoint(3, "COMPLETE", {"learning_rate": 0.01}, (0.80, 0.90), 5.0, 0, 1.5, "first"),
+        TrialPoint(4, "COMPLETE", {"learning_rate": 0.02}, (0.94,), 10.0, 0, 1.6, "random"),
+        TrialPoint(4, "COMPLETE", {"learning_rate": 0.02}, (0.70, 0.93), 20.0, 1, 6.2, "random"),
+        TrialPoint(5, "FAIL", {"learning_rate": 0.03}, (), 21.0, 0, 1.6, "tpe"),
+        TrialPoint(6, "COMPLETE", {"learning_rate": 0.04}, (0.99,), 25.0, 0, 1.6, "neighbour"),
+        TrialPoint(6, "COMPLETE", {"learning_rate": 0.04}, (0.96,), 33.0, 1, 6.4, "neighbour"),
+        TrialPoint(3, "OUT_OF_TIME", {"learning_rate": 0.01}, (0.97,), 40.0, 1, 6.4, "first"),
+    ),
+    {"learning_rate": 1.0},
+)
+
+
+def test_configuration_paths() -> None:
+    """A configuration has a point for each training that was complete, from rung to rung; the winner is the last."""
+    paths = plots.configuration_paths(RUNGS, "ann-004")
+    assert [(each.trial, each.proposed_by, each.works, each.won) for each in paths] == [
+        ("ann-003", "first", (1.5,), False),
+        ("ann-006", "neighbour", (1.6, 6.4), False),
+        ("ann-004", "random", (1.6, 6.2), True),
+    ]
+    assert [each.values for each in paths] == [pytest.approx(each) for each in ((0.1,), (0.01, 0.04), (0.06, 0.07))]
+    assert not any(each.won for each in plots.configuration_paths(RUNGS, "ann-000"))
+
+
+def test_search_rungs() -> None:
+    """Each configuration has a line through its errors, near its work; ticks are the rungs, and the legend names the winner
+    and who proposed anything."""
+    figure = plots.search_rungs(RUNGS, "ann-006")
+    assert inside(figure)
+    (axes,) = figure.axes
+    lines = [each for each in axes.lines if len(drawn(each)[0])]
+    assert [drawn(each)[1] for each in lines] == [pytest.approx(each) for each in ([0.1], [0.06, 0.07], [0.01, 0.04])]
+    assert np.ptp(np.log([drawn(each)[0][0] for each in lines])) < np.log(4.0)
+    assert drawn(named(axes, "ann-006 won"))[1] == pytest.approx([0.01, 0.04])
+    assert axes.get_xscale() == axes.get_yscale() == "log"
+    assert [each.get_text() for each in axes.get_xticklabels()] == ["1.6 s\nrung 0", "6.3 s\nrung 1"]
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [each.get_text() for each in legend.get_texts()] == ["ann-006 won", "first", "neighbour", "random"]
+
+
+def test_no_error_is_said_to_be_0() -> None:
+    """An error of 0 has a place on a logarithmic axis, and its tick says 0."""
+    trials = (TrialPoint(1, "COMPLETE", {}, (1.0,), 1.0, 0, 1.0, "first"), *RUNGS.trials[:2])
+    for history in (dataclasses.replace(RUNGS, trials=trials), dataclasses.replace(RUNGS, trials=trials[:1])):
+        for figure in (plots.search_rungs(history), plots.equal_cost([history])):
+            (axes,) = figure.axes
+            assert inside(figure)
+            assert axes.get_yticklabels()[0].get_text() == "0 %"
+
+
+@pytest.mark.parametrize("configurations", [0, 1, 2, 60])
+def test_small_and_large_searches_with_rungs(configurations: int) -> None:
+    """A search with rungs of any size is drawn, nothing beyond the picture."""
+    history = samples.history_of_rungs("cnn", configurations)
+    assert inside(plots.search_rungs(history, "cnn-000"))
+    assert inside(plots.equal_cost([history]))
+
+
+def test_the_best_so_far_is_of_the_highest_rung() -> None:
+    """A longer training replaces a shorter one, even if it reached less, as it does for the search."""
+    seconds, errors = zip(*plots.best_so_far(RUNGS), strict=True)
+    assert seconds == (5.0, 10.0, 20.0, 33.0, 40.0)
+    assert errors == pytest.approx((0.1, 0.06, 0.07, 0.04, 0.04))
+
+
+def test_slices_compare_what_was_trained_equally_long() -> None:
+    """A slice of a search with rungs shows the lowest rung only."""
+    (axes,) = plots.parameter_slice(RUNGS, "learning_rate").axes
+    assert drawn(axes.lines[0])[0] == [0.01, 0.02, 0.04]
+
+
 def test_importance() -> None:
     """A bar for each parameter, as long as its share."""
     (axes,) = plots.importance(HISTORY).axes
     assert [each.get_width() for each in axes.patches] == [0.8, 0.2]  # type: ignore[attr-defined]
     assert [each.get_text() for each in axes.get_yticklabels()] == ["learning_rate", "pooling"]
-
-
-def test_parallel_coordinates() -> None:
-    """A line for each trial that reached something, from its first parameter to the objective, the best on top."""
-    (axes,) = plots.parallel_coordinates(HISTORY).axes
-    lines = [each for each in axes.lines if each.get_label() in ("complete", "pruned")]
-    assert len(lines) == 5
-    assert max(drawn(each)[1][-1] for each in lines if each.get_label() == "complete") == pytest.approx(1.0)
-    assert min(drawn(each)[1][-1] for each in lines) == pytest.approx(0.0)
-    assert [drawn(each)[1][3] for each in lines].count(ABSENT) == 4, "only one trial has units_2"
-    strongest = max(lines, key=lambda each: each.get_alpha() or 0.0)
-    assert drawn(strongest)[1][-1] == pytest.approx(1.0)
-
-
-def test_scales() -> None:
-    """Numbers lie linearly or logarithmically between their ends, words at even distances, what is absent below."""
-    assert scale("a", [1.0, 2.0, 3.0, None], log=False).places == (0.0, 0.5, 1.0, ABSENT)
-    assert scale("a", [0.001, 0.01, 0.1], log=True).places == pytest.approx((0.0, 0.5, 1.0))
-    assert scale("a", ["max", "stride", "max"], log=False).places == (0.25, 0.75, 0.25)
-    assert scale("a", [7, 7], log=True).places == (0.5, 0.5)
-    assert scale("a", [64, 32, 48], log=False).ticks == ((0.0, "32"), (0.5, "48"), (1.0, "64"))
 
 
 @pytest.mark.parametrize(("name", "values"), [("learning_rate", [0.001, 0.01, 0.003]), ("pooling", [0.0, 0.0, 1.0])])
@@ -186,29 +245,25 @@ def test_trade_off(whole: Comparison) -> None:
     (axes,) = figure.axes
     shown = {(drawn(each)[0][0], drawn(each)[1][0]) for each in axes.lines if each.get_marker() == "o"}
     assert shown == {(each.weights, 1.0 - each.accuracy) for each in whole.costs}
-    assert [each.get_text() for each in axes.texts] == [each.name for each in whole.costs]
+    assert {each.get_text() for each in axes.texts} == {each.name for each in whole.costs}
     assert [each.get_text() for each in axes.texts if each.get_fontweight() == "bold"] == ["best CNN"]
 
 
-def test_names_keep_apart() -> None:
-    """Names of points in a crowd cover neither each other, nor a point, nor the line, and stay inside."""
-    points = [(50.0 + 4 * number, 50.0 + (7 * number) % 11, 3.0) for number in range(5)]
-    sizes = [(40.0, 8.0)] * 5
-    inside, line = (0.0, 0.0, 150.0, 100.0), (20.0, 30.0, 130.0, 33.0)
-    found = places(points, sizes, [line], inside)
-    boxes = [
-        (x + right, y + up, x + right + 40, y + up + 8) for (x, y, _), (right, up, _) in zip(points, found, strict=True)
-    ]
-    for number, box in enumerate(boxes):
-        others = [(each, 1.0) for each in [*boxes[:number], *boxes[number + 1 :], line]]
-        assert hidden(box, [*others, *(((x - 2, y - 2, x + 2, y + 2), 1.0) for x, y, _ in points)], inside) < 8.0
-    assert len(around(10.0, 5.0, 3.0)) == 80
+def test_names_keep_apart(whole: Comparison) -> None:
+    """Names of points in a crowd hardly cover each other, and stay inside the picture."""
+    figure = plots.trade_off(whole.costs, lambda each: each.train_seconds, "seconds", {"best CNN": plots.SECOND})
+    assert inside(figure)
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    boxes = [Text.get_window_extent(each, renderer) for each in figure.axes[0].texts]
+    for one, other in itertools.combinations(boxes, 2):
+        shared = Bbox.intersection(one, other)
+        assert shared is None or shared.width * shared.height < 0.1 * one.width * one.height
 
 
 def test_class_recalls(whole: Comparison) -> None:
     """Each model has a dot for each label at its recall, and a bar over its Wilson interval."""
-    assert whole.evidence is not None
-    classes = whole.evidence.classes
+    assert whole.mistakes is not None
+    classes = whole.mistakes.classes
     (axes,) = plots.class_recalls(classes, {"ANN": plots.FIRST, "CNN": plots.SECOND}).axes
     for name, bars in zip(("ANN", "CNN"), axes.collections, strict=True):
         assert drawn(named(axes, name))[0] == [each.recalls[name].accuracy for each in classes]
@@ -217,11 +272,32 @@ def test_class_recalls(whole: Comparison) -> None:
 
 
 def test_finalists(whole: Comparison) -> None:
-    """Each finalist shows every fresh seed, their mean, and the score that it was picked by."""
+    """Each finalist shows every selection seed and the score that it was picked by; the winner its confirmation seeds and
+    their mean too."""
     (axes,) = plots.finalists_on_seeds(whole.finalists).axes
     found = [drawn(each)[0] for each in axes.lines]
-    assert found == [part for each in whole.finalists for part in (list(each.validation), [each.mean], [each.search])]
+    parts: list[list[float]] = []
+    for each in whole.finalists:
+        parts.append(list(each.selection_val_accuracies))
+        if each.confirmation:
+            parts += [list(each.confirmation_val_accuracies), [each.confirmation.mean]]
+        parts.append([each.search_val_accuracy])
+    assert found == parts
     assert sum("won" in each.get_text() for each in axes.texts) == 2
+
+
+def test_winners_that_no_selection_seed_chose(whole: Comparison) -> None:
+    """Winners of searches with rungs have confirmation seeds, their mean and the score of the search; all of them won."""
+    winners = samples.in_minutes(whole).finalists
+    (axes,) = plots.finalists_on_seeds(winners).axes
+    expected = [
+        part
+        for each in winners
+        if each.confirmation
+        for part in (list(each.confirmation_val_accuracies), [each.confirmation.mean], [each.search_val_accuracy])
+    ]
+    assert [drawn(each)[0] for each in axes.lines] == expected
+    assert [each.get_text() for each in axes.texts] == [f"{each.trial}: {each.network}" for each in winners]
 
 
 def test_difference_interval(whole: Comparison) -> None:
@@ -252,7 +328,7 @@ def test_small_and_large_searches(metric: str, trials: int) -> None:
     history = dataclasses.replace(samples.history("ann", trials), metric=metric)
     perfect = dataclasses.replace(history.trials[0], values=(1.0 if metric == "val_accuracy" else 0.0,))
     history = dataclasses.replace(history, trials=(*history.trials, perfect))
-    for figure in (plots.search_history(history), plots.learning_values(history), plots.parallel_coordinates(history)):
+    for figure in (plots.search_history(history), plots.learning_values(history)):
         assert inside(figure)
     assert inside(plots.equal_cost([history]))
 
@@ -263,6 +339,39 @@ def test_a_name_is_no_formula() -> None:
     figure.suptitle(r"lr $\foo$")
     assert plots.png(figure)[:4] == b"\x89PNG"
     assert r"lr $\foo$" in plots.svg(figure, "one", "")
+
+
+PIECES = (
+    *("\\d", "\\1", "\\g<0>", "'", '"', "<b>", "</text>", "<svg", "<defs>", "&amp;", "-->", "<!--", "<?", "$x$", "1.23456"),
+    *(
+        ' id="a"',
+        "url(#a)",
+        'href="#b"',
+        "xlink:href",
+        "font: 9px serif",
+        "font-family: x",
+        INK,
+        "viewBox=",
+        "model",
+        " ",
+        "Ωé",
+    ),
+)
+ODD = st.lists(st.sampled_from(PIECES), min_size=1).map("".join)
+"""Names that look like what the picture, the page or a regular expression is made of."""
+
+
+@PROPERTY
+@given(name=ODD.filter(str.strip))
+def test_any_name_stands_in_a_picture_as_it_is(name: str) -> None:
+    """Whatever a model is called, its name is in the picture and in the picture's words letter for letter, as text."""
+    name = name.strip()
+    figure = Figure()
+    figure.text(0.1, 0.1, name)
+    drawn = plots.svg(figure, "one", name)
+    root = ElementTree.fromstring(re.sub(r"<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', drawn, count=1))
+    assert root.attrib["aria-label"] == name
+    assert [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")] == [name]
 
 
 def test_svg_follows_the_page() -> None:

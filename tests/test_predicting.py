@@ -8,23 +8,27 @@ import json
 import shutil
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 from mlflow import MlflowClient
 from numpy.typing import NDArray
 from PIL import Image
 from running import Sweep, run_digitsweep
+from sklearn.datasets import load_sample_images
 from support import only_line
 
 from digitsweep.cli import main
 from digitsweep.data import Split
 from digitsweep.data.sources import load_dataset
 from digitsweep.errors import InputError
-from digitsweep.lookup import find, load
-from digitsweep.reading.ink import NOTHING
-from digitsweep.reading.predicting import MODEL, UNSURE, predict, read
-from digitsweep.training import probabilities
+from digitsweep.predict.ink import NOTHING
+from digitsweep.predict.predicting import MODEL, UNFAMILIAR, UNSURE, predict, read
+from digitsweep.predict.reference import FILE
+from digitsweep.registry.models import find, load
+from digitsweep.training.loop import probabilities
 
 ANN, CNN = "digits-ann@challenger", "digits-cnn@challenger"
 COUNT = 40
@@ -69,7 +73,9 @@ def test_small_digits_are_read(digits: Split) -> None:
         assert each.label is not None
         assert each.confidence == max(each.probabilities) == each.probabilities[each.label]
         assert sum(each.probabilities) == pytest.approx(1, abs=1e-5)
-        assert each.note.startswith(f"unsure: {each.label} (") == (each.confidence < UNSURE)
+        unsure = each.note.startswith(f"unsure: {each.label} (")
+        assert each.note in ("", UNFAMILIAR) or unsure
+        assert unsure == (each.confidence < UNSURE and each.note != UNFAMILIAR)
 
 
 def test_what_is_no_digit_has_no_label(reading: Path, digits: Split) -> None:
@@ -79,8 +85,60 @@ def test_what_is_no_digit_has_no_label(reading: Path, digits: Split) -> None:
     blank, two, single = predict([np.full((50, 50), 240, np.uint8), np.hstack([one, one]), reading / "one.png"], CNN)
     assert (blank.label, blank.confidence, blank.probabilities, blank.note) == (None, 0.0, (), NOTHING)
     assert two.label is None
-    assert "2 separate inks" in two.note
+    assert "2 separate parts" in two.note
     assert single.label is not None
+
+
+def crops() -> list[NDArray[np.uint8]]:
+    """Parts of a photograph, none of which shows a digit."""
+    _, flower = load_sample_images().images
+    return [flower[y : y + 160, x : x + 160] for y in (0, 130, 260) for x in (0, 160, 320, 480)]
+
+
+@pytest.mark.usefixtures("reading")
+def test_a_photograph_does_not_become_a_digit_without_a_word() -> None:
+    """Parts of a photograph are no digits, or unlike the training images; some keep a digit, with that note."""
+    readings = predict(crops(), CNN)
+    assert all(each.note for each in readings)
+    unfamiliar = [each for each in readings if each.note == UNFAMILIAR]
+    assert unfamiliar
+    assert all(each.label is not None and len(each.probabilities) == 10 for each in unfamiliar)
+
+
+def copied_model(reading: Path, content: bytes | None) -> str:
+    """A copy of the CNN whose sample of training images is other bytes, or is missing."""
+    client = MlflowClient(f"sqlite:///{reading}/mlflow.db")
+    folder = Path(mlflow.artifacts.download_artifacts(find(CNN).uri, dst_path=str(reading / "files")))
+    (folder / FILE).unlink()
+    if content is not None:
+        (folder / FILE).write_bytes(content)
+    logged = client.create_logged_model("0", name="copy")
+    about = yaml.safe_load((folder / "MLmodel").read_text())
+    about |= {"model_id": logged.model_id, "artifact_path": logged.artifact_location}
+    (folder / "MLmodel").write_text(yaml.safe_dump(about))
+    client.log_model_artifacts(logged.model_id, str(folder))
+    client.finalize_logged_model(logged.model_id, "READY")
+    return f"models:/{logged.model_id}"
+
+
+def test_a_model_without_a_reference_is_read_as_before(reading: Path) -> None:
+    """A model that was registered without a sample of its training images gives the same label to a sign on plain paper that
+    is no digit, but does not say that it is unfamiliar."""
+    sign = np.full((120, 120), 245, np.uint8)
+    for start in (35, 75):
+        sign[start : start + 10, 20:100] = sign[20:100, start : start + 10] = 30
+    (old,), (new,) = predict(sign, copied_model(reading, None)), predict(sign, CNN)
+    assert old.probabilities == pytest.approx(new.probabilities)
+    assert new.note == UNFAMILIAR
+    assert old.note != UNFAMILIAR
+
+
+def test_a_damaged_reference_is_one_line(reading: Path) -> None:
+    """A model whose sample of training images is damaged is refused, with its name."""
+    uri = copied_model(reading, b"no image")
+    with pytest.raises(InputError) as error:
+        predict(np.zeros((9, 9)), uri)
+    only_line(error, uri, FILE, "register the model again")
 
 
 def test_a_bad_file_is_an_error_and_the_others_are_read(reading: Path, digits: Split) -> None:
@@ -111,7 +169,7 @@ def test_a_bad_file_is_an_error_and_the_others_are_read(reading: Path, digits: S
 )
 @pytest.mark.usefixtures("reading")
 def test_a_model_that_is_not_there(named: str, parts: list[str]) -> None:
-    """A model that is not there is one line, which says how to get one."""
+    """A model that does not exist gives one line, which says how to get one."""
     with pytest.raises(InputError) as error:
         predict(np.zeros((9, 9)), named)
     only_line(error, *parts)
@@ -180,7 +238,7 @@ def test_many_images_give_csv(reading: Path, digits: Split) -> None:
     scan = invoke("predict", "scans/b, scan.tif", "--model", CNN)
     assert scan.exit_code == 0
     assert scan.stdout.splitlines()[1:] == found.stdout.splitlines()[2:-1]
-    assert not list(reading.glob(".digitsweep-*"))
+    assert not list(reading.glob(".out*"))
 
 
 def test_a_csv_that_cannot_be_written(reading: Path) -> None:
@@ -208,7 +266,7 @@ def test_agree_shows_where_a_person_should_look(reading: Path, digits: Split) ->
     for each in values:
         disagree = each["ann"]["label"] != each["cnn"]["label"]
         assert (each["why"] == "they disagree") == disagree
-        assert disagree or "unsure" in each["why"]
+        assert disagree or "unsure" in each["why"] or each["why"] == UNFAMILIAR
     table = invoke("agree", str(folder), "--ann", ANN, "--cnn", CNN)
     assert f"{len(expected)} of {COUNT} images need a look." in table.stdout
 

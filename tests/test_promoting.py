@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from digitsweep.cli import main
 from digitsweep.data import Dataset
 from digitsweep.data.sources import load_dataset
-from digitsweep.lookup import load
-from digitsweep.params import parse_params
-from digitsweep.promotion.decision import decision_from
-from digitsweep.registry import log_model, register
-from digitsweep.results import Epoch, TrialResult
-from digitsweep.training import train
+from digitsweep.families import parse_params
+from digitsweep.registry.gate import decision_from
+from digitsweep.registry.models import load
+from digitsweep.registry.versions import log_model, register
+from digitsweep.training.loop import train
+from digitsweep.trial import Epoch, TrialResult
 
 # mlflow.pyfunc warns of its own type hints when it is imported first; which test that falls into is chance.
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")
@@ -109,9 +109,12 @@ def test_the_whole_way(registry: Registry) -> None:
     assert better.exit_code == 0, better.output
     assert registry.champion() == strong
 
+    assert "Attempt 1 on these test images, opened 2 times, tested at level 0.05." in better.stdout
+
     equal = registry.run("promote", NAME, "--version", registry.register("strong"))
     assert equal.exit_code == 3
-    assert "lead over the champion must be above 0 points, but is +0.00 points (" in equal.stderr
+    assert "Attempt 2 on these test images, opened 3 times, tested at level 0.0166." in equal.stdout
+    assert "lead over the champion must be above 0 points, but is 0.00 points (" in equal.stderr
     worse = registry.run("promote", NAME, "--version", weak)
     assert worse.exit_code == 3
     assert "lead over the champion must be above 0 points, but is -" in worse.stderr
@@ -127,6 +130,10 @@ def test_the_whole_way(registry: Registry) -> None:
 
     told = json.loads(registry.run("history", NAME, "--json").stdout)
     assert told["champion"] == strong
+    assert told["test"] == {"digest": registry._dataset.test.digest, "openings": 5, "models": 3}
+    assert [each["decision"] and each["decision"]["attempt"]["number"] for each in told["records"]] == [
+        1, None, 1, 2, 2, 2, None
+    ]  # fmt: skip
     rows = [(each["action"], each["from"], each["to"], each["outcome"], each["forced"]) for each in told["records"]]
     assert rows == [
         ("promote", None, "1", "done", False),
@@ -140,8 +147,15 @@ def test_the_whole_way(registry: Registry) -> None:
     assert all(each["who"] and each["at"] and each["reason"] and each["commit"] for each in told["records"])
     assert "the other one is too slow" in told["records"][5]["reason"]
     assert told["records"][5]["decision"]["passed"] is False
-    shown = registry.run("history", NAME).stdout
-    for expected in ("champion is version 2", "promote, forced", "rollback", "refused"):
+    shown = " ".join(registry.run("history", NAME).stdout.split())
+    for expected in (
+        "champion is version 2",
+        "Its test images were opened 5 times, for 3 models.",
+        "promote, forced",
+        "rollback",
+        "refused",
+        "Attempt 2 on these test images, opened 3 times, tested at level 0.0166.",
+    ):
         assert expected in shown
 
     version = registry.client.get_model_version(NAME, strong)
@@ -150,7 +164,8 @@ def test_the_whole_way(registry: Registry) -> None:
     assert decision.champion is not None
     assert version.description is not None
     assert version.description.startswith("As trained.")
-    assert "| McNemar's exact test |" in version.description
+    assert "| McNemar's exact test | p < 0.05 in its favour (attempt 1 on these test images) |" in version.description
+    assert "Attempt 1 on these test images, opened 2 times" in version.description
     openings = [value for key, value in version.tags.items() if key.startswith("digitsweep.test.opened.")]
     assert len(openings) == 1
     assert registry._dataset.test.digest in openings[0]
@@ -171,6 +186,24 @@ def test_a_dry_run_changes_nothing_but_the_opening(registry: Registry) -> None:
     assert registry.run("promote", NAME, "--dry-run", "--gate", "strict.yaml").exit_code == 3
 
 
+def test_a_dry_run_is_spent_once(registry: Registry) -> None:
+    """A dry run, repeated or made real, is one attempt: the level stays, the openings are counted. A model that was tried in
+    between makes a later attempt of it, one whose version was deleted too."""
+    registry.register("weak")
+    assert registry.run("promote", NAME).exit_code == 0
+    registry.register("strong")
+    for opened in (2, 3):
+        assert f"Attempt 1 on these test images, opened {opened} times" in registry.run("promote", NAME, "--dry-run").stdout
+    other = registry.register("weak")
+    refused = registry.run("promote", NAME, "--version", other)
+    assert refused.exit_code == 3
+    assert "p < 0.0166 in its favour (attempt 2 on these test images)" in refused.stderr
+    registry.client.delete_model_version(NAME, other)
+    real = registry.run("promote", NAME, "--version", "2")
+    assert real.exit_code == 0, real.output
+    assert "Attempt 2 on these test images, opened 5 times, tested at level 0.0166." in real.stdout
+
+
 def test_provenance_counts(registry: Registry) -> None:
     """A challenger of changed code, or for other test images than the champion's, is refused by that rule."""
     registry.register("weak", **{"digitsweep.dirty": "true"})
@@ -185,10 +218,10 @@ WRONG = {
     "no such model": (["promote", "nothing"], 2, "nothing@challenger: no such model"),
     "no such version": (["promote", NAME, "--version", "9"], 2, f"{NAME}/9: no such model"),
     "no version": (["promote", NAME, "--version", "new"], 2, "--version"),
-    "an alias in the name": (["promote", f"{NAME}@challenger"], 2, "write the name of a registered model alone"),
-    "force without a reason": (["promote", NAME, "--force"], 2, "needs a reason"),
-    "a reason without force": (["promote", NAME, "--reason", "why"], 2, "go together"),
-    "an empty reason": (["promote", NAME, "--force", "--reason", " "], 2, "--reason: is one line"),
+    "an alias in the name": (["promote", f"{NAME}@challenger"], 2, "write only the name of a registered model"),
+    "force without a reason": (["promote", NAME, "--force"], 2, "must be given together"),
+    "a reason without force": (["promote", NAME, "--reason", "why"], 2, "must be given together"),
+    "an empty reason": (["promote", NAME, "--force", "--reason", " "], 2, "--reason: must be one line"),
     "no such gate": (["promote", NAME, "--gate", "none.yaml"], 2, "none.yaml: cannot be read"),
     "nothing to go back to": (["rollback", NAME], 3, "there is no earlier champion"),
     "no champion to publish": (["publish", NAME, "--to", "sqlite:///other.db"], 3, "has no champion to publish"),

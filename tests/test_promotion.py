@@ -1,175 +1,439 @@
-"""decide(): figures against a gate."""
+"""A search within minutes, on a clock that the test moves: rungs, promotions, and time that is never exceeded."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+import dataclasses
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import PROPERTY
+from support import MINUTES_EXPERIMENT, PROPERTY
+from trials import Machine, complete, metrics
 
-from digitsweep.promotion.decision import Decision, Figures, Verdict, decide, decision_from
-from digitsweep.promotion.gate import Better, Gate
-from digitsweep.statistics import Difference, Share, bootstrap_interval, mcnemar
+from digitsweep.config.experiment import Experiment, MinutesBudget
+from digitsweep.config.experiment_file import load_experiment
+from digitsweep.search.finalists import MOST_CONFIRMATIONS, Finalists, Succession
+from digitsweep.search.promotion import CONFIRM, FINALISTS, FinalPace, Ladder, PromotionStudy
+from digitsweep.trial import OUT_OF_TIME, Kind, Trial, TrialRecord, TrialResult, TrialState, in_order
 
-GOOD = Figures(
-    label="mnist-cnn 3",
-    accuracy=Share(990, 1000),
-    worst_class=8,
-    worst_recall=Share(96, 100),
-    latency_p95=0.002,
-    weights=100_000,
-    data="d" * 64,
-    commit="c" * 40,
-    dirty=False,
-)
-CHAMPION = replace(GOOD, label="mnist-cnn 2", accuracy=Share(980, 1000))
+WITHIN = 1.1
+"""How late a sweep may be, as a part of its minutes."""
 
 
-def compared(only_champion_wrong: int, only_challenger_wrong: int, both: int = 5, images: int = 1000) -> Difference:
-    """The challenger against the champion."""
-    low, high = bootstrap_interval(images, only_champion_wrong, only_challenger_wrong)
-    return Difference(
-        first="mnist-cnn 2",
-        second="mnist-cnn 3",
-        images=images,
-        first_wrong=only_champion_wrong + both,
-        second_wrong=only_challenger_wrong + both,
-        both_wrong=both,
-        low=low,
-        high=high,
-        p_value=mcnemar(only_champion_wrong, only_challenger_wrong),
-        smallest=0.01,
-    )
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    """Draws at random, since that is quick; only test_proposals.py is about what is drawn."""
+    path = tmp_path_factory.mktemp("minutes") / "minutes.yaml"
+    path.write_text(MINUTES_EXPERIMENT.replace("seed: 0", "seed: 0\nsampler: {type: random}", 1))
+    return load_experiment(path)
 
 
-BETTER, A_LITTLE, EQUAL, WORSE = compared(15, 2), compared(5, 3), compared(0, 0), compared(2, 15)
-NOT_WORSE = Gate(better=Better(rule="not_worse", margin=0.01))
-
-CASES: dict[str, tuple[Gate, Figures, Difference, set[str]]] = {
-    "better": (Gate(), GOOD, BETTER, set()),
-    "ahead by luck": (Gate(), GOOD, A_LITTLE, {"McNemar's exact test"}),
-    "equal": (Gate(), GOOD, EQUAL, {"lead over the champion", "McNemar's exact test"}),
-    "worse": (Gate(), GOOD, WORSE, {"lead over the champion", "McNemar's exact test"}),
-    "a laxer level": (Gate(better=Better(level=0.9)), GOOD, A_LITTLE, set()),
-    "equal is not worse": (NOT_WORSE, GOOD, EQUAL, set()),
-    "a little ahead is not worse": (NOT_WORSE, GOOD, A_LITTLE, set()),
-    "worse is worse": (NOT_WORSE, GOOD, WORSE, {"95 % score interval against the champion"}),
-    "no comparison asked for": (Gate(better=None), GOOD, WORSE, set()),
-    "inaccurate": (Gate(), replace(GOOD, accuracy=Share(949, 1000)), BETTER, {"accuracy"}),
-    "just accurate": (Gate(), replace(GOOD, accuracy=Share(950, 1000)), BETTER, set()),
-    "a digit given up": (Gate(), replace(GOOD, worst_recall=Share(84, 100)), BETTER, {"accuracy of the worst digit"}),
-    "slow": (Gate(), replace(GOOD, latency_p95=0.0501), BETTER, {"p95 latency of one image"}),
-    "large": (Gate(), replace(GOOD, weights=5_000_001), BETTER, {"weights"}),
-    "dirty": (Gate(), replace(GOOD, dirty=True), BETTER, {"commit"}),
-    "of unknown code": (Gate(), replace(GOOD, commit="unknown"), BETTER, {"commit"}),
-    "dirty is allowed": (Gate(clean_commit=False), replace(GOOD, dirty=True), BETTER, set()),
-    "other data": (Gate(), replace(GOOD, data="e" * 64), BETTER, {"test images"}),
-    "data that is not told": (Gate(), replace(GOOD, data=""), BETTER, {"test images"}),
-    "other data is allowed": (Gate(same_data=False), replace(GOOD, data="e" * 64), BETTER, set()),
-    "no rule at all": (
-        Gate.model_validate(
-            {**dict.fromkeys(("min_accuracy", "min_class_recall", "max_latency_p95", "max_weights", "better")),
-             "same_data": False, "clean_commit": False}
-        ),
-        replace(GOOD, accuracy=Share(0, 1000)), WORSE, set(),
-    ),
-}  # fmt: skip
+@pytest.fixture
+def experiment(written: Experiment) -> Experiment:
+    return budgeted(written, minutes=8)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_each_rule_decides(name: str) -> None:
-    """A challenger is refused by exactly the rules that it breaks, and the reason names each with its figures."""
-    gate, challenger, difference, broken = CASES[name]
-    decision = decide(gate, challenger, CHAMPION, difference)
-    assert {each.name for each in decision.failed} == broken
-    assert decision.passed is decision.promotes is (not broken)
-    assert not any(each.verdict is Verdict.SKIPPED for each in decision.rules)
-    for each in decision.failed:
-        assert f"{each.name} must be {each.requirement}, but is {each.value}" in decision.reason
+def budgeted(experiment: Experiment, **budget: float) -> Experiment:
+    return experiment.model_copy(update={"budget": MinutesBudget.model_validate(budget)})
 
 
-@pytest.mark.parametrize(("ahead", "passes"), [(1, False), (2, False), (3, False), (4, True)])
-def test_a_few_images_ahead_are_not_yet_not_worse(ahead: int, passes: bool) -> None:
-    """Of 359 images, one to three that the challenger alone gets right leave a difference of 0.2 points against it possible;
-    the interval that was found is Tango's, as the rule says."""
-    gate = Gate(better=Better(rule="not_worse", margin=0.002))
-    decision = decide(gate, GOOD, CHAMPION, compared(ahead, 0, images=359))
-    assert decision.passed is passes
-    (rule,) = [each for each in decision.rules if each.name == "95 % score interval against the champion"]
-    assert rule.value.startswith({1: "-0.78 to ", 2: "-0.51 to ", 3: "-0.23 to ", 4: "+0.04 to "}[ahead])
+def searched(machine: Machine) -> list[TrialRecord]:
+    """What has ended of the search, without baselines."""
+    return [each for each in machine.ended if each.trial.kind is Kind.TRIAL and each.trial.baseline is None]
 
 
-def test_the_first_promotion_compares_with_nobody() -> None:
-    """Without a champion the rules that compare are skipped, and the decision says so; the others hold."""
-    decision = decide(Gate(), GOOD, None, None)
-    assert decision.promotes
-    skipped = {each.name for each in decision.rules if each.verdict is Verdict.SKIPPED}
-    assert skipped == {"test images", "lead over the champion", "McNemar's exact test"}
-    assert "it is the first" in decision.reason
-    assert not decide(Gate(), replace(GOOD, accuracy=Share(1, 2)), None, None).promotes
+def succession(machine: Machine, experiment: Experiment, study: PromotionStudy) -> Succession:
+    """A search and its finalists."""
+    return Succession(study, lambda: Finalists(experiment, study.family, FINALISTS, study.records, FinalPace(study)))
 
 
-def test_force_promotes_and_does_not_hide() -> None:
-    """A forced decision promotes, keeps every verdict, and says why it was forced and what the gate said."""
-    decision = decide(Gate(), GOOD, CHAMPION, WORSE, forced="the champion leaks")
-    assert decision.promotes
-    assert not decision.passed
-    assert "is forced (the champion leaks); the gate refuses it: lead over the champion must be" in decision.reason
+def swept(machine: Machine, experiment: Experiment, after: float = 0.0) -> dict[str, Succession]:
+    """A whole sweep of both families on a machine."""
+    shared = machine.time(experiment, after=after)
+    studies = {family: machine.study(experiment, family, shared) for family in map(str, experiment.families)}
+    families = {family: succession(machine, experiment, study) for family, study in studies.items()}
+    machine.run(families)
+    return families
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_a_decision_survives_json(name: str) -> None:
-    """What is written to MLflow reads back as the same value, and holds the derived fields for other readers."""
-    gate, challenger, difference, _ = CASES[name]
-    decision = decide(gate, challenger, CHAMPION, difference, "why" if "worse" in name else None)
-    assert decision_from(decision.to_json()) == decision
-    assert len(decision.to_json()) < 5000
-    assert len(decision.text()) < 2500
-    assert decision.reason in decision.text()
-
-
-figures = st.builds(
-    Figures,
-    label=st.just("m 1"),
-    accuracy=st.integers(0, 1000).map(lambda hits: Share(hits, 1000)),
-    worst_class=st.integers(0, 9),
-    worst_recall=st.integers(0, 100).map(lambda hits: Share(hits, 100)),
-    latency_p95=st.floats(1e-5, 1.0),
-    weights=st.integers(1, 10_000_000),
-    data=st.sampled_from(["", "d" * 64, "e" * 64]),
-    commit=st.sampled_from(["", "unknown", "c" * 40]),
-    dirty=st.booleans(),
-)
-differences = st.builds(compared, st.integers(0, 50), st.integers(0, 50), st.integers(0, 50))
+# Rungs.
 
 
 @PROPERTY
-@given(figures, st.one_of(st.none(), figures), differences)
-def test_all_rules_or_none(challenger: Figures, champion: Figures | None, difference: Difference) -> None:
-    """A challenger passes exactly if no rule failed; every rule is in the decision, once; force always promotes."""
-    decision = decide(Gate(), challenger, champion, difference if champion else None)
-    names = [each.name for each in decision.rules]
-    assert len(names) == len(set(names)) == 8
-    assert decision.passed is not any(each.verdict is Verdict.FAILED for each in decision.rules)
-    assert all(each.requirement and each.value for each in decision.rules)
-    assert decide(Gate(), challenger, champion, difference if champion else None, "why").promotes
-    if decision.passed and champion:
-        assert difference.accuracy > 0.0
+@given(top=st.floats(0.01, 10_000))
+def test_a_ladder_ends_at_its_top(top: float) -> None:
+    """Each rung has more work than the one below it, the highest one has what was asked for, and the shares of the time add
+    up to one."""
+    ladder = Ladder.under(top)
+    assert ladder.works[-1] == top
+    assert list(ladder.works) == sorted(set(ladder.works))
+    assert len(ladder.works) == ladder.top + 1
+    assert sum(map(ladder.share, range(ladder.top + 1))) == pytest.approx(1.0)
+
+
+def test_baselines_come_first(experiment: Experiment) -> None:
+    """The baselines are trained before anything is drawn, and carry no rung's plan."""
+    machine = Machine()
+    study = machine.study(experiment)
+    for _ in range(4):
+        machine.train(study)
+    assert [each.baseline for each in machine.begun] == ["softmax", None, None, None]
+    assert [bool(each.ladder) for each in machine.begun] == [False, True, True, True]
+
+
+def test_a_rung_promotes_the_best_of_the_rung_below(experiment: Experiment) -> None:
+    """Whenever a rung gets a training, it is the best configuration of the rung below that was not promoted yet, with the
+    same seed and for longer; none is trained at a rung twice."""
+    machine = Machine()
+    study = machine.study(experiment)
+    known: list[TrialRecord] = []
+    while (record := machine.train(study)) is not None:
+        trial = record.trial
+        if trial.rung:
+            below = [each for each in known if each.trial.rung == trial.rung - 1 and each.trial.baseline is None]
+            promoted = {each.trial.number for each in known if each.trial.rung == trial.rung}
+            best = in_order([each for each in below if each.trial.number not in promoted], "val_accuracy")[0].trial
+            assert (best.number, best.params) == (trial.number, trial.params)
+            assert best.seed != trial.seed, "a lucky seed must not decide twice"
+            assert best.epochs < trial.epochs
+        known = list(study.records)
+    names = [each.trial.name for each in known]
+    assert len(names) == len(set(names))
+    assert max(each.trial.rung for each in known) > 0
+
+
+def test_rungs_count_in_work(experiment: Experiment) -> None:
+    """All trainings of a rung are predicted to take equally long, whatever the network: a small one gets more epochs."""
+    machine = Machine()
+    machine.run({"ann": machine.study(experiment)})
+    for record in searched(machine)[1:]:  # after the first one the rungs may be planned again
+        trial = record.trial
+        work = trial.epochs * trial.params.epoch_seconds(machine.side, machine.images)
+        assert work == pytest.approx(trial.ladder[trial.rung], rel=0.06)  # epochs have two digits
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("slowness", [0.5, 1.0, 2.5])
+@pytest.mark.parametrize("minutes", [1, 3, 8, 30])
+def test_any_budget_gives_an_answer(minutes: float, slowness: float, workers: int, written: Experiment) -> None:
+    """In few minutes and in many, on a fast machine and on a slow one, the best of a family's highest rung is refitted for
+    as long as it was trained there, and the sweep ends in time. Where the machine is not slower than predicted, that is the
+    top rung, and the winners are confirmed."""
+    machine = Machine(workers, slowness)
+    families = swept(machine, budgeted(written, minutes=minutes), after=8.0)
+    assert machine.clock.now + 8.0 <= WITHIN * 60 * minutes
+    for family in families.values():
+        whole = [each for each in family.search.records if each.result.state is TrialState.COMPLETE]
+        best = in_order([each for each in whole if each.trial.baseline is None], "val_accuracy")[0].trial
+        (refit,) = [each for each in family.followed if each.trial.kind is Kind.REFIT]
+        assert refit.result.state is TrialState.COMPLETE
+        assert (refit.trial.number, refit.trial.epochs) == (best.number, best.epochs)
+        if slowness <= 1.0:
+            assert best.rung == len(best.ladder) - 1
+            assert any(each.trial.kind is Kind.CONFIRMATION for each in family.followed)
 
 
 @PROPERTY
-@given(figures, differences, st.floats(0.0, 1.0))
-def test_a_laxer_gate_lets_pass_whatever_a_stricter_one_does(
-    challenger: Figures, difference: Difference, least: float
-) -> None:
-    """To lower a limit never refuses a model that has passed."""
+@given(minutes=st.floats(1, 20), slowness=st.floats(0.3, 4), workers=st.integers(1, 4))
+def test_nothing_begins_that_cannot_end(minutes: float, slowness: float, workers: int, written: Experiment) -> None:
+    """A training of the search begins only where it, and the final ones after it, are predicted to end in time."""
+    machine = Machine(workers, slowness)
+    study = machine.study(budgeted(written, minutes=minutes))
+    begun = 0
+    while (trial := study.next_trial()) is not None:
+        if trial.baseline is None and begun:
+            assert study.sweep_time.left() >= study.predicted(trial)
+        begun += trial.baseline is None
+        machine.clock.now += machine.seconds(trial)
+        study.trial_ended(trial, machine.result(trial))
+    assert begun
+    assert study.is_over()
 
-    def passed(**limits: Any) -> Decision:
-        return decide(Gate(min_accuracy=least, **limits), challenger, CHAMPION, difference)
 
-    if passed().passed:
-        assert decide(Gate(min_accuracy=least / 2.0), challenger, CHAMPION, difference).passed
-        assert passed(max_weights=None, clean_commit=False, same_data=False, better=None).passed
+def test_equal_shares(experiment: Experiment) -> None:
+    """Two families, one of which has far larger networks, get the same training seconds, up to one training."""
+    machine = Machine(workers=2, images=20_000)
+    families = swept(machine, experiment)
+    used = {family: sum(each.result.train_seconds for each in searched(machine) if each.trial.family == family)
+            for family in families}  # fmt: skip
+    longest = max(each.result.train_seconds for each in machine.ended)
+    assert abs(used["ann"] - used["cnn"]) <= 2 * longest
+
+
+@PROPERTY
+@given(drawn=st.lists(st.tuples(st.integers(0, 3), st.floats(0, 1), st.booleans()), min_size=1, max_size=12))
+def test_a_higher_rung_is_better(drawn: list[tuple[int, float, bool]], written: Experiment) -> None:
+    """Of two trainings the one at the higher rung comes first, whatever its accuracy; baselines count as of the highest."""
+    params = written.families["ann"].first[0]
+    records = []
+    for number, (rung, accuracy, is_baseline) in enumerate(drawn):
+        name = f"baseline-{number}" if is_baseline else None
+        trial = Trial(number, params, 0, 1.0, name, rung=0 if is_baseline else rung)
+        records.append(TrialRecord(trial, complete(trial, accuracy)))
+    top = max(record.trial.rung for record in records)
+    order = in_order(records, "val_accuracy")
+    keys = [(top if record.trial.baseline else record.trial.rung, record.result.last("val_accuracy")) for record in order]
+    assert keys == sorted(keys, reverse=True)
+
+
+# Ends.
+
+
+@pytest.mark.parametrize("patience", [1, 3, 10])
+def test_patience_ends_the_search(patience: int, experiment: Experiment) -> None:
+    """Where nothing gets better, the search is over after so many trainings, long before its minutes are."""
+
+    class Flat(Machine):
+        def accuracy(self, trial: Trial) -> float:
+            return 0.5
+
+    machine = Flat()
+    study = machine.study(budgeted(experiment, minutes=60, patience=patience))
+    machine.run({"ann": study})
+    rungs = [each.trial.rung for each in searched(machine)]
+    last_gain = max(rungs.index(rung) for rung in set(rungs))  # the first at a rung is the best there
+    assert len(rungs) - 1 - last_gain == patience
+    assert study.is_over()
+    assert study.sweep_time.left() > 0.8 * 60 * 60
+
+
+def test_patience_lasts_while_a_rung_gets_better(experiment: Experiment) -> None:
+    """A configuration that is the best at the lowest rung so far is a gain, though longer trainings are better."""
+
+    class Rising(Machine):
+        def accuracy(self, trial: Trial) -> float:
+            return 0.5 + 0.1 * trial.rung + 0.0001 * trial.number
+
+    patient, unhurried = Rising(), Rising()
+    patient.run({"ann": patient.study(budgeted(experiment, minutes=8, patience=2))})
+    unhurried.run({"ann": unhurried.study(budgeted(experiment, minutes=8))})
+    assert len(patient.ended) == len(unhurried.ended)
+
+
+def test_patience_survives_an_interruption(experiment: Experiment) -> None:
+    """Records that come back from MLflow have lost their weights, except the best: they are gains all the same."""
+
+    class Rising(Machine):
+        def accuracy(self, trial: Trial) -> float:
+            return 0.5 + 0.1 * trial.rung + 0.0001 * trial.number
+
+    experiment = budgeted(experiment, minutes=8, patience=2)
+    machine = Rising()
+    study = machine.study(experiment)
+    for _ in range(8):
+        machine.train(study)
+    again = machine.study(experiment)
+    again.restore(study.records, [])
+    assert not again.is_over()
+    assert again.next_trial() is not None
+
+
+@pytest.mark.parametrize("trials", [0, 1, 4])
+def test_so_many_configurations(trials: int, experiment: Experiment) -> None:
+    """`trials` limits how many configurations are drawn, not how often they are promoted."""
+    machine = Machine()
+    study = machine.study(budgeted(experiment, minutes=8, trials=trials))
+    machine.run({"ann": study})
+    assert len({each.trial.number for each in searched(machine)}) == trials
+    assert study.is_over()
+    assert study.next_trial() is None
+    if trials:
+        ladder = searched(machine)[-1].trial.ladder
+        assert max(each.trial.rung for each in searched(machine)) == len(ladder) - 1
+
+
+def test_a_small_space_is_promoted_to_the_top(tmp_path: Path) -> None:
+    """Where no new configuration is left, those that there are go on to the top."""
+    start, end = MINUTES_EXPERIMENT.index("    space:"), MINUTES_EXPERIMENT.index("  cnn:")
+    space = "    space: {hidden_layers: 1, units: {type: categorical, choices: [16, 32, 64]}}\n"
+    (tmp_path / "small.yaml").write_text(MINUTES_EXPERIMENT[:start] + space + MINUTES_EXPERIMENT[end:])
+    machine = Machine()
+    machine.run({"ann": machine.study(budgeted(load_experiment(tmp_path / "small.yaml"), minutes=30))})
+    found = {(each.trial.number, each.trial.rung) for each in searched(machine)}
+    rungs = range(len(searched(machine)[-1].trial.ladder))
+    assert found == {(number, rung) for number in (1, 2, 3) for rung in rungs}
+
+
+def test_what_is_late_is_stopped(experiment: Experiment) -> None:
+    """A training of the search that the final ones can no longer wait for is stopped, once, and is out of time."""
+    machine = Machine(workers=2)
+    study = machine.study(experiment)
+    machine.train(study)
+    trial = study.next_trial()
+    assert trial is not None
+    assert study.out_of_time() == []
+    machine.clock.now += 60 * 8
+    assert study.out_of_time() == [trial]
+    assert study.out_of_time() == []
+    record = study.trial_ended(trial, TrialResult(TrialState.PRUNED, (metrics(),), train_seconds=60 * 8, reason="stopped"))
+    assert (record.result.state, record.result.outcome) == (TrialState.PRUNED, OUT_OF_TIME)
+    assert study.is_over()
+
+
+def test_the_sweeps_time_runs_out_for_nobody_twice(written: Experiment) -> None:
+    """Time that has passed before, in a sweep that was interrupted, is gone: nothing of the search begins any more."""
+    machine = Machine()
+    experiment = budgeted(written, minutes=3)
+    study = machine.study(experiment, sweep_time=machine.time(experiment, elapsed=60 * 3.0, families=["ann"]))
+    machine.run({"ann": study})
+    assert searched(machine) == []
+    assert study.is_over()
+
+
+# A search that goes on after an interruption.
+
+
+@pytest.mark.parametrize("slowness", [1.0, 4.0])
+@pytest.mark.parametrize("ended", [0, 1, 2, 3, 5, 9, 14, 20])
+def test_a_restored_search_goes_on_as_if_nothing_had_been(ended: int, slowness: float, written: Experiment) -> None:
+    """With one worker, the next trial after so many is the same whether the search was interrupted there or not."""
+    machine = Machine(slowness=slowness)
+    experiment = budgeted(written, minutes=8)
+    study = machine.study(experiment)
+    for _ in range(ended):
+        machine.train(study)
+    again = machine.study(experiment, sweep_time=machine.time(experiment, elapsed=machine.clock.now, families=["ann"]))
+    again.restore(study.records, [])
+    assert same(again.next_trial(), study.next_trial())
+
+
+def same(one: Trial | None, other: Trial | None) -> bool:
+    """Whether two trials are alike, up to the last digits of what was planned by a clock."""
+    if one is None or other is None:
+        return one is other
+    assert one.ladder == pytest.approx(other.ladder)
+    return dataclasses.replace(one, ladder=()) == dataclasses.replace(other, ladder=())
+
+
+def test_a_restored_search_counts_as_before(experiment: Experiment) -> None:
+    """What a search has used, its history and its records are the same after an interruption."""
+    machine = Machine()
+    study = machine.study(experiment)
+    for _ in range(12):
+        machine.train(study)
+    again = machine.study(experiment, sweep_time=machine.time(experiment, elapsed=machine.clock.now, families=["ann"]))
+    again.restore(study.records, [], attempt_seconds=7.0)
+    assert again.sweep_time.used("ann") == pytest.approx(study.sweep_time.used("ann") + 7.0)
+    assert again.attempt_seconds() == 7.0
+    assert again.history() == study.history()
+    assert again.records == study.records
+
+
+def test_cut_and_lost_trials_come_first(experiment: Experiment) -> None:
+    """What had begun and not ended, and what has lost its weights, is trained before anything else of the search, in order;
+    each once."""
+    machine = Machine(workers=3)
+    study = machine.study(experiment)
+    for _ in range(8):
+        machine.train(study)
+    cut = [each for each in (study.next_trial(), study.next_trial()) if each is not None]
+    lost = study.records[3].trial
+    kept = [each for each in study.records if each.trial is not lost]
+    again = machine.study(experiment)
+    again.restore(kept, cut, [lost])
+    waiting = sorted([*cut, lost], key=lambda each: (each.number, each.rung))
+    assert [again.next_trial() for _ in waiting] == waiting
+    for trial in waiting:
+        again.trial_ended(trial, machine.result(trial))
+    machine.run({"ann": again})
+    names = [each.trial.name for each in again.records]
+    assert len(names) == len(set(names))
+
+
+def test_a_baseline_that_was_cut_comes_first(experiment: Experiment) -> None:
+    """A baseline that had begun is trained before the search goes on, once, and no longer counts as waiting."""
+    machine = Machine(workers=2)
+    study = machine.study(experiment)
+    cut = study.next_trial()
+    assert cut is not None
+    again = machine.study(experiment)
+    again.restore([], [cut])
+    assert again.next_trial() == cut
+    assert sum(again.sweep_time.waiting.values()) == 0.0
+    again.trial_ended(cut, machine.result(cut))
+    after = again.next_trial()
+    assert after is not None
+    assert after.baseline is None
+
+
+def test_a_worker_that_dies_takes_no_time_twice(experiment: Experiment) -> None:
+    """A trial that has lost its worker is the next one again; the seconds stay used."""
+    machine = Machine(workers=2)
+    study = machine.study(experiment)
+    machine.train(study)
+    trial = study.next_trial()
+    assert trial is not None
+    machine.clock.now += 5.0
+    study.attempt_ended(trial, 5.0)
+    assert (study.attempt_seconds(), study.sweep_time.used("ann")) == (5.0, 5.0)
+    assert study.next_trial() == trial
+
+
+def test_a_machine_that_is_slower_than_predicted_is_planned_for(written: Experiment) -> None:
+    """Once the first training has shown how slow the machine is, later ones have less work; the promoted ones know of the
+    new plan."""
+    experiment = budgeted(written, minutes=3)
+    fast, slow = Machine(), Machine(slowness=4.0)
+    for machine in (fast, slow):
+        machine.run({"ann": machine.study(experiment)})
+    assert searched(slow)[-1].trial.ladder[-1] < searched(fast)[-1].trial.ladder[-1]
+    assert len({each.trial.ladder for each in searched(slow)[1:]}) == 1
+
+
+# What follows the search.
+
+
+def test_finalists_follow_a_search_that_is_over(experiment: Experiment) -> None:
+    """As soon as the search is over, the winner is refitted and confirmed, without waiting for another family."""
+    machine = Machine()
+    study = machine.study(budgeted(experiment, minutes=8, trials=2))
+    both = succession(machine, experiment, study)
+    machine.run({"ann": both})
+    assert study.is_over()
+    kinds = [each.kind for each in machine.begun]
+    first = kinds.index(Kind.REFIT)
+    assert set(kinds[:first]) == {Kind.TRIAL}
+    assert set(kinds[first + 1 :]) == {Kind.CONFIRMATION}
+    assert both.followed == machine.ended[first:]
+
+
+def finalists_after(left: float, written: Experiment) -> tuple[Machine, Finalists, float]:
+    """The finalists of a search whose sweep has time for so many trainings left, and how long one takes."""
+    experiment = budgeted(written, minutes=60)
+    machine = Machine()
+    study = machine.study(budgeted(written, minutes=60, trials=1))
+    machine.run({"ann": study})
+    each = study.predicted(max(study.records, key=lambda record: record.trial.rung).trial)
+    machine.clock.now = 60 * 60 - left * each
+    return machine, Finalists(experiment, "ann", FINALISTS, study.records, FinalPace(study)), each
+
+
+@pytest.mark.parametrize(("left", "confirmed"), [(-3.0, 0), (2.6, 1), (1000.0, MOST_CONFIRMATIONS)])
+def test_confirmations_follow_the_time(left: float, confirmed: int, written: Experiment) -> None:
+    """Confirmations that would end late are dropped; more than planned are trained where there is time; the refit is trained
+    in any case."""
+    machine, finalists, each = finalists_after(left, written)
+    late = 0.04 * 3600 / each  # what a sweep of an hour may be late, in trainings
+    machine.run({"ann": finalists})
+    kinds = [record.trial.kind for record in finalists.records]
+    assert kinds[0] is Kind.REFIT
+    if left < 100:
+        assert confirmed <= kinds.count(Kind.CONFIRMATION) <= min(CONFIRM, confirmed + late + 1)
+    else:
+        assert kinds.count(Kind.CONFIRMATION) == max(confirmed, CONFIRM)
+
+
+def test_confirmations_that_are_late_are_stopped(written: Experiment) -> None:
+    """A confirmation that would make the sweep noticeably late is stopped, once, and has failed; the refit goes on."""
+    machine, finalists, _ = finalists_after(4.0, written)
+    refit, confirmation = finalists.next_trial(), finalists.next_trial()
+    assert refit is not None
+    assert confirmation is not None
+    assert (refit.kind, confirmation.kind) == (Kind.REFIT, Kind.CONFIRMATION)
+    assert finalists.out_of_time() == []
+    machine.clock.now += 3600
+    assert finalists.out_of_time() == [confirmation]
+    assert finalists.out_of_time() == []
+    record = finalists.trial_ended(confirmation, TrialResult(TrialState.PRUNED, (metrics(),), train_seconds=9.0))
+    assert (record.result.state, record.result.outcome) == (TrialState.FAIL, OUT_OF_TIME)

@@ -7,7 +7,7 @@ import sys
 
 WHILE_IMPORTING = """
 import sys, threading
-from digitsweep.quiet import import_tensorflow_quietly
+from digitsweep.training.startup import import_tensorflow_quietly
 thread = threading.Thread(target=import_tensorflow_quietly)
 before = sys.stderr
 thread.start()

@@ -14,11 +14,11 @@ from PIL import Image
 from digitsweep.data import TrainingData
 from digitsweep.data.sources import read_folder
 from digitsweep.data.splits import Split
-from digitsweep.params import parse_params
-from digitsweep.reading.predicting import predict
-from digitsweep.reading.preparing import prepare
-from digitsweep.registry import log_model, register
-from digitsweep.training import train
+from digitsweep.families import parse_params
+from digitsweep.predict.predicting import predict
+from digitsweep.predict.preparing import prepare
+from digitsweep.registry.versions import log_model, register
+from digitsweep.training.loop import train
 
 COUNT = 200
 TRAINED, EPOCHS = 20_000, 2

@@ -14,8 +14,8 @@ import pytest
 from mlflow import MlflowClient
 from running import Sweep
 
-from digitsweep.lookup import CHALLENGER
-from digitsweep.registry import point_alias
+from digitsweep.registry.models import CHALLENGER
+from digitsweep.registry.versions import point_alias
 
 SCRIPT = """
 import sys

@@ -14,14 +14,15 @@ from html.parser import HTMLParser
 import pytest
 import samples
 
-from digitsweep.comparison import Comparison, Opening, comparison_from
 from digitsweep.data import Duplicates
-from digitsweep.evidence import Evidence, Galleries
-from digitsweep.report import report
-from digitsweep.report.wording import interval, p_value, percent, points, seconds, spread
+from digitsweep.evaluation.comparison import Comparison, Opening, comparison_from
+from digitsweep.evaluation.mistakes import Galleries, Mistakes
+from digitsweep.report.format import mean, p_value, percent, points, proposer, seconds, share_interval
+from digitsweep.report.page import report
+from digitsweep.report.sentences import ORIGINS, how_chosen, search_told
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
-HOSTILE = "<script>alert('&\"')</script> $\\no$"
+HOSTILE = "<script>alert('&\"')</script> $\\no$ \\d"
 
 
 class Parsed(HTMLParser):
@@ -53,7 +54,7 @@ class Parsed(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if not {"style", "script"} & {*self._open}:
-            self.text += data
+            self.text += data.replace("\N{NO-BREAK SPACE}", " ")
 
     def all(self, *tags: str) -> list[Mapping[str, str | None]]:
         return [attributes for tag, attributes in self.elements if tag in tags]
@@ -109,10 +110,10 @@ def test_the_only_script_is_the_one_that_the_policy_names(page: Parsed, whole: C
 def test_the_headline_is_the_verdict(whole: Comparison, page: Parsed) -> None:
     """The verdict stands first, word for word, and the difference and its interval are the comparison's."""
     assert whole.difference is not None
-    text = page.text.replace("\N{NO-BREAK SPACE}", " ")
+    text = page.text
     assert text.index(whole.question) < text.index(whole.verdict, text.index(whole.question)) < text.index("The models")
     for part in (whole.difference.accuracy, whole.difference.low, whole.difference.high):
-        assert points(part) in page.text
+        assert points(part, signed=True) in page.text
     assert p_value(whole.difference.p_value) in page.text
     for count in (67, 16, 25, 9_892):
         assert re.search(rf"\b{count:,}\b", page.text)
@@ -125,11 +126,12 @@ def test_the_cards_are_the_best_models(whole: Comparison, page: Parsed) -> None:
         assert entry.test is not None
         for expected in (
             percent(entry.test.accuracy),
-            interval(entry.test),
+            share_interval(entry.test),
             f"{entry.weights:,}",
             entry.network,
-            spread(winners[entry.family].validation),
-            spread(winners[entry.family].test),
+            mean(winners[entry.family].confirmation_val_accuracies),
+            mean(winners[entry.family].confirmation_test_accuracies),
+            f"{entry.trained_on:,} images",
             f'mlflow.keras.load_model("{entry.model}")',
         ):
             assert expected in page.text
@@ -181,8 +183,8 @@ def test_the_outline_is_whole(page: Parsed) -> None:
     ("missing", "gone"),
     [
         ({"difference": None, "verdict": ""}, {"difference"}),
-        ({"finalists": ()}, {"optimism"}),
-        ({"evidence": None}, {"errors"}),
+        ({"finalists": ()}, {"seeds"}),
+        ({"mistakes": None}, {"errors"}),
         ({"history": {}}, {"search"}),
         ({"history": {"ann": samples.history("ann", 0)}}, {"search"}),
         ({"costs": (), "history": {}, "spent": {}}, {"cost", "search"}),
@@ -199,9 +201,9 @@ def test_what_is_missing_is_left_out(small: Comparison, page: Parsed, missing: d
 
 def test_empty_galleries_are_left_out(small: Comparison) -> None:
     """Where no image is wrong there is no gallery, and where nothing is confused no table."""
-    assert small.evidence is not None
-    bare = Evidence(small.evidence.classes, {"ANN": (), "CNN": ()}, Galleries((), (), (), (), 0))
-    found = page_of(dataclasses.replace(small, evidence=bare))
+    assert small.mistakes is not None
+    bare = Mistakes(small.mistakes.classes, {"ANN": (), "CNN": ()}, Galleries((), (), (), (), 0))
+    found = page_of(dataclasses.replace(small, mistakes=bare))
     assert not found.all("img")
     assert "Most confused" not in found.text
     assert "Each label by itself" in found.text
@@ -230,9 +232,9 @@ def test_next_to_nothing_is_still_a_page(whole: Comparison) -> None:
 def test_one_family_alone(small: Comparison) -> None:
     """A sweep of one family has a headline, its card and its mistakes, and no word of another."""
     found = page_of(samples.alone(small))
-    assert "The best CNN gets 99.59\N{NO-BREAK SPACE}% of the test images right." in found.text
+    assert "The best CNN gets 99.59 % of the test images right." in found.text
     assert "ANN" not in found.text
-    assert {"models", "errors", "search", "optimism"} <= set(found.sections())
+    assert {"models", "errors", "search", "seeds"} <= set(found.sections())
 
 
 def test_registered_models(whole: Comparison) -> None:
@@ -256,7 +258,7 @@ def test_warnings_come_first(small: Comparison, page: Parsed) -> None:
         assert "opened 2 times" in text
         assert "12 test images are also among the training images" in text
         assert "1 test image is also among the validation images" in text
-    assert "Mind:" not in page.text
+    assert "Caution:" not in page.text
 
 
 def test_the_correction_of_a_choice_is_named(small: Comparison, page: Parsed) -> None:
@@ -278,26 +280,124 @@ def test_the_correction_of_a_choice_is_named(small: Comparison, page: Parsed) ->
 
 def test_finalists_of_whom_nobody_won(small: Comparison, page: Parsed) -> None:
     """Where no finalist finished its seeds, the page says so, and names no winner on fresh seeds."""
-    assert "the one with the best mean won" in page.text
+    assert "the best mean won" in page.text
     finalists = tuple(dataclasses.replace(each, won=False) for each in small.finalists)
     nobody = page_of(dataclasses.replace(small, finalists=finalists))
     assert "none of them finished all of its seeds: the best of the search was taken" in nobody.text
-    assert "the one with the best mean won" not in nobody.text
+    assert "the best mean won" not in nobody.text
+
+
+def test_seeds_that_chose_are_told_from_those_that_did_not(small: Comparison, page: Parsed) -> None:
+    """Where winners were confirmed, the page calls that mean unbiased; where they were not, it says that none is known."""
+    assert "confirmation seeds, which chose nothing: their means" in page.text
+    assert "no unbiased mean is known" not in page.text
+    bare = {"confirmation_seeds": (), "confirmation_val_accuracies": (), "confirmation_test_accuracies": ()}
+    finalists = tuple(dataclasses.replace(each, **bare) for each in small.finalists)  # type: ignore[arg-type]
+    found = page_of(dataclasses.replace(small, finalists=finalists)).text
+    assert "No confirmation seed was trained, so no unbiased mean is known" in found
+    assert "which chose nothing" not in found
+
+
+def test_luck_is_told_only_of_trainings_that_were_equally_long(small: Comparison, page: Parsed) -> None:
+    """The ANN's finalists trained as long as its search, the CNN's did not: a figure and a sentence about luck are the ANN's
+    alone, and a picture of both says that the distance is more than luck."""
+    assert re.search(r"The search scored the ANN \d+\.\d\d points above", page.text)
+    assert "overrated the CNN was not measured: the search trained 9 epochs, the finalists 14." in page.text
+    assert "more than luck" in page.text
+    alone = page_of(
+        dataclasses.replace(small, finalists=tuple(each for each in small.finalists if each.family == "ann"))
+    ).text
+    assert "A diamond to the right of the dots was luck" in alone
+
+
+def test_a_search_ends_in_four_ways(page: Parsed) -> None:
+    """What the pruner stopped and what ran out of seconds are counted and drawn apart; the budget is said as a limit."""
+    assert re.search(r"ANN \d+ complete, \d+ pruned, 1 out of time, 1 failed", " ".join(page.text.split()))
+    assert "A cross is where the pruner stopped it; a triangle is where the family's seconds ran out" in page.text
+    assert "at most 24 trials" in page.text
+
+
+@pytest.fixture(scope="module")
+def rungs(whole: Comparison) -> Comparison:
+    """Of a sweep whose budget was in minutes, with one search and few figures."""
+    found = samples.in_minutes(whole)
+    searched = dataclasses.replace(found.history["cnn"], importance={})
+    return dataclasses.replace(found, history={"cnn": searched}, costs=whole.costs[:1], mistakes=None)
+
+
+def test_a_search_with_rungs_is_told(rungs: Comparison) -> None:
+    """Page and short report count the configurations, who proposed them and what was promoted as the history does; one
+    picture replaces those of the trials and of their epochs."""
+    contents = report(rungs, samples.images())
+    page, history = Parsed(contents["report.html"].decode()), rungs.history["cnn"]
+    tried = [each for each in history.trials if not each.rung]
+    told = search_told(history)
+    assert f"tried {len(tried)} configurations: " in told
+    for by, words in ORIGINS.items():
+        assert f"{sum(each.proposed_by == by for each in tried)} {words}" in told
+    assert re.findall(r"(\d+) (?:were promoted )?to rung (\d)", told) == [
+        (str(sum(each.rung == rung for each in history.trials)), str(rung)) for rung in (1, 2)
+    ]
+    assert "3 other configurations were too slow" in told
+    assert told in page.text
+    assert told in contents["report.md"].decode()
+    assert f"CNN: {len(tried)} configurations, {len(history.trials)} trainings" in page.text
+    assert "Accuracy on each rung" in page.text
+    assert not {"Trial by trial", "Epoch by epoch"} & set(re.findall(r"\w+ by \w+", page.text))
+    assert "1 training did not come to its end and is not shown" in page.text
+    assert "The sweep had 15 minutes from the command to the answer." in page.text
+
+
+def test_a_winner_that_the_search_alone_chose(rungs: Comparison, page: Parsed) -> None:
+    """Its page has no word of selection seeds or rival finalists, says who proposed it and what it was the best of."""
+    found = page_of(rungs).text
+    assert "election seed" not in found
+    assert "Hollow dots" not in found
+    assert "the winner of each search was trained again on confirmation seeds, which chose nothing" in found
+    for each in rungs.best():
+        winner = rungs.finalist_of(each)
+        assert winner is not None
+        assert f"Configuration {ORIGINS[winner.proposed_by]}" in " ".join(found.split())
+        assert f"{each.family.upper()} {winner.trial} {proposer(winner.proposed_by)}" in " ".join(found.split())
+    (_, cnn) = (how_chosen(rungs, each) for each in rungs.best())
+    assert f", the best of {len(rungs.history['cnn'].rungs()[-1])} on the highest rung. Its configuration was " in cnn
+    assert "Proposed by" not in page.text
+
+
+def test_winners_without_any_fresh_seed(rungs: Comparison) -> None:
+    """Winners that were only refitted have no picture of seeds, and their scores are called too high."""
+    bare = {"confirmation_seeds": (), "confirmation_val_accuracies": (), "confirmation_test_accuracies": ()}
+    finalists = tuple(dataclasses.replace(each, **bare) for each in rungs.finalists)  # type: ignore[arg-type]
+    refitted = dataclasses.replace(rungs, finalists=finalists)
+    found = page_of(refitted).text
+    assert "No confirmation seed was trained, so no unbiased mean is known" in found
+    assert "Winners on fresh seeds" not in found
+    assert how_chosen(refitted, refitted.best()[1]).endswith("and the score that chose a winner is too high.")
+
+
+def test_a_baseline_that_beats_the_highest_rung(rungs: Comparison) -> None:
+    """It won against the baselines and the highest rung, and nobody proposed it; so also where no trial was searched."""
+    finalists = tuple(
+        dataclasses.replace(each, trial=f"{each.family}-000 softmax", proposed_by="") for each in rungs.finalists
+    )
+    told = how_chosen(dataclasses.replace(rungs, finalists=finalists), rungs.best()[1])
+    assert "the best of the baselines and the highest rung. On 3 confirmation seeds" in told
+    assert ", the best of the search." in how_chosen(dataclasses.replace(rungs, history={}), rungs.best()[1])
 
 
 def test_duplicates_of_models_that_were_named(small: Comparison) -> None:
     """Where no split is known, nothing is said of one: neither a number nor that the choice has seen an image."""
     text = page_of(dataclasses.replace(small, duplicates=Duplicates(12, None, None))).text
-    assert "12 test images are also among the training and validation images, pixel by pixel: a model may" in text
+    assert "12 test images are also among the training and validation images, pixel by pixel. A model may" in text
     assert "Images that are equal pixel by pixel: 12 in training or validation, and test." in text
-    assert "the choice of the models" not in text
+    assert "chose the models" not in text
 
 
-def test_earlier_sweeps_are_told(small: Comparison, page: Parsed) -> None:
-    """How many sweeps had opened the same test images before stands beside the openings; of none nothing is said."""
-    assert "at this tracking server had opened" not in page.text
-    for count, said in ((1, "1 other sweep at this"), (1234, "1,234 other sweeps at this")):
-        assert said in page_of(dataclasses.replace(small, earlier_sweeps=count)).text
+def test_earlier_openings_are_told(small: Comparison, page: Parsed) -> None:
+    """How often the same test images had been opened before stands beside the openings; where never, nothing is said."""
+    assert "earlier openings" not in page.text
+    for count, models, said in ((1, 1, "images: once, for 1 model."), (1234, 20, "images: 1,234 times, for 20 models.")):
+        assert said in page_of(dataclasses.replace(small, opened_before=count, models_before=models)).text
 
 
 def test_hostile_names_are_text(whole: Comparison) -> None:
@@ -337,26 +437,19 @@ def test_the_short_report(whole: Comparison) -> None:
     assert text.startswith(f"**{whole.verdict.replace('<', chr(92) + '<')}**\n")
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert len(rows) == 2 + len(whole.entries)
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {7}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {8}
     for each in whole.finalists:
-        assert not each.won or spread(each.validation) in text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(2.6e-8, "p < 0.0001"), (0.0004, "p = 0.0004"), (0.0414, "p = 0.041"), (1.0000000002, "p = 1.000")]
-)
-def test_p_values(value: float, text: str) -> None:
-    """A p-value has the digits that it deserves."""
-    assert p_value(value).replace("\N{NO-BREAK SPACE}", " ") == text
+        assert not each.won or mean(each.confirmation_test_accuracies) in text
+    assert whole.family_verdict in text
 
 
 def test_figures_in_words() -> None:
-    """Points have their sign, also where they are 0; seconds become minutes and hours; one seed has no deviation."""
-    assert [points(each) for each in (0.0051, -0.0051, 0.0, -0.000001)] == ["+0.51", "−0.51", "0.00", "0.00"]
+    """Points have the decimals that one image is worth, and never hide a difference; seconds become minutes and hours; one
+    seed has no deviation."""
+    assert [points(each, signed=True) for each in (0.0051, -0.0051, 0.0, -1e-17)] == ["+0.51", "-0.51", "0.00", "0.00"]
+    assert [points(0.0051, 70_000), points(-0.00001)] == ["0.510", "-0.001"]
     assert [seconds(each) for each in (31.52, 684.2, 7501.0)] == ["31.5 s", "11 min 24 s", "2 h 5 min"]
-    assert spread((0.99,)).replace("\N{NO-BREAK SPACE}", " ") == "99.00 %"
-    assert spread(()) == "–"
-    assert spread((0.98, 0.99, 1.0)).replace("\N{NO-BREAK SPACE}", " ") == "99.00 ± 1.00 %"
+    assert [mean(each) for each in ((), (0.99,), (0.98, 0.99, 1.0))] == ["–", "99.00 %", "99.00 ± 1.00 %"]
 
 
 def test_a_search_that_was_interrupted(whole: Comparison) -> None:

@@ -13,25 +13,21 @@ import pytest
 from faults import assert_whole, kill, start
 from mlflow import MlflowClient
 from running import EXPERIMENTS, Sweep, run_digitsweep
-from support import SMALL_EXPERIMENT, only_line
+from support import SMALL_EXPERIMENT
 
-from digitsweep.comparison import best_of
+from digitsweep.config.experiment_file import load_experiment
+from digitsweep.config.options import Options
 from digitsweep.data.sources import load_dataset
 from digitsweep.errors import DigitsweepError, InputError
-from digitsweep.experiment_file import load_experiment
-from digitsweep.options import Options
-from digitsweep.progress import NoDisplay
-from digitsweep.provenance import current_commit
-from digitsweep.results import Kind
-from digitsweep.sweep import resume
-from digitsweep.tracker import Past
-from digitsweep.tracking.lock import TAG, Coordinating, coordinating
+from digitsweep.sweep.run import sweep
+from digitsweep.tracking.lock import TAG, Claim, locked
 from digitsweep.tracking.mlflow_tracker import MlflowTracker
-from digitsweep.tracking.opening import go_on
-from digitsweep.tracking.reconciling import reconcile
-from digitsweep.tracking.recovery import recover
-from digitsweep.tracking.spool import state_folder
-from digitsweep.tracking.unfinished import find_unfinished, unfinished_like
+from digitsweep.tracking.provenance import current_commit
+from digitsweep.tracking.reconcile import reconcile
+from digitsweep.tracking.resume import find_unfinished, recover, take_over, unfinished_like
+from digitsweep.tracking.spool import records_folder
+from digitsweep.tracking.tracker import Listener, Past
+from digitsweep.trial import Kind, best_of
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +65,7 @@ def test_reconcile_tells_the_truth_once(broken: Sweep) -> None:
     first = run(broken, "reconcile")
     assert first.returncode == 0, first.stderr
     assert "was RUNNING without a process" in first.stdout
-    assert "learning_curves.png was missing and is drawn again" in first.stdout
+    assert "learning_curves.png was missing and has been made again" in first.stdout
     assert picture.is_file()
     everything = [each for kind in ("sweep", "trial", "attempt") for each in broken.runs(kind)]
     assert "RUNNING" not in {each.info.status for each in everything}
@@ -95,7 +91,7 @@ def test_a_resumed_sweep_is_whole(broken: Sweep) -> None:
 @pytest.mark.parametrize(
     ("arguments", "rule"),
     [
-        (("--resume", "last"), "all have come to their end"),
+        (("--resume", "last"), "all are complete"),
         (("--resume", "nonsense"), "no sweep nonsense"),
         (("--resume", "last", "--trials", "7"), "only --workers and --data go with --resume"),
         (("smoke", "--resume", "last"), "only --workers and --data go with --resume"),
@@ -126,12 +122,12 @@ def test_a_run_that_never_became_a_sweep_is_not_the_last(made_store: Path) -> No
     client = MlflowClient(f"sqlite:///{made_store}/mlflow.db")
     tags = {"digitsweep.kind": "sweep", "digitsweep.state": "RUNNING"}
     client.create_run(client.create_experiment("digitsweep"), tags=tags)
-    with pytest.raises(InputError, match="waits to be resumed"):
+    with pytest.raises(InputError, match="can be resumed"):
         find_unfinished("last")
 
 
 def test_the_best_whose_weights_are_lost_is_trained_again(smoke: Sweep, tmp_path: Path) -> None:
-    """The best trial of a family's search is asked for its learned numbers where no finalist comes to its end: without them
+    """The best trial of a family's search is asked for its weights where no finalist comes to its end: without them
     it is to be trained again, also where another process died before it was."""
     shutil.copy(smoke.folder / "mlflow.db", tmp_path)
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
@@ -171,11 +167,16 @@ def test_who_was_overtaken_does_not_close_the_sweep(state: str, made_store: Path
     tracker = MlflowTracker(experiment, dataset, current_commit(), {})
     tracker.settle()
     client, now = MlflowClient(f"sqlite:///{made_store}/mlflow.db"), datetime.datetime.now(datetime.UTC).isoformat()
-    client.set_tag(tracker.run_id, TAG, Coordinating("elsewhere", 7, "a lock", now).tag())
+    client.set_tag(tracker.run_id, TAG, claim_elsewhere(now))
     with pytest.raises(DigitsweepError, match="is being run by process 7 on elsewhere"):
         tracker.ended(state)
     run = client.get_run(tracker.run_id)
     assert (run.info.status, run.data.tags["digitsweep.state"]) == ("RUNNING", "RUNNING")
+
+
+def claim_elsewhere(at: str) -> str:
+    """What another machine's coordinator writes as its heartbeat."""
+    return Claim("elsewhere", 7, at, "another", 1, "another", 0).tag()
 
 
 def left(client: MlflowClient, experiment: Path, **tags: str) -> str:
@@ -194,67 +195,67 @@ def test_a_sweep_that_runs_is_not_the_last(made_store: Path) -> None:
     coordinator is gone count again."""
     client, path = MlflowClient(f"sqlite:///{made_store}/mlflow.db"), EXPERIMENTS / "smoke.yaml"
     broken_off, here, elsewhere = (left(client, path) for _ in range(3))
-    client.set_tag(here, TAG, Coordinating.here(here).tag())
-    client.set_tag(broken_off, TAG, Coordinating.here(broken_off).tag())
     now = datetime.datetime.now(datetime.UTC)
-    client.set_tag(elsewhere, TAG, Coordinating("elsewhere", 7, "a lock", now.isoformat()).tag())
+
+    def alive(run_id: str, minutes_ago: int = 0) -> None:
+        """Makes another machine the sweep's coordinator."""
+        client.set_tag(run_id, TAG, claim_elsewhere((now - datetime.timedelta(minutes=minutes_ago)).isoformat()))
+
+    with locked(broken_off):
+        client.set_tag(broken_off, TAG, Claim.here(broken_off).tag())
+    alive(elsewhere)
     experiment = load_experiment(path)
-    with coordinating(here):
+    with locked(here):
+        client.set_tag(here, TAG, Claim.here(here).tag())
         assert find_unfinished("last").run_id == broken_off
         assert unfinished_like(client, experiment).endswith(broken_off)
     assert find_unfinished("last").run_id == here
-    silent = (now - datetime.timedelta(minutes=5)).isoformat()
-    client.set_tag(elsewhere, TAG, Coordinating("elsewhere", 7, "a lock", silent).tag())
+    alive(elsewhere, minutes_ago=5)
     assert unfinished_like(client, experiment).endswith(elsewhere)
-    client.set_tag(here, TAG, Coordinating("elsewhere", 7, "a lock", silent).tag())
-    with coordinating(here):
+    alive(here, minutes_ago=5)
+    with locked(here):
         assert find_unfinished("last").run_id == elsewhere
-    client.set_tag(elsewhere, TAG, Coordinating("elsewhere", 7, "a lock", now.isoformat()).tag())
+    alive(elsewhere)
     client.set_terminated(elsewhere, "KILLED")
     assert find_unfinished("last").run_id == elsewhere, "it was interrupted a moment ago"
     for run_id in (here, broken_off, elsewhere):
         client.update_run(run_id, status="RUNNING")
-        client.set_tag(run_id, TAG, Coordinating("elsewhere", 7, "a lock", now.isoformat()).tag())
+        alive(run_id)
     with pytest.raises(DigitsweepError, match=f"sweep {elsewhere} is being run by process 7 on elsewhere"):
         find_unfinished("last")
 
 
 def test_a_fallback_is_not_asked_of_a_sweep_that_goes_on(made_store: Path) -> None:
-    """Where the experiment file is gone, the copy that the sweep kept is read; what it would have run instead of itself, and
-    which does not lie beside the copy, is not missed."""
+    """What the experiment would have run instead of itself, which does not lie beside the kept copy, is not missed."""
     run_id = left(MlflowClient(f"sqlite:///{made_store}/mlflow.db"), EXPERIMENTS / "mnist.yaml")
-    unfinished = find_unfinished(run_id)
-    assert unfinished.is_copy
-    assert unfinished.experiment.digest() == load_experiment(EXPERIMENTS / "mnist.yaml").digest()
+    assert find_unfinished(run_id).experiment.digest() == load_experiment(EXPERIMENTS / "mnist.yaml").digest()
 
 
-def test_images_that_lay_beside_a_file_that_is_gone(made_store: Path) -> None:
-    """A relative source says nothing beside the kept copy: one line asks for --data, and what that names is looked for."""
+def test_images_beside_a_file_that_is_gone(made_store: Path) -> None:
+    """Where the experiment file is gone, the images that lay beside it are found again, or those that --data names."""
     (made_store / "images").mkdir()
     path = made_store / "beside.yaml"
     path.write_text(SMALL_EXPERIMENT.replace("source: digits", "source: images"))
-    run_id = left(MlflowClient(f"sqlite:///{made_store}/mlflow.db"), path)
+    tags = {"digitsweep.data.source": str(made_store / "images")}
+    unfinished = find_unfinished(left(MlflowClient(f"sqlite:///{made_store}/mlflow.db"), path, **tags))
     path.unlink()
-    unfinished = find_unfinished(run_id)
-    with pytest.raises(InputError) as error:
-        resume(unfinished, Options(), NoDisplay())
-    only_line(error, run_id, "begun on images", "--data")
-    with pytest.raises(InputError, match="one npz file, but this has neither"):
-        resume(unfinished, Options(data=made_store / "images"), NoDisplay())
+    with pytest.raises(InputError, match=f"{made_store}/images.* one npz file, but this one has neither"):
+        sweep(unfinished, Options(), Listener())
+    with pytest.raises(InputError, match=f"{made_store}/gone: no such folder"):
+        sweep(unfinished, Options(data=made_store / "gone"), Listener())
 
 
 def test_damaged_records_hold_up_neither_resuming_nor_repairing(made_store: Path) -> None:
     """What a power cut left of the records that waited is told, and the rest goes on."""
     client = MlflowClient(f"sqlite:///{made_store}/mlflow.db")
     run_id = left(client, EXPERIMENTS / "smoke.yaml")
-    records = state_folder(run_id) / "records"
+    records = records_folder(run_id)
     records.mkdir(parents=True)
-    told = f"Records that waited in {records} were damaged and are left out: 1."
+    told = f"1 damaged records in {records} were set aside as .damaged."
     (records / "000000001.zip").write_bytes(bytes(100))
     with ExitStack() as held:
-        opened = go_on(load_experiment(EXPERIMENTS / "smoke.yaml"), run_id, held)
-        opened.writer.close()
-    assert opened.notice == told
+        resumed = take_over(load_experiment(EXPERIMENTS / "smoke.yaml"), run_id, held)
+    assert resumed.spool.notices == [told]
     (records / "000000001.zip").write_bytes(bytes(100))
     lines = list(reconcile())
     assert any(told in line for line in lines), lines

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from support import PROPERTY
 
-from digitsweep.params import AnnParams
-from digitsweep.schedules import epoch_rates, plateaus
+from digitsweep.families import AnnParams
+from digitsweep.training.schedules import plateaus, step_rates
 
 SCHEDULES = ["constant", "step", "exponential", "cosine", "one_cycle", "plateau"]
 LOSSES = st.lists(st.floats(0, 10) | st.just(float("nan")), max_size=12)
@@ -26,7 +26,7 @@ def params(schedule: str, learning_rate: float = 1.0, warmup: float = 0.5) -> An
 
 def all_rates(of: AnnParams, epochs: int, steps: int, val_losses: Sequence[float] = ()) -> NDArray[np.float32]:
     """The rate of every step of a training; an epoch sees the losses of those before it."""
-    return np.concatenate([epoch_rates(of, epoch, epochs, steps, val_losses[: epoch - 1]) for epoch in range(1, epochs + 1)])
+    return np.concatenate([step_rates(of, each * steps, steps, epochs * steps, val_losses[:each]) for each in range(epochs)])
 
 
 @PROPERTY
@@ -43,7 +43,7 @@ def test_rates_stay_within_bounds(
 ) -> None:
     """Each step has one rate: finite, not negative, and not above `learning_rate`."""
     for epoch in range(1, epochs + 1):
-        rates = epoch_rates(params(schedule, learning_rate, warmup), epoch, epochs, steps, losses)
+        rates = step_rates(params(schedule, learning_rate, warmup), (epoch - 1) * steps, steps, epochs * steps, losses)
         assert rates.shape == (steps,)
         assert rates.dtype == np.float32
         assert np.all(np.isfinite(rates))
@@ -78,32 +78,27 @@ def test_smooth_schedules_do_not_jump(schedule: str, warmup: float, epochs: int,
     assert jumps.max() <= steepest / (epochs * steps) + 1e-6
 
 
-def test_constant_by_hand() -> None:
-    """A constant rate is `learning_rate` at every step."""
-    np.testing.assert_array_equal(all_rates(params("constant", 0.25), 2, 3), [0.25] * 6)
+@pytest.mark.parametrize(
+    ("of", "epochs", "steps", "expected"),
+    [
+        (params("constant", 0.25), 2, 3, [0.25] * 6),
+        (params("step"), 4, 2, [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01]),
+        (params("exponential", 0.5), 2, 2, [0.5, 0.5 * 0.1**0.5, 0.05, 0.05 * 0.1**0.5]),
+        (params("cosine", 2.0), 3, 1, [2, 1.5, 0.5]),
+        (params("one_cycle", warmup=0.5), 2, 2, [1 / 25, (1 + 1 / 25) / 2, 1, (1 + 1 / 250_000) / 2]),
+        (params("plateau", 0.8), 6, 1, [0.8, 0.8, 0.8, 0.4, 0.4, 0.2]),
+    ],
+    ids=SCHEDULES,
+)
+def test_rates_by_hand(of: AnnParams, epochs: int, steps: int, expected: list[float]) -> None:
+    """A few steps of each schedule, worked out by hand; one_cycle as PyTorch's OneCycleLR, plateau with constant losses."""
+    np.testing.assert_allclose(all_rates(of, epochs, steps, [1.0] * epochs), expected, rtol=1e-6)
 
 
-def test_step_by_hand() -> None:
-    """A tenth after a half of the steps, a hundredth after three quarters."""
-    np.testing.assert_allclose(all_rates(params("step"), 4, 2), [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01], rtol=1e-6)
-
-
-def test_exponential_by_hand() -> None:
-    """Half-way down to a hundredth is a tenth."""
-    root = 0.1**0.5
-    expected = [0.5, 0.5 * root, 0.05, 0.05 * root]
-    np.testing.assert_allclose(all_rates(params("exponential", 0.5), 2, 2), expected, rtol=1e-6)
-
-
-def test_cosine_by_hand() -> None:
-    """Three quarters of the rate after a third, a quarter after two."""
-    np.testing.assert_allclose(all_rates(params("cosine", 2.0), 3, 1), [2, 1.5, 0.5], rtol=1e-6)
-
-
-def test_one_cycle_by_hand() -> None:
-    """From 1/25 over the mean to the whole rate in the warm-up, then down towards 1/10,000."""
-    expected = [1 / 25, (1 + 1 / 25) / 2, 1, (1 + 1 / 10_000) / 2]
-    np.testing.assert_allclose(all_rates(params("one_cycle", warmup=0.5), 2, 2), expected, rtol=1e-6)
+def test_one_cycle_ends_low() -> None:
+    """The last of many steps has 1/250,000 of the rate."""
+    rates = all_rates(params("one_cycle"), 1, 1_000_000)
+    np.testing.assert_allclose(rates[-1], 1 / 250_000, rtol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -125,14 +120,8 @@ def test_plateaus_by_hand(losses: list[float], count: int) -> None:
     assert plateaus(losses) == count
 
 
-def test_plateau_by_hand() -> None:
-    """Each plateau among the losses so far halves the rate from the next epoch on."""
-    rates = all_rates(params("plateau", 0.8), 6, 1, [1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
-    np.testing.assert_allclose(rates, [0.8, 0.8, 0.8, 0.4, 0.4, 0.2], rtol=1e-6)
-
-
-@pytest.mark.parametrize("epoch", [0, 4, -1])
-def test_an_epoch_out_of_range_is_refused(epoch: int) -> None:
-    """Epochs count from 1 to as many as there are."""
-    with pytest.raises(ValueError, match=f"must be 1 to 3, but is {epoch}"):
-        epoch_rates(params("cosine"), epoch, 3, 10, [])
+@pytest.mark.parametrize(("first", "steps"), [(-1, 10), (25, 10), (40, 1)])
+def test_steps_out_of_range_are_refused(first: int, steps: int) -> None:
+    """Steps count from 0 to as many as there are."""
+    with pytest.raises(ValueError, match="must lie within the 30"):
+        step_rates(params("cosine"), first, steps, 30, [])

@@ -10,7 +10,7 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import multinomial, norm
 from support import PROPERTY
 
-from digitsweep.statistics import score_interval
+from digitsweep.evaluation.statistics import score_interval
 
 SQUARE = float(norm.isf(0.025)) ** 2
 """1.96 squared."""

@@ -9,12 +9,12 @@ import optuna
 import pytest
 from running import EXPERIMENTS
 
-from digitsweep import search
-from digitsweep.experiment import Experiment
-from digitsweep.experiment_file import load_experiment
-from digitsweep.params import Params
-from digitsweep.results import TrialState
-from digitsweep.search import Search, Window
+from digitsweep.config.experiment import Experiment
+from digitsweep.config.experiment_file import load_experiment
+from digitsweep.families import Params
+from digitsweep.search import sampler as search
+from digitsweep.search.sampler import Sampler, Window
+from digitsweep.trial import TrialState
 
 
 @pytest.fixture
@@ -29,11 +29,11 @@ def with_window(patch: pytest.MonkeyPatch, best: int, newest: int, running: int)
 
 def drawn(experiment: Experiment, trials: int, at_once: int = 4) -> list[Params]:
     """The configurations of so many trials, some of them at once, of which every third is pruned and some fail."""
-    study = Search(experiment, "ann")
+    study = Sampler(experiment, "ann")
     found: list[Params] = []
     running: list[int] = []
     for number in range(trials):
-        params = study.ask(number)
+        params = study.draw(number)
         assert params is not None
         found.append(params)
         running.append(number)
@@ -51,7 +51,7 @@ def value(params: Params) -> float:
 
 def storage_with(told: list[float | None], *, maximize: bool = True) -> tuple[optuna.Study, Window]:
     """A study whose trials ended with these values; None: one that still runs."""
-    storage = Window(maximize=maximize)
+    storage = Window()
     study = optuna.create_study(storage=storage, direction="maximize" if maximize else "minimize")
     trials = [study.ask() for _ in told]
     for trial, each in zip(trials, told, strict=True):
@@ -61,8 +61,11 @@ def storage_with(told: list[float | None], *, maximize: bool = True) -> tuple[op
 
 
 def looked_at(study: optuna.Study, storage: Window) -> list[int]:
-    with storage.narrowed():
+    storage.narrow = True
+    try:
         return [each.number for each in study.get_trials(deepcopy=False)]
+    finally:
+        storage.narrow = False
 
 
 @pytest.mark.parametrize("pruner", ["successive_halving", "median", "hyperband"])
@@ -75,15 +78,14 @@ def test_a_window_that_all_trials_fit_into_changes_nothing(
     experiment = load_experiment(path)
     narrow = drawn(experiment, 60)
     with monkeypatch.context() as patch:
-        patch.setattr(search, "Window", lambda **_: WithoutWindow())
+        patch.setattr(search, "Window", WithoutWindow)
         assert drawn(experiment, 60) == narrow
 
 
 class WithoutWindow(optuna.storages.InMemoryStorage):
     """Optuna's own storage, for which narrowing means nothing."""
 
-    narrowed = Window.narrowed
-    _narrowed = False
+    narrow = False
 
 
 def test_a_window_that_is_too_small_for_all_is_used(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,8 +117,8 @@ def test_of_equals_the_earlier_is_the_better(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_pruned_trials_rank_after_complete_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the pruned trials the one that came furthest is best, then the one with the better last value; NaN is worst."""
-    with_window(monkeypatch, 3, 1, 5)
-    storage = Window(maximize=True)
+    with_window(monkeypatch, 2, 1, 5)
+    storage = Window()
     study = optuna.create_study(storage=storage, direction="maximize")
     for reports in ({1: 0.9}, {1: 0.2, 3: 0.3}, {1: 0.99}, {1: math.nan}, {}):
         trial = study.ask()

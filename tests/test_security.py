@@ -14,7 +14,7 @@ from running import EXPERIMENTS, ROOT
 from support import PROPERTY
 
 from digitsweep.cli import main
-from digitsweep.store import first_line, without_secrets
+from digitsweep.tracking.client import first_line, without_secrets
 
 SOURCES = [*sorted((ROOT / "src").rglob("*.py")), *sorted((ROOT / "benchmarks").glob("*.py"))]
 RUNS_TEXT = {
@@ -54,7 +54,7 @@ PASSWORD = st.text(st.characters(exclude_categories=["Z", "C"]), max_size=12).ma
 @PROPERTY
 @given(user=st.sampled_from(["", "me"]), password=PASSWORD, quote=st.sampled_from(["", "'", '"']))
 def test_no_password_survives(user: str, password: str, quote: str) -> None:
-    """Whatever signs a password has, escaped or not, it is not in what is shown of an address, and the host is."""
+    """An address is shown with its host and without its password, whatever characters that has."""
     for address in (f"http://{user}:{password}@host:5000/x", f"postgresql+psycopg://{user}:{password}@host/x"):
         shown = without_secrets(f"at {quote}{address}{quote} failed")
         assert "s3cret" not in shown
@@ -63,7 +63,7 @@ def test_no_password_survives(user: str, password: str, quote: str) -> None:
 
 @pytest.mark.parametrize("key", ["password", "sslpassword", "PWD", "token", "aws_secret_access_key", "secret"])
 def test_no_password_in_a_query(key: str) -> None:
-    """Nor where it stands behind the question mark of a database's or a bucket's address."""
+    """Nor is a password shown that is in the query of a database's or a bucket's address."""
     shown = first_line(ValueError(f"no mysql://host/x?user=me&{key}=s3cret&charset=utf8 here"))
     assert "s3cret" not in shown
     assert "host/x?user=" in shown
@@ -94,7 +94,7 @@ ADDRESSES = [
 def test_no_command_shows_a_password(
     arguments: list[str], address: str, store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No command says the password of an address that does not answer, in what it prints, logs or leaves behind."""
+    """No command prints, logs or stores the password of an address that does not answer."""
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
         monkeypatch.setenv(name, address)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
 import pytest
-from ledgers import passing_weigher, versions
+from ledgers import versions, without_models
 from mlflow import MlflowClient
-from running import EXPERIMENTS, Sweep, run_digitsweep
+from running import EXPERIMENTS, Sweep, brief_experiment, run_digitsweep
 from servers import mlflow_server
 from test_doctor import assert_nothing_left, named, states
 
+from digitsweep.config.options import Options
 from digitsweep.doctor import State, examine
-from digitsweep.doctor.server import server_findings
+from digitsweep.doctor import server as check_server
 from digitsweep.errors import RefusedError
-from digitsweep.options import Options
-from digitsweep.promotion.promoting import history, promote, rollback
+from digitsweep.registry.promote import history, promote, rollback
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +53,12 @@ def test_http_and_sqlite_hold_the_same(server: str, folder: Path, tmp_path: Path
     It also shows that with one worker a sweep repeats itself, to the last digit, and that the password of the server's
     address is nowhere in what was printed or recorded."""
     sweeps = []
+    experiment = brief_experiment(tmp_path / "brief.yaml")
     signed_in = server.replace("http://", "http://me:s3cret@")
     for name, uri in (("http", signed_in), ("sqlite", f"sqlite:///{tmp_path}/mlflow.db")):
         place = tmp_path / name
         place.mkdir()
-        finished = run_digitsweep(
-            *("sweep", str(EXPERIMENTS / "smoke.yaml"), "--workers", "1"), cwd=place, MLFLOW_TRACKING_URI=uri
-        )
+        finished = run_digitsweep(*("sweep", str(experiment), "--workers", "1"), cwd=place, MLFLOW_TRACKING_URI=uri)
         assert finished.returncode == 0, finished.stderr
         assert not list(place.iterdir()) or name == "sqlite", "nothing is written beside the server"
         sweeps.append(Sweep(place, uri, finished.stdout))
@@ -80,12 +78,11 @@ def test_http_and_sqlite_hold_the_same(server: str, folder: Path, tmp_path: Path
 
 
 def test_the_doctor_and_a_servers_names(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a name that the server does not take it is refused, with the option that mends it; by its own name everything can
-    be done, and what was written to try it is gone again."""
-    refused = server_findings(server.replace("127.0.0.1", "localhost"))
-    assert named(refused, "tracking server").state is State.OK
-    assert named(refused, "Host header").state is State.WRONG
-    assert '--allowed-hosts "localhost,localhost:*,' in named(refused, "Host header").mend
+    """A host name that the server rejects comes with the option that allows it; under its own name all checks pass, and the
+    doctor removes what it wrote."""
+    rejected = check_server(server.replace("127.0.0.1", "localhost"))
+    assert rejected.state is State.WRONG
+    assert '--allowed-hosts "localhost,localhost:*,' in rejected.mend
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     findings = examine(EXPERIMENTS / "smoke.yaml", Options(workers=1))
     assert set(states(findings).values()) == {State.OK}
@@ -95,7 +92,7 @@ def test_the_doctor_and_a_servers_names(server: str, monkeypatch: pytest.MonkeyP
 
 def test_promotions_over_http(server: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server takes the records of a ledger: promoted, refused, forced, rolled back, and told in that order."""
-    monkeypatch.setitem(sys.modules, "digitsweep.promotion.weighing", passing_weigher())
+    without_models(monkeypatch)
     request.addfinalizer(lambda: mlflow.set_tracking_uri(None))  # type: ignore[arg-type]
     mlflow.set_tracking_uri(server)
     client = MlflowClient()
@@ -108,10 +105,10 @@ def test_promotions_over_http(server: str, request: pytest.FixtureRequest, monke
     rollback("over-http")
     told = history("over-http")
     assert (told.champion, told.notes) == ("1", ())
-    assert [(each.record.action, each.outcome) for each in told.standings] == [
+    assert [(each.action, each.state) for each in told.records] == [
         ("promote", "done"), ("refuse", "refused"), ("promote", "done"), ("rollback", "done"),
     ]  # fmt: skip
-    assert [each.record.forced for each in told.standings] == [False, False, True, False]
+    assert [each.forced for each in told.records] == [False, False, True, False]
 
 
 def test_a_server_that_is_away_is_one_line(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Data sets from folders and files: what is taken, what it is called, and what is said of a wrong one."""
+"""Data from folders and files: what is read, its name, and the errors for invalid files."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ TRAIN, TEST = made_split(30, seed=1), made_split(9, seed=2)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A right folder, which a test makes wrong."""
+    """A valid folder, for tests to damage."""
     return write_idx_folder(tmp_path / "some-digits", TRAIN, TEST)
 
 
 def assert_same(read: tuple[Split, Split]) -> None:
-    """That these are TRAIN and TEST."""
+    """Asserts that these are TRAIN and TEST."""
     for split, expected in zip(read, (TRAIN, TEST), strict=True):
         np.testing.assert_array_equal(split.images, expected.images, strict=True)
         np.testing.assert_array_equal(split.labels, expected.labels, strict=True)
 
 
 def refused(path: Path, *parts: object) -> str:
-    """What is said of a folder or file."""
+    """The error for a folder or file."""
     with pytest.raises(InputError) as error:
         load_dataset(path, validation=6, seed=0)
     return only_line(error, path, *parts)
@@ -44,28 +44,28 @@ def test_a_folder_of_idx_files(tmp_path: Path, zipped: bool) -> None:
 
 
 def test_an_npz_file_and_a_folder_with_one(tmp_path: Path) -> None:
-    """An npz file is taken by its own name and by that of its folder."""
+    """An npz file is found by its own name and by that of its folder."""
     path = write_npz(tmp_path / "images.npz", TRAIN, TEST)
     assert_same(read_folder(path))
     assert_same(read_folder(tmp_path))
 
 
 def test_mnist_npz_goes_before_others(tmp_path: Path) -> None:
-    """Where a folder has several npz files, `mnist.npz` is meant."""
+    """If a folder has several npz files, `mnist.npz` is read."""
     write_npz(tmp_path / "a.npz", TEST, TRAIN)
     write_npz(tmp_path / "mnist.npz", TRAIN, TEST)
     assert_same(read_folder(tmp_path))
 
 
 def test_other_spellings(folder: Path) -> None:
-    """The files may be called train_images and so on as well."""
+    """The files may also be called train_images and so on."""
     for old, new in zip(IDX_FILES, ("train_images", "train_labels", "Test_Images", "test_labels"), strict=True):
         (folder / old).rename(folder / new)
     assert_same(read_folder(folder))
 
 
 def test_names_that_only_begin_right(folder: Path) -> None:
-    """A copy that somebody set aside is not taken for the file."""
+    """A copy under another name, such as `.old`, is not mistaken for the file."""
     for name in IDX_FILES:
         (folder / name).rename(folder / f"{name}.old")
     refused(folder, "has neither")
@@ -75,8 +75,8 @@ def test_names_that_only_begin_right(folder: Path) -> None:
     ("called", "name"),
     [("some-digits", "some-digits"), ("Handwritten (2)", "handwritten-2"), ("___", f"data-{TEST.digest()[:8]}")],
 )
-def test_a_data_set_is_called_as_its_folder(tmp_path: Path, called: str, name: str) -> None:
-    """The folder's name, in small letters, is the data set's."""
+def test_a_dataset_is_named_after_its_folder(tmp_path: Path, called: str, name: str) -> None:
+    """The folder's name, in lower case, is the dataset's."""
     data = load_dataset(write_idx_folder(tmp_path / called, TRAIN, TEST), validation=6, seed=0)
     assert data.name == name
     assert data.source == str((tmp_path / called).resolve())
@@ -87,25 +87,25 @@ def test_a_data_set_is_called_as_its_folder(tmp_path: Path, called: str, name: s
 
 @pytest.mark.parametrize("called", ["mnist", "MNIST", "digits"])
 def test_other_bytes_never_pass_for_mnist(tmp_path: Path, called: str) -> None:
-    """A folder called as a known data set gets its own digest into the name, so that results do not mix."""
+    """A folder with the name of a known dataset gets a digest added to it, so that results are kept apart."""
     data = load_dataset(write_idx_folder(tmp_path / called, TRAIN, TEST), validation=6, seed=0)
     assert data.name == f"{called.lower()}-{TEST.digest()[:8]}"
 
 
 @pytest.mark.parametrize("missing", IDX_FILES)
 def test_a_missing_file_is_named(folder: Path, missing: str) -> None:
-    """Where one of the four files is missing, it is named."""
+    """If one of the four files is missing, the error names it."""
     (folder / missing).unlink()
     refused(folder, folder / missing)
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    """An empty folder is refused, with what is expected in it."""
+    """An empty folder is refused, and the error says what belongs there."""
     refused(tmp_path, *IDX_FILES, "has neither")
 
 
 def test_two_npz_files_are_refused(tmp_path: Path) -> None:
-    """Where it is not clear which of two npz files is meant, neither is taken."""
+    """Of two npz files without a preferred name, neither is read."""
     for name in ("a.npz", "b.npz"):
         write_npz(tmp_path / name, TRAIN, TEST)
     refused(tmp_path, "2 npz files")
@@ -113,7 +113,7 @@ def test_two_npz_files_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["nothing", "n" * 300])
 def test_a_missing_folder_is_refused(tmp_path: Path, name: str) -> None:
-    """A folder that is not there, or whose name no file system takes, is named."""
+    """A folder that is missing, or whose name is too long for any file system, is named."""
     refused(tmp_path / name)
 
 
@@ -134,7 +134,7 @@ IMAGES, LABELS = TRAIN.images[..., 0], TRAIN.labels.astype(np.int64)
         ({"y_train": np.eye(3, dtype=np.uint8)[LABELS]}, "must be integers, (n,)"),
         ({"y_train": LABELS * 2}, "label 1 has 0"),
         ({"y_train": np.where(np.arange(30) == 0, 3, LABELS)}, "label 3 has 1"),
-        ({"y_test": TEST.labels + 1}, "there is a 3"),
+        ({"y_test": TEST.labels + 1}, "one is 3"),
         ({"x_test": TEST.images[:, 1:, 1:]}, "4 and 3 pixels"),
     ],
 )
@@ -146,13 +146,13 @@ def test_wrong_arrays_are_refused(tmp_path: Path, wrong: dict[str, Any], said: s
 
 
 def test_a_wrong_idx_file_is_named(folder: Path) -> None:
-    """Of a folder's four files, the one that is damaged is named."""
+    """Of the four files in a folder, the damaged one is named."""
     (folder / IDX_FILES[2]).write_bytes(idx_bytes(TEST.images[..., 0])[:-1])
     refused(folder, folder / IDX_FILES[2], "truncated")
 
 
 def test_the_bundled_digits() -> None:
-    """`digits` is 1,797 images of 8x8: 1,078 to train, 360 to validate and 359 to test by, whatever the seed."""
+    """`digits` has 1,797 images of 8x8: 1,078 for training, 360 for validation and a fixed 359 for the test."""
     first, second = (load_dataset("digits", validation=0.25, seed=seed) for seed in (0, 1))
     assert first.name == "digits"
     assert (len(first.training.train), len(first.training.validation), len(first.test)) == (1078, 360, 359)
@@ -162,8 +162,8 @@ def test_the_bundled_digits() -> None:
     assert first.digests()["validation"] != second.digests()["validation"]
 
 
-def test_the_variable_says_where_mnist_lies(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`mnist` is read from the folder in DIGITSWEEP_DATA, and what is wrong there is said, not worked around."""
+def test_the_variable_names_mnists_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`mnist` is read from the folder in DIGITSWEEP_DATA; an error there is reported, not worked around."""
     monkeypatch.setenv(VARIABLE, str(folder))
     assert load_dataset("mnist", validation=6, seed=0).source == str(folder.resolve())
     assert any("some-digits: 30 training, 9 test images" in line for line in whereabouts())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import re
 import subprocess
@@ -18,7 +17,7 @@ from hypothesis import strategies as st
 from support import PROPERTY
 
 from digitsweep.errors import DigitsweepError
-from digitsweep.tracking.lock import Coordinating, coordinating, this_machine
+from digitsweep.tracking.lock import Claim, locked, this_machine
 from digitsweep.tracking.spool import RunUpdate, Spool
 
 TEXTS = st.text(max_size=20)
@@ -40,34 +39,20 @@ UPDATES = st.builds(
 @PROPERTY
 @given(st.lists(UPDATES, max_size=4), st.integers(0, 4))
 def test_nothing_changes_on_disk(updates: list[RunUpdate], reopened_after: int) -> None:
-    """What was put comes out as it was, in that order, also where another process opens the folder in between."""
+    """What was put comes out as it was, in that order, until it was taken, whenever another process opens the folder."""
     with tempfile.TemporaryDirectory() as folder:
         spool = Spool(Path(folder))
         for number, update in enumerate(updates):
             if number == reopened_after:
                 spool = Spool(Path(folder))
             spool.put(update)
-        spool = Spool(Path(folder))
-        assert len(spool) == len(updates)
-        found = []
-        while (first := spool.first()) is not None:
-            found.append(first)
+        for number, update in enumerate(updates):
+            spool = Spool(Path(folder))
+            assert len(spool) == len(updates) - number
+            assert spool.first() == spool.first() == update
             spool.taken()
-        assert found == updates
+        assert spool.first() is None
         assert not list(Path(folder).iterdir())
-
-
-def test_what_was_not_taken_comes_again(tmp_path: Path) -> None:
-    """An update is there until it is said to have arrived."""
-    spool = Spool(tmp_path)
-    spool.put(RunUpdate("one"))
-    spool.put(RunUpdate("two"))
-    assert spool.first() == spool.first() == RunUpdate("one")
-    spool.taken()
-    spool.put(RunUpdate("three"))
-    again = Spool(tmp_path)
-    assert again.first() == RunUpdate("two")
-    assert len(again) == 2
 
 
 def test_a_file_half_written_is_no_update(tmp_path: Path) -> None:
@@ -82,7 +67,7 @@ def test_what_the_disk_lost_keeps_nothing_waiting(damage: str, tmp_path: Path) -
     """A record that cannot be read is set aside and told of once; those before and after it are sent, and what is put next
     comes last."""
     spool = Spool(tmp_path)
-    assert spool.notice == ""
+    assert spool.notices == []
     for name in ("one", "two", "three"):
         spool.put(RunUpdate(name, files={"a.txt": b"what it says"}))
     path = tmp_path / "000000002.zip"
@@ -100,8 +85,8 @@ def test_what_the_disk_lost_keeps_nothing_waiting(damage: str, tmp_path: Path) -
         }
         path.write_bytes(changed[damage])
     spool = Spool(tmp_path)
-    assert spool.notice == f"Records that waited in {tmp_path} were damaged and are left out: 1."
-    assert Spool(tmp_path).notice == ""
+    assert spool.notices == [f"1 damaged records in {tmp_path} were set aside as .damaged."]
+    assert Spool(tmp_path).notices == []
     spool.put(RunUpdate("four"))
     found = []
     while (first := spool.first()) is not None:
@@ -133,8 +118,8 @@ def test_a_folder_that_takes_nothing_is_one_line(tmp_path: Path) -> None:
 
 HOLD = """
 import sys
-from digitsweep.tracking.lock import coordinating
-with coordinating("a-sweep"):
+from digitsweep.tracking.lock import locked
+with locked("a-sweep"):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -148,44 +133,29 @@ def test_a_lock_is_held_once_and_dies_with_its_process(tmp_path: Path, monkeypat
         assert holder.stdout.readline() == "held\n"
         with (
             pytest.raises(DigitsweepError, match=f"run by process {holder.pid} on {os.uname().nodename}"),
-            coordinating("a-sweep"),
+            locked("a-sweep"),
         ):
             pass
-        with coordinating("another-sweep"):
+        with locked("another-sweep"):
             pass
         holder.kill()
         holder.wait()
-        with coordinating("a-sweep"):
+        with locked("a-sweep"):
             pass
 
 
 def test_who_is_silent_has_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another machine's coordinator is at work while it says so, and gone a while after its last word."""
+    """A coordinator with this machine's lock has gone when somebody else holds that lock. One of another machine, also of a
+    copy of this one, or with another folder, is at work until its heartbeat is too old or it releases the sweep."""
     monkeypatch.setenv("DIGITSWEEP_STATE", str(tmp_path))
-    here = Coordinating.here("a-sweep")
-    assert Coordinating.from_tag(here.tag()) == here
-    assert here.is_gone("a-sweep"), "who asks holds the lock that was its"
-    there = Coordinating("elsewhere", 7, here.lock, here.at)
-    assert not there.is_gone("a-sweep")
-    assert Coordinating("elsewhere", 7, here.lock, "2026-01-01T00:00:00+00:00").is_gone("a-sweep")
-
-
-def test_two_machines_of_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Copies of a machine have one name, and one path for the lock: each one's coordinator is at work until it is silent,
-    and is not taken for this process. A record without the machine's id, of an earlier version, goes by the name."""
-    monkeypatch.setenv("DIGITSWEEP_STATE", str(tmp_path))
-    here = Coordinating.here("a-sweep")
-    assert here.is_me()
-    copy = dataclasses.replace(here, machine="another")
-    assert not copy.is_gone("a-sweep")
-    assert not copy.is_me()
-    values = json.loads(here.tag())
-    del values["machine"]
-    earlier = Coordinating.from_tag(json.dumps(values))
-    assert earlier is not None
-    assert earlier.is_gone("a-sweep")
-    assert earlier.is_me()
-    assert not dataclasses.replace(earlier, host="elsewhere").is_gone("a-sweep")
+    with locked("a-sweep"):
+        here = Claim.here("a-sweep")
+    assert Claim.from_tag(here.tag()) == here
+    assert here.is_gone("a-sweep")
+    for elsewhere in (dataclasses.replace(here, machine="a copy"), dataclasses.replace(here, spool="another folder")):
+        assert not elsewhere.is_gone("a-sweep")
+        assert elsewhere.alive(released=True).is_gone("a-sweep")
+        assert dataclasses.replace(elsewhere, at="2026-01-01T00:00:00+00:00").is_gone("a-sweep")
 
 
 def test_what_a_machine_is_known_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,4 +175,4 @@ def test_what_a_machine_is_known_by(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("tag", [None, "", "{}", "nonsense", "[1]", '{"host": "a"}'])
 def test_a_tag_that_says_nothing(tag: str | None) -> None:
     """Whatever stands in the tag, it is understood or ignored."""
-    assert Coordinating.from_tag(tag) is None
+    assert Claim.from_tag(tag) is None

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from running import EXPERIMENTS
+from support import PROPERTY
+from trials import complete, metrics
 
-from digitsweep.coordinator import SIGNALS, Coordinator, Interruption
+from digitsweep.config.experiment import Experiment
+from digitsweep.config.experiment_file import load_experiment
+from digitsweep.config.options import Options
 from digitsweep.data import TrainingData
 from digitsweep.data.sources import load_dataset
 from digitsweep.errors import DigitsweepError
-from digitsweep.experiment_file import load_experiment
-from digitsweep.finalists import Finals
-from digitsweep.options import Options
-from digitsweep.pace import Pace
-from digitsweep.progress import NoDisplay
-from digitsweep.results import Epoch, EpochMetrics, Kind, Trial, TrialRecord, TrialResult, TrialState, failed
-from digitsweep.source import CUT_OFF, SPENT
-from digitsweep.study import Study
-from digitsweep.sweep import sweep
-from digitsweep.tracker import NoTracker, Past
-from digitsweep.workers import EpochEnded, Event, TrialEnded
-from digitsweep.workers.placement import Place
+from digitsweep.families import parse_params
+from digitsweep.search.finalists import Finalists, Succession, Unhurried
+from digitsweep.search.scheduler import SchedulerDecision
+from digitsweep.search.study import Study
+from digitsweep.sweep.coordinator import SIGNALS, TIMES, Coordinator, Interruption, Pace
+from digitsweep.sweep.processes import Place
+from digitsweep.sweep.run import sweep
+from digitsweep.sweep.workers import EpochEnded, Event, TrialEnded
+from digitsweep.tracking.tracker import Listener, Past, Tracker
+from digitsweep.trial import CUT_OFF, SPENT, Epoch, EpochMetrics, Kind, Trial, TrialRecord, TrialResult, TrialState, failed
 
 SMOKE = EXPERIMENTS / "smoke.yaml"
 
@@ -47,7 +52,7 @@ class ScriptedWorkers:
 
     def start(self, trial: Trial) -> None:
         self.running.append(trial)
-        self.waiting.append(EpochEnded(trial, Epoch(EpochMetrics(1, 1.0, 0.5, 1.0, 0.5, 0.01, 0.1), self.predictions)))
+        self.waiting.append(EpochEnded(trial, Epoch(metrics(), self.predictions)))
 
     def stop(self, trial: Trial) -> None:
         self.waiting.append(TrialEnded(trial, TrialResult(TrialState.PRUNED, (), self.predictions, reason="stopped")))
@@ -65,7 +70,7 @@ class ScriptedWorkers:
         self.closed = True
 
 
-class Recorder(NoTracker):
+class Recorder(Tracker):
     """Keeps what it hears; fails where it is told to."""
 
     def __init__(self, failing: bool = False, interrupting: int = 0) -> None:
@@ -74,7 +79,7 @@ class Recorder(NoTracker):
         self.states: list[str] = []
         self.attempts: list[str] = []
 
-    def attempt_ended(self, trial: Trial, reason: str) -> None:
+    def attempt_ended(self, trial: Trial, reason: str, seconds: float) -> None:
         self.attempts.append(reason)
 
     def epoch_ended(self, trial: Trial, metrics: EpochMetrics) -> None:
@@ -101,7 +106,7 @@ def run(recorder: Recorder, made: list[ScriptedWorkers] | None = None) -> None:
         kept.append(ScriptedWorkers(data, places))
         return kept[-1]
 
-    sweep(SMOKE, Options(workers=2), NoDisplay(), make_workers=make_workers, make_tracker=lambda *_: recorder)
+    sweep(SMOKE, Options(workers=2), Listener(), start_workers=make_workers, open_tracker=lambda *_: recorder)
 
 
 def test_a_tracker_that_fails_ends_the_sweep(store: Path) -> None:
@@ -151,7 +156,7 @@ def test_a_signal_that_is_ignored_stays_ignored(number: signal.Signals) -> None:
 
 def test_a_trial_that_runs_on_is_not_waited_for(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An interrupted sweep gives its trials some seconds; one that does not stop by then is ended all the same."""
-    monkeypatch.setattr("digitsweep.coordinator.STOP_SECONDS", 0.2)
+    monkeypatch.setattr("digitsweep.sweep.coordinator.STOP_SECONDS", 0.2)
     monkeypatch.setattr(ScriptedWorkers, "stop", lambda self, trial: None)
     recorder = Recorder(interrupting=1)
     with pytest.raises(KeyboardInterrupt):
@@ -167,11 +172,11 @@ class OneSeedDiverges(ScriptedWorkers):
         super().start(trial)
         if trial.kind is Kind.FINALIST:
             self.running.remove(trial)
-            whole = TrialResult(TrialState.COMPLETE, (EpochMetrics(1, 1.0, 0.5, 1.0, 0.5, 0.01, 0.1),), self.predictions)
+            whole = TrialResult(TrialState.COMPLETE, (metrics(),), self.predictions)
             self.waiting.append(TrialEnded(trial, whole if trial.repetition == 2 else failed((), "it diverged")))
 
     def stop(self, trial: Trial) -> None:
-        epochs = (EpochMetrics(1, 1.0, 0.5, 1.0, 0.5, 0.01, 0.1),)
+        epochs = (metrics(),)
         self.waiting.append(TrialEnded(trial, TrialResult(TrialState.PRUNED, epochs, self.predictions, reason="stopped")))
         self.running.remove(trial)
 
@@ -192,7 +197,7 @@ def test_finalists_that_leave_nothing_to_judge(
 ) -> None:
     """Where the seconds ended every trial and no finalist has all of its seeds, that is one line that says why; or, where
     somebody interrupted, the end of an interrupted sweep."""
-    monkeypatch.setattr("digitsweep.sweep._getting_ready_to_judge", lambda: None)
+    monkeypatch.setattr("digitsweep.sweep.run.EvaluationImport.finish", lambda self: None)
     text = re.sub(r"    baselines:\n.*\n", "", SMOKE.read_text()).replace("seconds: 20", "seconds: 0.5")
     (store / "searched.yaml").write_text(text)
     recorder = InterruptingFinals(interrupting=times)
@@ -200,9 +205,9 @@ def test_finalists_that_leave_nothing_to_judge(
         sweep(
             store / "searched.yaml",
             Options(workers=2),
-            NoDisplay(),
-            make_workers=OneSeedDiverges,
-            make_tracker=lambda *_: recorder,
+            Listener(),
+            start_workers=OneSeedDiverges,
+            open_tracker=lambda *_: recorder,
         )
     assert recorder.states == [state]
     assert any(each.result.state is TrialState.COMPLETE for each in recorder.records)
@@ -222,8 +227,7 @@ class DyingWorkers(ScriptedWorkers):
             self.deaths -= 1
             self.waiting.append(TrialEnded(trial, failed((), "its worker died"), lost=True))
             return
-        epochs = tuple(EpochMetrics(each, 1.0, 0.5, 1.0, 0.5, 0.01, 0.1) for each in range(1, trial.epochs + 1))
-        self.waiting.append(TrialEnded(trial, TrialResult(TrialState.COMPLETE, epochs, self.predictions)))
+        self.waiting.append(TrialEnded(trial, complete(trial)))
 
 
 @pytest.mark.parametrize(("deaths", "attempts", "state"), [(2, 2, TrialState.COMPLETE), (9, 2, TrialState.FAIL)])
@@ -235,7 +239,7 @@ def test_a_lost_trial_begins_again(deaths: int, attempts: int, state: TrialState
     data = load_dataset("digits", validation=0.25, seed=0).training
     studies: dict[str, Study] = {family: Study(experiment, family, data.side) for family in experiment.families}
     workers = DyingWorkers(data, [Place(None), Place(None)])
-    Coordinator(workers, recorder, NoDisplay(), Interruption(), 2, Pace(data.side)).run(studies)
+    Coordinator(workers, 2, data.side, recorder, [recorder], Interruption()).run(studies)
     assert recorder.attempts == ["its worker died"] * attempts
     ends = [each.result for each in recorder.records if each.trial.name.startswith("ann-000 ")]
     assert [each.state for each in ends] == [state]
@@ -248,36 +252,37 @@ def test_a_lost_trial_begins_again(deaths: int, attempts: int, state: TrialState
 def test_what_is_lost_is_trained_before_the_finals_go_on(
     interrupting: int, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A sweep that has finalists, and has lost the learned numbers of a baseline and of the best trial, trains these again
+    """A sweep that has finalists, and has lost the weights of a baseline and of the best trial, trains these again
     first, and draws nothing more. Where somebody interrupts it meanwhile, the finalists that it had count all the same."""
     experiment = load_experiment(SMOKE)
     past = Past()
     for family in experiment.families:
         study = Study(experiment, family, 8)
         while (trial := study.next_trial()) is not None:
-            study.ended(trial, whole(trial, 0.9 if trial.number == 1 else 0.5))
-        finals = Finals(experiment, family, study.records, 8)
+            study.trial_ended(trial, complete(trial, 0.9 if trial.number == 1 else 0.5))
+        assert experiment.finalists is not None
+        finals = Finalists(experiment, family, experiment.finalists, study.records, Unhurried(8))
         finalist = finals.next_trial()
         assert finalist is not None
-        finals.ended(finalist, whole(finalist, 0.9))
+        finals.trial_ended(finalist, complete(finalist, 0.9))
         kept = [each for each in study.records if each.trial.number > 1]
         lost = [each.trial for each in study.records if each.trial.number <= 1]
         past = Past(ended=(*past.ended, *kept, *finals.records), lost=(*past.lost, *lost))
     recorder = Recorder(interrupting=interrupting)
     recorder.past = past
-    judged: list[dict[str, Finals]] = []
-    monkeypatch.setattr("digitsweep.sweep._getting_ready_to_judge", lambda: None)
-    monkeypatch.setattr("digitsweep.sweep._Sweep._judged", lambda self, *_: judged.append(self._finals))
-    sweep(SMOKE, Options(workers=2), NoDisplay(), make_workers=DyingWorkers, make_tracker=lambda *_: recorder)
+    judged: list[Mapping[str, Succession]] = []
+
+    def end_here(experiment: Experiment, families: Mapping[str, Succession], state: str) -> None:
+        judged.append(families)
+        raise DigitsweepError("nothing is judged in this test")
+
+    monkeypatch.setattr("digitsweep.sweep.run.choose_winners", end_here)
+    with pytest.raises(DigitsweepError, match="nothing is judged"):
+        sweep(SMOKE, Options(workers=2), Listener(), start_workers=DyingWorkers, open_tracker=lambda *_: recorder)
     trained = [each.trial for each in recorder.records]
     assert {each.name for each in trained[:4]} == {each.name for each in past.lost}
-    assert [len(each.records) for each in judged[0].values()] == ([1, 1] if interrupting else [5, 5])
-    assert {each.kind for each in trained[4:]} == (set() if interrupting else {Kind.FINALIST, Kind.REFIT})
-
-
-def whole(trial: Trial, accuracy: float) -> TrialResult:
-    epochs = tuple(EpochMetrics(each, 1.0, 0.5, 1.0, accuracy, 0.01, 0.1) for each in range(1, trial.epochs + 1))
-    return TrialResult(TrialState.COMPLETE, epochs, weights=(np.zeros(3, np.float32),), train_seconds=0.1)
+    assert [len(each.followed) for each in judged[0].values()] == ([1, 1] if interrupting else [8, 8])
+    assert {each.kind for each in trained[4:]} == (set() if interrupting else {Kind.FINALIST, Kind.CONFIRMATION, Kind.REFIT})
 
 
 class DyingAtTheEnd(DyingWorkers):
@@ -290,10 +295,9 @@ class DyingAtTheEnd(DyingWorkers):
             super().start(trial)
             return
         ScriptedWorkers.start(self, trial)
-        told = self.waiting[-1]
-        assert isinstance(told, EpochEnded)
-        self.waiting.append(TrialEnded(trial, failed([told.epoch], "its worker died"), lost=True))
-        self.running.remove(trial)
+        if not self.now:
+            self.waiting.append(TrialEnded(trial, failed((), "its worker died"), lost=True))
+            self.running.remove(trial)
 
     def events(self, timeout: float) -> Sequence[Event]:
         found = super().events(timeout)
@@ -303,15 +307,94 @@ class DyingAtTheEnd(DyingWorkers):
 
 
 def test_the_seconds_run_out_while_a_trial_waits_for_a_worker() -> None:
-    """A trial that lost its worker and waits for another one when its family's seconds are spent ends as any other does,
-    with the epochs that it had come to."""
+    """A trial that lost its worker as its family's seconds ran out is trained again for one epoch, and stopped as others
+    are."""
     recorder = Recorder()
     data = load_dataset("digits", validation=0.25, seed=0).training
     workers = DyingAtTheEnd(data, [Place(None)])
-    studies = {"ann": Study(load_experiment(SMOKE).changed(trials=1), "ann", data.side, lambda: workers.now)}
-    Coordinator(workers, recorder, NoDisplay(), Interruption(), 1, Pace(data.side)).run(studies)
+    study = Study(load_experiment(SMOKE).changed(trials=1), "ann", data.side, lambda: workers.now)
+    Coordinator(workers, 1, data.side, recorder, [recorder], Interruption(), clock=lambda: workers.now).run({"ann": study})
     assert recorder.attempts == ["its worker died"]
     (record,) = [each for each in recorder.records if each.trial.name == "ann-001"]
     assert (record.result.state, record.result.reason) == (TrialState.PRUNED, SPENT)
+    assert study.attempt_seconds() == 1000.0
+
+
+class Stoppable:
+    """A scheduler that stops its only trial after the first epoch."""
+
+    def __init__(self, trial: Trial) -> None:
+        self.waiting = [trial]
+        self.heard: list[int] = []
+
+    def next_trial(self) -> Trial | None:
+        return self.waiting.pop() if self.waiting else None
+
+    def epoch_ended(self, trial: Trial, metrics: EpochMetrics) -> SchedulerDecision:
+        self.heard.append(metrics.epoch)
+        return SchedulerDecision.STOP
+
+    def out_of_time(self) -> list[Trial]:
+        return []
+
+    def attempt_ended(self, trial: Trial, seconds: float) -> None:
+        raise AssertionError("a trial that was stopped is not trained again")
+
+    def trial_ended(self, trial: Trial, result: TrialResult) -> TrialRecord:
+        return TrialRecord(trial, result)
+
+    def priority(self) -> float:
+        return 0.0
+
+    def progress(self) -> float:
+        return 1.0
+
+    def seconds_left(self) -> float:
+        return 0.0
+
+
+class LateWorkers(ScriptedWorkers):
+    """Trains one more epoch after it was told to stop, and then is through with its trial, or dead."""
+
+    dies = False
+
+    def stop(self, trial: Trial) -> None:
+        last = Epoch(metrics(2), self.predictions + 1)
+        self.waiting.append(EpochEnded(trial, last))
+        end = failed([last], "its worker died") if self.dies else complete(trial)
+        self.waiting.append(TrialEnded(trial, end, lost=self.dies))
+        self.running.remove(trial)
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_what_comes_after_a_stop_does_not_count(dies: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that learns of its stop late, or dies, leaves the same record as one that stops at once."""
+    monkeypatch.setattr(LateWorkers, "dies", dies)
+    recorder = Recorder()
+    data = load_dataset("digits", validation=0.25, seed=0).training
+    scheduler = Stoppable(Trial(0, parse_params("ann", {"hidden_layers": 0}), 0, 3))
+    workers = LateWorkers(data, [Place(None)])
+    Coordinator(workers, 1, data.side, recorder, [recorder], Interruption()).run({"ann": scheduler})
+    assert scheduler.heard == [1]
+    (record,) = recorder.records
+    assert record.result.state is TrialState.PRUNED
     assert [each.epoch for each in record.result.epochs] == [1]
     assert record.result.predictions is not None
+    assert np.array_equal(record.result.predictions, data.validation.labels)
+    assert record.result.weights is None
+
+
+SMALL = Trial(0, parse_params("ann", {"hidden_layers": 0}), 0, 3)
+LARGE = Trial(1, parse_params("ann", {"hidden_layers": 2, "units": 512}), 0, 3)
+
+
+@PROPERTY
+@given(st.lists(st.floats(0.01, 1000), min_size=1, max_size=5), st.floats(0, 100))
+def test_how_long_an_epoch_may_take(seconds: list[float], least: float) -> None:
+    """Many times the slowest so far, more for a larger network, and never too little for a busy machine."""
+    pace = Pace(28, least)
+    assert pace.limit(SMALL) == math.inf
+    for each in seconds:
+        pace.add(SMALL, metrics(seconds=each))
+    assert pace.limit(SMALL) >= max(least, TIMES * max(seconds) * 0.999)
+    assert pace.limit(LARGE) >= pace.limit(SMALL)

@@ -11,16 +11,16 @@ from support import made_split, only_line, write_idx_folder
 from digitsweep.data import mnist
 from digitsweep.data.sources import VARIABLE
 from digitsweep.errors import DataUnavailableError, InputError
-from digitsweep.lookup import Found
-from digitsweep.testset import dataset_of
+from digitsweep.registry.compare import dataset_of
+from digitsweep.registry.models import NamedModel
 
 TRAIN, TEST = made_split(30, seed=1), made_split(9, seed=2)
 
 
-def model(name: str, source: Path, **tags: str) -> Found:
+def model(name: str, source: Path, **tags: str) -> NamedModel:
     """A model of TRAIN and TEST, whatever they are called."""
     told = {"digitsweep.data": name, "digitsweep.data.source": str(source), "digitsweep.data.digest.test": TEST.digest()}
-    return Found(f"models:/{name}-cnn/1", f"{name}-cnn 1", {**told, **tags})
+    return NamedModel(f"models:/{name}-cnn/1", f"{name}-cnn 1", {**told, **tags})
 
 
 @pytest.fixture
@@ -74,3 +74,15 @@ def test_small_data_is_found_as_it_was_swept(tmp_path: Path) -> None:
     found = dataset_of([model("own", folder)], None)
     assert found.test.digest == TEST.digest()
     assert (len(found.training.train), len(found.training.validation)) == (7, 0)
+
+
+@pytest.mark.parametrize("missing", ["digitsweep.data", "digitsweep.data.source"])
+def test_a_model_whose_tags_do_not_name_its_data(tmp_path: Path, missing: str) -> None:
+    """Where a tag that names the data is missing, one line asks for --data, and with that the model is judged."""
+    folder = write_idx_folder(tmp_path / "own", TRAIN, TEST)
+    whole = model("own", folder)
+    found = NamedModel(whole.uri, whole.label, {key: value for key, value in whole.tags.items() if key != missing})
+    with pytest.raises(InputError) as error:
+        dataset_of([found], None)
+    only_line(error, "own-cnn 1", missing, "--data")
+    assert dataset_of([found], folder).test.digest == TEST.digest()

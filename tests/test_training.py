@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,9 @@ import pytest
 
 from digitsweep.data import TrainingData
 from digitsweep.data.sources import load_dataset
-from digitsweep.params import Params, parse_params
-from digitsweep.results import EpochMetrics, TrialResult, TrialState
-from digitsweep.training import probabilities, train, trained_model
+from digitsweep.families import Params, parse_params
+from digitsweep.training.loop import probabilities, train, trained_model
+from digitsweep.trial import EpochMetrics, Trial, TrialResult, TrialState
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def data() -> TrainingData:
 
 
 def run(
-    params: Params, data: TrainingData, *, seed: int = 1, epochs: int = 3, **options: Any
+    params: Params, data: TrainingData, *, seed: int = 1, epochs: float = 3, **options: Any
 ) -> tuple[list[EpochMetrics], TrialResult]:
     """The epochs that were yielded, and the result."""
     yielded = []
@@ -67,11 +68,25 @@ def test_it_learns(params: Params, data: TrainingData) -> None:
     assert yielded[-1].val_accuracy > 0.7
 
 
+@pytest.mark.parametrize(("epochs", "count"), [(0.3, 1), (0.001, 1), (1.0, 1), (2.5, 3), (3.0, 3)])
+def test_a_part_of_an_epoch(epochs: float, count: int, data: TrainingData) -> None:
+    """Epochs need not be whole: the last one may be a part of one, and the schedule is annealed to the end of that part."""
+    params = parse_params("ann", {"hidden_layers": 0, "schedule": "cosine", "batch_size": 16, "learning_rate": 0.01})
+    steps = len(data.train) // 16
+    yielded, result = run(params, data, epochs=epochs)
+    assert result.state is TrialState.COMPLETE
+    assert [each.epoch for each in yielded] == list(range(1, count + 1))
+    total = max(1, round(epochs * steps))
+    last = 0.01 * (1 + math.cos(math.pi * (total - 1) / total)) / 2
+    assert yielded[-1].learning_rate == pytest.approx(last, rel=1e-3)
+    assert Trial(0, params, 0, epochs).epoch_count == count
+
+
 def test_the_weights_are_those_of_the_last_epoch(data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model made of the result's weights gives the predictions and the accuracy that the last epoch reported.
 
     To the last image in float32; in bfloat16 the trial's own figures may be off by an image on the edge."""
-    monkeypatch.setattr("digitsweep.training.fastest_precision", lambda: "float32")
+    monkeypatch.setattr("digitsweep.training.loop.fastest_precision", lambda: "float32")
     _, result = run(ANN, data)
     assert result.precision == "float32"
     assert result.weights is not None
@@ -112,8 +127,8 @@ def test_it_stops_within_an_epoch(data: TrainingData) -> None:
 def test_where_it_pauses_has_no_say_in_the_numbers(data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
     """The figures do not depend on how many steps the compiled loop makes at a time."""
     _, usual = run(ANN, data)
-    monkeypatch.setattr("digitsweep.training.FIRST_SEGMENT", 3)
-    monkeypatch.setattr("digitsweep.training.SEGMENT_SECONDS", 0.0)
+    monkeypatch.setattr("digitsweep.training.loop.FIRST_SEGMENT", 3)
+    monkeypatch.setattr("digitsweep.training.loop.SEGMENT_SECONDS", 0.0)
     _, often = run(ANN, data)
     assert numbers(usual) == numbers(often)
 

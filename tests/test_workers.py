@@ -1,4 +1,4 @@
-"""Real worker processes: results come back, a stop is heard, a death is seen."""
+"""Real worker processes: results come back, a stop is heard, a death is seen; and where workers run on other machines."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -13,11 +14,10 @@ import pytest
 from digitsweep.data import TrainingData
 from digitsweep.data.sources import load_dataset
 from digitsweep.errors import DigitsweepError
-from digitsweep.params import parse_params
-from digitsweep.results import Trial, TrialState
-from digitsweep.workers import EpochEnded, Event, TrialEnded
-from digitsweep.workers.local import LocalWorkers
-from digitsweep.workers.placement import Place
+from digitsweep.families import parse_params
+from digitsweep.sweep.processes import LocalWorkers, Place, places, visible_gpus
+from digitsweep.sweep.workers import EpochEnded, Event, TrialEnded
+from digitsweep.trial import Trial, TrialState
 
 PARAMS = parse_params("ann", {"hidden_layers": 1, "units": 16})
 
@@ -47,25 +47,40 @@ def trial(number: int, epochs: int) -> Trial:
     return Trial(number, PARAMS, seed=number, epochs=epochs)
 
 
-def events_until_end(workers: LocalWorkers, seconds: float = 60.0) -> list[Event]:
-    """Everything up to the first trial's end."""
+def until_end(workers: LocalWorkers, seconds: float = 60.0) -> tuple[list[Event], TrialEnded]:
+    """Everything up to the first trial's end, and that."""
     found: list[Event] = []
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found += workers.events(0.5)
-        if any(isinstance(each, TrialEnded) for each in found):
-            return found
+        if found and isinstance(found[-1], TrialEnded):
+            return found[:-1], found[-1]
     raise AssertionError(f"no trial ended within {seconds} s: {found}")
+
+
+def assert_trains(workers: LocalWorkers, number: int = 1) -> None:
+    """A worker gets ready and trains a trial to its end."""
+    wait_until_ready(workers)
+    workers.start(trial(number, epochs=1))
+    assert until_end(workers)[1].result.state is TrialState.COMPLETE
+
+
+def start_long(workers: LocalWorkers) -> Trial:
+    """A trial that does not end by itself, after its first epoch."""
+    long = trial(0, epochs=10_000)
+    workers.start(long)
+    while not workers.events(1.0):
+        pass
+    return long
 
 
 def test_a_result_is_that_of_training_here(workers: LocalWorkers, data: TrainingData) -> None:
     """A worker's epochs and result are those of the same training in this process: a function of params and seed."""
-    from digitsweep.training import train
+    from digitsweep.training.loop import train
 
     workers.start(trial(3, epochs=2))
     assert workers.free() == 0
-    *epochs, end = events_until_end(workers)
-    assert isinstance(end, TrialEnded)
+    epochs, end = until_end(workers)
     assert workers.free() == 1
     assert [each.epoch.metrics for each in epochs if isinstance(each, EpochEnded)] == list(end.result.epochs)
     here = train(PARAMS, data, seed=3, epochs=2)
@@ -74,37 +89,22 @@ def test_a_result_is_that_of_training_here(workers: LocalWorkers, data: Training
 
 def test_a_stop_is_heard_and_the_worker_goes_on(workers: LocalWorkers) -> None:
     """A trial that is told to stop ends as PRUNED long before its last epoch, and its worker takes the next one."""
-    long = trial(0, epochs=10_000)
-    workers.start(long)
-    while not workers.events(1.0):
-        pass
+    long = start_long(workers)
     workers.stop(long)
-    end = events_until_end(workers)[-1]
-    assert isinstance(end, TrialEnded)
-    assert end.result.state is TrialState.PRUNED
+    assert until_end(workers)[1].result.state is TrialState.PRUNED
     workers.stop(long)  # too late: it must not reach the next trial
-    workers.start(trial(1, epochs=2))
-    end = events_until_end(workers)[-1]
-    assert isinstance(end, TrialEnded)
-    assert end.result.state is TrialState.COMPLETE
+    assert_trains(workers)
 
 
 def test_a_killed_worker_is_seen_and_replaced(workers: LocalWorkers) -> None:
     """A worker that is killed ends its trial as FAIL with the signal in the reason; another one takes its place."""
-    workers.start(trial(0, epochs=10_000))
-    while not workers.events(1.0):
-        pass
+    start_long(workers)
     os.kill(workers.pids()[0], signal.SIGKILL)
-    end = events_until_end(workers)[-1]
-    assert isinstance(end, TrialEnded)
+    _, end = until_end(workers)
     assert end.result.state is TrialState.FAIL
     assert "SIGKILL" in end.result.reason
     assert end.result.epochs
-    wait_until_ready(workers)
-    workers.start(trial(1, epochs=1))
-    end = events_until_end(workers)[-1]
-    assert isinstance(end, TrialEnded)
-    assert end.result.state is TrialState.COMPLETE
+    assert_trains(workers)
 
 
 def test_a_worker_that_dies_with_what_it_was_forked_from_is_replaced(workers: LocalWorkers) -> None:
@@ -117,43 +117,17 @@ def test_a_worker_that_dies_with_what_it_was_forked_from_is_replaced(workers: Lo
         os.kill(pid, signal.SIGKILL)
     while workers.pids() == [before]:
         workers.events(0.1)
-    wait_until_ready(workers)
-    workers.start(trial(0, epochs=1))
-    end = events_until_end(workers)[-1]
-    assert isinstance(end, TrialEnded)
-    assert end.result.state is TrialState.COMPLETE
-
-
-def test_a_worker_that_has_grown_is_replaced(workers: LocalWorkers) -> None:
-    """A worker over the limit of memory ends after its trial, and a fresh one takes the next."""
-    (before,) = workers.pids()
-    workers.memory_limit = 1
-    workers.start(trial(0, epochs=1))
-    end = events_until_end(workers)[-1]
-    assert isinstance(end, TrialEnded)
-    assert end.result.state is TrialState.COMPLETE
-    (after,) = workers.pids()
-    assert after != before
-    workers.memory_limit = 2**60
-    wait_until_ready(workers)
-    workers.start(trial(1, epochs=1))
-    end = events_until_end(workers)[-1]
-    assert isinstance(end, TrialEnded)
-    assert end.result.state is TrialState.COMPLETE
-    assert workers.pids() == [after]
+    assert_trains(workers)
 
 
 def test_a_worker_is_replaced_after_its_trials(workers: LocalWorkers, monkeypatch: pytest.MonkeyPatch) -> None:
     """What TensorFlow keeps of each trial ends with the worker: after so many trials another process takes the next."""
-    monkeypatch.setattr("digitsweep.workers.local.MOST_TRIALS", 2)
+    monkeypatch.setattr("digitsweep.sweep.processes.MOST_TRIALS", 2)
     pids = []
     for number in range(3):
         wait_until_ready(workers)
         pids.append(workers.pids()[0])
-        workers.start(trial(number, epochs=1))
-        end = events_until_end(workers)[-1]
-        assert isinstance(end, TrialEnded)
-        assert end.result.state is TrialState.COMPLETE
+        assert_trains(workers, number)
     assert pids[0] == pids[1] != pids[2]
 
 
@@ -196,8 +170,8 @@ def test_workers_die_with_their_coordinator(tmp_path: object) -> None:
     script = (
         "import time\n"
         "from digitsweep.data.sources import load_dataset\n"
-        "from digitsweep.workers.local import LocalWorkers\n"
-        "from digitsweep.workers.placement import Place\n"
+        "from digitsweep.sweep.processes import LocalWorkers\n"
+        "from digitsweep.sweep.processes import Place\n"
         "if __name__ == '__main__':\n"
         "    workers = LocalWorkers(load_dataset('digits', validation=0.25, seed=0).training, [Place(None)])\n"
         "    print(workers.pids()[0], flush=True)\n"
@@ -228,10 +202,44 @@ def test_a_worker_that_does_not_answer_is_ended(workers: LocalWorkers) -> None:
     os.kill(pid, signal.SIGSTOP)
     workers.events(0.5)
     workers.kill(started, "it had not ended an epoch for 9 s")
-    end = events_until_end(workers)[-1]
-    assert isinstance(end, TrialEnded)
+    _, end = until_end(workers)
     assert end.lost
     assert end.result.reason.startswith("it had not ended an epoch for 9 s after epoch ")
     assert end.result.reason.endswith(" MiB")
     wait_until_ready(workers)
     assert workers.pids() != [pid]
+
+
+@pytest.mark.parametrize(
+    ("workers", "gpus", "per_gpu", "expected"),
+    [
+        (None, [], 1, [None, None, None, None]),
+        (2, [], 3, [None, None]),
+        (None, ["0", "1"], 1, ["0", "1"]),
+        (None, ["0", "1"], 2, ["0", "1", "0", "1"]),
+        (3, ["GPU-a", "GPU-b"], 1, ["GPU-a", "GPU-b", "GPU-a"]),
+        (1, ["0", "1"], 4, ["0"]),
+    ],
+)
+def test_places(workers: int | None, gpus: list[str], per_gpu: int, expected: list[str | None]) -> None:
+    """Workers are dealt out over the GPUs in turn, or get a core each where there is none."""
+    assert [place.gpu for place in places(workers, gpus, per_gpu, cores=4)] == expected
+
+
+def test_a_place_shows_one_device_only() -> None:
+    """A worker on a GPU sees that one and lets its memory grow; one on the CPU sees none and has one thread."""
+    assert Place("1").environment()["CUDA_VISIBLE_DEVICES"] == "1"
+    assert Place("1").environment()["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
+    assert Place(None).environment()["CUDA_VISIBLE_DEVICES"] == "-1"
+    assert Place(None).environment()["TF_NUM_INTRAOP_THREADS"] == "1"
+
+
+def test_the_gpus_there_are(tmp_path: Path) -> None:
+    """The driver's folder has an entry for each GPU; what the person chose goes before it."""
+    for name in ("0000:3b:00.0", "0000:86:00.0"):
+        (tmp_path / name).mkdir()
+    assert visible_gpus(None, tmp_path) == ["0", "1"]
+    assert visible_gpus(None, tmp_path / "none") == []
+    assert visible_gpus("1", tmp_path) == ["1"]
+    assert visible_gpus("-1", tmp_path) == []
+    assert visible_gpus("", tmp_path) == []

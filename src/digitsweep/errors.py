@@ -1,4 +1,4 @@
-"""What can go wrong in a way that a person can mend: one clear line, and an exit code."""
+"""What can go wrong in a way that a person can mend: one clear line that steers no terminal, and an exit code."""
 
 from __future__ import annotations
 
@@ -18,10 +18,18 @@ class InputError(DigitsweepError):
 
 
 class DataUnavailableError(InputError):
-    """The data is well described, but cannot be had here: not in a folder, not in the cache, and not from the network."""
+    """The data is named correctly but is not available: not in a folder, in the cache, or from the network."""
 
 
 class RefusedError(DigitsweepError):
     """What was asked for is possible, but a rule says no: a gate's, or that of two promotions at once one comes first."""
 
     exit_code = 3
+
+
+def printable(text: str) -> str:
+    """A text as one line that is only read: what would steer a terminal, such as an escape sequence, a line's end or a sign
+    that turns the writing's direction, stands there as `\\x1b`, `\\n` or `\\u202e`."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() or sign == "\xa0" else ascii(sign)[1:-1] for sign in text)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Sees to a Docker engine with Compose: one that answers, or one that is installed and started here (Debian, as root).
-#     engine.sh check    says in one line why there can be none, and fails
-#     engine.sh start    sees to it
+# Provides a Docker engine with Compose: the running one, or one that is installed and started here (Debian, as root).
+#     engine.sh check    fails, with the reason on one line, if there can be none
+#     engine.sh start    starts one if necessary
 set -euo pipefail
 
 ready() { docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1; }
@@ -18,7 +18,7 @@ check() {
     fi
 }
 
-# Debian 12 has Compose 1 only, which does not read this compose file; that of Debian 13 runs here too.
+# Debian 12 has only Compose 1, which cannot read this compose file; Debian 13's Compose runs here too.
 compose_of_trixie() {
     local folder
     folder=$(mktemp -d)

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# The images that the stack starts from, under the names that its files use: pulled, or where that cannot be, stand-ins that are
-# made from Debian's packages (label digitsweep.stand-in). Then the images that the project builds itself.
+# Pulls the images that the stack is based on. If that fails, builds stand-ins from Debian's packages under the same names (label
+# digitsweep.stand-in). Then builds the project's own images.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 build=tests/stack/images
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
-# Runs a command silently; says what it said where it fails.
+# Runs a command silently; shows its output if it fails.
 quietly() { "$@" >"$log" 2>&1 || { tail -40 "$log" >&2; return 1; }; }
 
 have() { docker image inspect "$1" >/dev/null 2>&1 || timeout 120 docker pull --quiet "$1" >/dev/null 2>&1; }
@@ -20,7 +20,7 @@ debian() { # SUITE
     local root
     root=$(mktemp -d)
     quietly debootstrap --variant=minbase "$1" "$root" http://deb.debian.org/debian
-    # What this machine trusts: pip in the image reaches the package index the way that it is reached here.
+    # This machine's certificates, so that pip in the image reaches the package index as it does here.
     install -D --mode=644 /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/this-machine.crt"
     rm -f "$root"/var/cache/apt/archives/*.deb
     tar --create --directory="$root" --one-file-system . | docker import --change 'CMD ["bash"]' - "debian:$1-slim" >/dev/null

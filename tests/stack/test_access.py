@@ -99,6 +99,9 @@ def test_a_sweep_of_somebody_else(stack: Stack, swept: str) -> None:
     grant = {"username": "ben", "resource_type": "experiment", "resource_id": info["experiment_id"], "permission": "EDIT"}
     stack.admin("POST", "/api/3.0/mlflow/users/permissions/grant", json=grant)
     tag = {**run, "key": "ben", "value": "was here"}
+    grant = {"username": "ben", "resource_type": "registered_model", "resource_id": "digits-cnn", "permission": "EDIT"}
+    stack.admin("POST", "/api/3.0/mlflow/users/permissions/grant", json=grant)
+    assert stack.request("POST", f"{mlflow}/registered-models/alias", BEN, json=alias).status_code == 403, "needs MANAGE"
     assert stack.request("POST", f"{mlflow}/runs/set-tag", BEN, json=tag).status_code == 200
 
 

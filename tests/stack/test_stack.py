@@ -9,7 +9,7 @@ import pytest
 import requests
 from stacked import Stack, artifacts, tags
 
-from digitsweep.provenance import current_commit
+from digitsweep.tracking.provenance import current_commit
 
 pytestmark = pytest.mark.stack
 
@@ -23,9 +23,9 @@ FILES = {
 
 
 def test_every_run_of_a_sweep_is_found(stack: Stack, swept: str) -> None:
-    """A sweep from outside leaves its run, its eight trials, finalists and refits, each of them ended."""
-    children = {kind: stack.children(swept, kind) for kind in ("trial", "finalist", "refit")}
-    assert {kind: len(runs) for kind, runs in children.items()} == {"trial": 8, "finalist": 8, "refit": 2}
+    """A sweep from outside leaves its run, its trials, finalists, confirmations and refits, each of them ended."""
+    children = {kind: stack.children(swept, kind) for kind in ("trial", "finalist", "confirmation", "refit")}
+    assert {kind: len(runs) for kind, runs in children.items()} == {"trial": 8, "finalist": 8, "confirmation": 6, "refit": 2}
     assert {run["info"]["status"] for runs in children.values() for run in runs} <= {"FINISHED", "KILLED"}
     assert stack.run(swept)["info"]["status"] == "FINISHED"
 

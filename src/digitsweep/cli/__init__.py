@@ -10,7 +10,7 @@ import click
 
 from digitsweep import __version__
 from digitsweep.cli import comparing, promotion, reading, sweeping
-from digitsweep.errors import DigitsweepError
+from digitsweep.errors import DigitsweepError, printable
 
 DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -29,8 +29,8 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except DigitsweepError as error:
-            for line in str(error).splitlines():
-                click.echo(f"digitsweep: {line}", err=True)
+            for line in str(error).rstrip("\n").split("\n"):
+                click.echo(f"digitsweep: {printable(line)}", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("digitsweep: interrupted", err=True)
@@ -42,7 +42,11 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="digitsweep")
 def main() -> None:
-    """How good a dense and a convolutional network can be found on this data and this budget?"""
+    """Find the best dense and the best convolutional network for a set of images within a budget, and test whether the
+    difference between them is real.
+
+    Begin with `digitsweep sweep digits`, which takes about a minute. `digitsweep COMMAND --help` explains each command.
+    """
     os.environ["KERAS_BACKEND"] = "tensorflow"
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)

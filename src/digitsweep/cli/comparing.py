@@ -1,69 +1,75 @@
-"""Commands that show: a comparison, and where the data is."""
+"""Commands that show a comparison, and where the data is."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from digitsweep.cli.shared import console_here, data_option, print_ui
+from digitsweep.cli.shared import console_here, option, print_ui
 from digitsweep.errors import DigitsweepError, InputError
+
+if TYPE_CHECKING:
+    from digitsweep.evaluation.comparison import Comparison
 
 
 @click.command()
 @click.argument("what", nargs=-1)
-@data_option
+@option("--data", click.Path(path_type=Path), "The folder or file with the test images; auto: as recorded with the models.")
 def compare(what: tuple[str, ...], data: Path | None) -> None:
-    """Print the comparison of a sweep again, or compare registered models on the test images that they share.
+    """Show a sweep's comparison again, or compare registered models.
 
-    WHAT is a sweep's run id, or nothing for the newest sweep; or two models and more, each as NAME@ALIAS, NAME/VERSION or a
-    models:/ URI: the first is compared with the best of the others (of several, with Bonferroni's correction), and the page
-    of that is a run's comparison/report.html.
+    WHAT is the run id of a sweep; without it, the newest sweep is shown. To compare models instead, name two or more, each
+    as NAME@ALIAS, NAME/VERSION or a models:/ URI. They must share their test images. The models are evaluated on these
+    images, and the first is compared with the best of the others. With three or more models, Bonferroni's correction
+    applies. The report is the artifact comparison/report.html of a new run. --data applies only to models.
     """
     named = [name for each in what for name in each.split()]  # `mlflow run` gives them as one
+    comparison = _compare_models(named, data) if len(named) > 1 else _recorded(named, data)
+    from digitsweep.cli.tables import print_comparison, print_text
+
+    console = console_here()
+    print_comparison(comparison, console)
     if len(named) > 1:
-        _compare_models(named, data)
-        return
+        print_text(f"The report: comparison/report.html of run {comparison.run_id}.", console)
+    print_ui(console)
+
+
+def _compare_models(named: list[str], data: Path | None) -> Comparison:
+    from digitsweep.training.startup import import_tensorflow_quietly, no_collections
+
+    with no_collections():
+        import_tensorflow_quietly()
+        from digitsweep.registry.compare import compare_models
+
+    return compare_models(named, data)
+
+
+def _recorded(named: list[str], data: Path | None) -> Comparison:
+    """The comparison of the sweep that is named, or of the newest."""
     if named and any(mark in named[0] for mark in "@/:"):
         raise InputError(f"{named[0]}: a model is compared with another one; name two or more")
     if data is not None:
-        raise InputError("--data: a sweep's comparison has its data; it is for models, of which two or more must be named")
-    from digitsweep.comparison import comparison_from
-    from digitsweep.store import adopt_run, last_sweep, load_comparison
-    from digitsweep.summary import print_summary
+        raise InputError("--data: can only be given with models, of which two or more must be named")
+    from digitsweep.evaluation.comparison import comparison_from
+    from digitsweep.tracking.client import adopt_run, last_sweep, load_comparison
 
     run_id = last_sweep() if named in ([], ["last"]) else named[0]
     try:
         comparison = comparison_from(load_comparison(run_id))
     except ValueError:
         raise DigitsweepError(
-            f"run {run_id}: another version of digitsweep wrote its comparison; open its page, comparison/report.html"
+            f"run {run_id}: its comparison was written by another version of digitsweep; open comparison/report.html instead"
         ) from None
     adopt_run({"digitsweep.kind": "comparison", "digitsweep.sweep": run_id})
-    console = console_here()
-    print_summary(comparison, console)
-    print_ui(console)
-
-
-def _compare_models(named: list[str], data: Path | None) -> None:
-    from digitsweep.quiet import import_tensorflow_quietly, no_collections
-
-    with no_collections():
-        import_tensorflow_quietly()
-        from digitsweep.comparing import compare_models
-        from digitsweep.summary import print_summary
-
-    console = console_here()
-    comparison = compare_models(named, data)
-    print_summary(comparison, console)
-    console.print(f"The page: comparison/report.html of run {comparison.run_id}.", highlight=False, soft_wrap=True)
-    print_ui(console)
+    return comparison
 
 
 @click.group(invoke_without_command=True)
 @click.pass_context
 def data(ctx: click.Context) -> None:
-    """Say where MNIST is looked for, and which of its files are in the cache."""
+    """Show where digitsweep looks for MNIST, and what is cached."""
     if ctx.invoked_subcommand is None:
         from digitsweep.data.sources import whereabouts
 
@@ -73,7 +79,7 @@ def data(ctx: click.Context) -> None:
 
 @data.command()
 def fetch() -> None:
-    """Download MNIST's files into the cache, where they are missing."""
+    """Download the MNIST files that are missing from the cache."""
     from digitsweep.data import mnist
 
     click.echo(f"MNIST is in {mnist.fetch()}")

@@ -1,4 +1,4 @@
-"""Commands about champions: promote, go back, tell the history, publish."""
+"""Commands about champions: promote, roll back, show the history, publish."""
 
 from __future__ import annotations
 
@@ -9,35 +9,40 @@ import click
 from digitsweep.cli.shared import console_here, option
 from digitsweep.errors import InputError
 
+_model = click.argument("name")
+
 
 @click.command()
-@click.argument("name")
-@option("--version", click.IntRange(min=1), "The version to promote; auto: the one with the alias challenger.")
-@option(
-    "--gate",
-    click.Path(path_type=Path),
-    "The gate's YAML file; auto: experiments/gate.yaml, or its rules where it is not there.",
+@_model
+@option("--version", click.IntRange(min=1), "The version to promote; auto: the challenger.")
+@option("--data", click.Path(path_type=Path), "The folder or file with the test images; auto: as recorded with the model.")
+@option("--gate", click.Path(path_type=Path), "The gate's YAML file; auto: experiments/gate.yaml, or the built-in gate.")
+@click.option(
+    "--dry-run", is_flag=True, help="Decide, but promote nothing. Still opens the test set and counts as an attempt."
 )
-@option("--data", click.Path(path_type=Path), "Where the test images lie, if no longer where the model says.")
-@click.option("--dry-run", is_flag=True, help="Decide only; that the test set was opened is noted.")
-@click.option("--force", is_flag=True, help="Promote whatever the gate says; needs --reason, and the ledger says so.")
-@click.option("--reason", help="Why it is forced.")
+@click.option("--force", is_flag=True, help="Promote even if the gate refuses. Requires --reason; the ledger records both.")
+@click.option("--reason", help="The reason for --force.")
 def promote(
-    name: str, version: int | None, gate: Path | None, data: Path | None, dry_run: bool, force: bool, reason: str | None
+    name: str, version: int | None, data: Path | None, gate: Path | None, dry_run: bool, force: bool, reason: str | None
 ) -> None:
-    """Make the challenger of the registered model NAME its champion, if the gate lets it.
+    """Make a challenger champion if it passes the gate.
 
-    Challenger and champion are asked about the same sealed test images. Exit code 3 where the gate refuses, or another
-    promotion came first: then this one has changed no champion, and the ledger says so.
+    NAME is a registered model, such as mnist-cnn. Challenger and champion are evaluated on the same sealed test images. Each
+    further model that is tried on these images must show a clearer lead, since one would eventually win by luck: at attempt
+    k, p must be below level / (k (k + 1) / 2). Every model that a sweep, a comparison, a promotion or a dry run evaluates on
+    these images is an attempt, except the champion. Evaluating a model again is not another attempt.
+
+    The exit code is 3 if nothing was promoted, because the gate refused, another promotion came first, or the model is the
+    champion already. The ledger records this, except for a dry run.
     """
     if force != (reason is not None):
-        raise InputError("--force and --reason: go together; to promote whatever the gate says needs a reason")
-    from digitsweep.quiet import import_tensorflow_quietly, no_collections
+        raise InputError("--force and --reason: must be given together")
+    from digitsweep.training.startup import import_tensorflow_quietly, no_collections
 
     with no_collections():
         import_tensorflow_quietly()
-        from digitsweep.promotion.promoting import promote as run_promotion
-        from digitsweep.promotion.table import print_decision
+        from digitsweep.cli.tables import print_decision, print_text
+        from digitsweep.registry.promote import promote as run_promotion
 
     console = console_here()
     decision = run_promotion(
@@ -49,49 +54,51 @@ def promote(
         force=reason,
         show=lambda decided: print_decision(decided, console),
     )
-    done = "would be" if dry_run else "is"
-    console.print(f"{decision.challenger.label} {done} champion.", markup=False, highlight=False, soft_wrap=True)
+    print_text(f"{decision.challenger.label} {'would be' if dry_run else 'is'} champion.", console)
 
 
 @click.command()
-@click.argument("name")
-@click.option("--reason", help="Why; it stands in the ledger.")
+@_model
+@click.option("--reason", help="The reason for the rollback; the ledger records it.")
 def rollback(name: str, reason: str | None) -> None:
-    """Give the alias champion of the registered model NAME back to the version that had it before."""
-    from digitsweep.promotion.promoting import rollback as run_rollback
+    """Make the previous champion of NAME champion again."""
+    from digitsweep.registry.promote import rollback as run_rollback
 
     record = run_rollback(name, reason)
     click.echo(f"{name} {record.to} is champion again, in place of {record.came_from or 'none'}: record {record.place}.")
 
 
 @click.command()
-@click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="For programs: with every decision in full.")
+@_model
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the gate's decisions in full.")
 def history(name: str, as_json: bool) -> None:
-    """Tell who was champion of the registered model NAME, since when and why, and what was refused."""
-    from digitsweep.promotion.promoting import history as told_by
-    from digitsweep.promotion.table import print_history
+    """Show every promotion, refusal and rollback of NAME.
 
-    told = told_by(name)
+    For each, shows who did it, when, from which version to which, and why.
+    """
+    import json
+
+    from digitsweep.cli.tables import print_history
+    from digitsweep.registry.promote import history as read_history
+
+    found = read_history(name)
     if as_json:
-        import json
-
-        click.echo(json.dumps(told.values(), indent=2))
+        click.echo(json.dumps(found.values(), indent=2))
     else:
-        print_history(told, console_here())
+        print_history(found, console_here())
 
 
 @click.command()
-@click.argument("name")
-@click.option("--to", required=True, help="The tracking URI of the other server; its registry gets the version.")
-@click.option("--champion", is_flag=True, help="Make it champion there; else it is a challenger there.")
+@_model
+@click.option("--to", required=True, metavar="URI", help="The tracking URI of the other server.")
+@click.option("--champion", is_flag=True, help="Make the copy the champion there, instead of a challenger.")
 def publish(name: str, to: str, champion: bool) -> None:
-    """Copy the champion of the registered model NAME, with its tags and evidence, to another registry.
+    """Copy the champion of NAME to another registry.
 
-    A version that is there already is not copied again.
+    Copies the model's files, its tags and the gate's decision. If you publish a version again, it is not copied again.
     """
-    from digitsweep.promotion.publishing import publish as run_publication
-    from digitsweep.store import without_secrets
+    from digitsweep.registry.publish import publish as run_publication
+    from digitsweep.tracking.client import without_secrets
 
     done = run_publication(name, to, champion=champion)
     how = "is" if done.new else "was there already, as"

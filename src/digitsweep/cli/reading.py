@@ -8,58 +8,90 @@ from typing import Any
 import click
 
 from digitsweep.cli.shared import console_here
+from digitsweep.errors import InputError
 
 _images = click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 _json = click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+MODEL = "A registered model: NAME@ALIAS, NAME/VERSION or a models:/ URI."
 
 
 @click.command()
 @_images
-@click.option("--model", default="mnist-cnn@champion", show_default=True, help="NAME@ALIAS, NAME/VERSION or a model URI.")
+@click.option("--model", metavar="MODEL", default="mnist-cnn@champion", show_default=True, help=MODEL)
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write a CSV file with a row for each image.")
 @_json
-@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write a CSV file, a row for each image.")
-def predict(images: tuple[str, ...], model: str, as_json: bool, csv_file: Path | None) -> None:
-    """Read digits: each IMAGE is a file (PNG, JPEG, TIFF and others; dark on light or light on dark), a scan or a folder.
+def predict(images: tuple[str, ...], model: str, csv_file: Path | None, as_json: bool) -> None:
+    """Read digits in images, one digit per image.
 
-    Prints a table; of a folder, or of a scan with several pages, CSV. An image that cannot be read has no digit but a note
-    there, is a line on standard error, and makes the exit code 2; the others are answered nevertheless.
+    IMAGE is a file (PNG, JPEG, TIFF, BMP, GIF, WebP, PPM; dark on light or light on dark), a multi-page scan, or a folder.
+    The output is a table, or CSV for a folder or a multi-page scan.
+
+    Doubtful readings have a note. "unsure" (confidence below 80 %) and "unfamiliar" (unlike the model's training images)
+    come with a digit; "not a digit" and "unreadable" come without one. If a file is unreadable, this is also reported on
+    standard error, and the exit code is 2, but the other images are still read.
     """
-    readings, predicting = _reading()
-    if csv_file is not None:
-        readings.check_writable(csv_file)
+    tables, predicting = _modules()
+    if csv_file is not None:  # before anything is read
+        _check_writable(csv_file)
     answer = predicting.read(images, model)
     if csv_file is not None:
-        readings.write_csv(answer.readings, csv_file)
-        click.echo(f"{len(answer.readings)} readings are in {csv_file}", err=True)
+        _write(csv_file, tables.readings_as_csv(answer.readings))
+        click.echo(f"wrote {len(answer.readings)} readings to {csv_file}", err=True)
     if as_json:
-        click.echo(readings.as_json(answer.readings))
+        click.echo(tables.readings_as_json(answer.readings))
+    elif csv_file is None and answer.many:  # for a program or a spreadsheet
+        click.echo(tables.readings_as_csv(answer.readings), nl=False)
     elif csv_file is None:
-        readings.print_answer(answer, console_here())
+        tables.print_readings(answer.readings, console_here())
     answer.check()
 
 
 @click.command()
 @_images
-@click.option("--ann", default="mnist-ann@champion", show_default=True, help="NAME@ALIAS, NAME/VERSION or a model URI.")
-@click.option("--cnn", default="mnist-cnn@champion", show_default=True, help="NAME@ALIAS, NAME/VERSION or a model URI.")
+@click.option("--ann", metavar="MODEL", default="mnist-ann@champion", show_default=True, help=MODEL)
+@click.option("--cnn", metavar="MODEL", default="mnist-cnn@champion", show_default=True, help=MODEL)
 @_json
 def agree(images: tuple[str, ...], ann: str, cnn: str, as_json: bool) -> None:
-    """Show the images that two models read differently, or that one of them is unsure of: where a person should look."""
-    readings, predicting = _reading()
+    """Show images on which two models differ or are unsure.
+
+    These are the images that a person should check: the models give different digits, or either adds a note. IMAGE is as for
+    `digitsweep predict`.
+    """
+    tables, predicting = _modules()
     found, answer = predicting.disagreements(images, ann, cnn)
     if as_json:
-        click.echo(readings.as_json(found))
+        click.echo(tables.disagreements_as_json(found))
     else:
-        readings.print_disagreements(found, len(answer.readings), console_here())
+        tables.print_disagreements(found, len(answer.readings), console_here())
     answer.check()
 
 
-def _reading() -> Any:
-    """The modules that print readings and make them; they take TensorFlow along."""
-    from digitsweep.quiet import import_tensorflow_quietly, no_collections
+def _modules() -> Any:
+    """`tables` and `predicting`, which import TensorFlow."""
+    from digitsweep.training.startup import import_tensorflow_quietly, no_collections
 
     with no_collections():
         import_tensorflow_quietly()
-        from digitsweep.reading import predicting, readings
+        from digitsweep.cli import tables
+        from digitsweep.predict import predicting
 
-    return readings, predicting
+    return tables, predicting
+
+
+def _check_writable(path: Path) -> None:
+    """Raises InputError unless a file can be there."""
+    from digitsweep.predict.images import is_folder
+
+    if is_folder(path) or not is_folder(path.absolute().parent):
+        raise InputError(f"--csv {path}: must be a file in an existing folder")
+
+
+def _write(path: Path, text: str) -> None:
+    """Writes a file as a whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8", newline="")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise InputError(f"--csv {path}: cannot be written: {error.strerror or error}") from None

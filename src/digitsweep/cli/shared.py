@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from digitsweep.config.options import AUTO, Options
+from digitsweep.errors import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from digitsweep.options import Options
-
-AUTO = "auto"
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -38,35 +38,42 @@ def option(name: str, kind: click.ParamType[Any], text: str) -> Callable[[_F], _
     return click.option(name, type=Auto(kind), default=AUTO, show_default=True, help=text)
 
 
-trials = option("--trials", click.IntRange(min=0), "Trials for each family.")
-seconds = option(
-    "--seconds", click.FloatRange(min=0, min_open=True), "Training seconds for each family, added up over its trials."
-)
-workers = option("--workers", click.IntRange(1, 1024), "Processes that train; auto: one for each core, or for each GPU.")
-data_option = option(
-    "--data", click.Path(path_type=Path), "A folder with IDX files or an npz file, in place of the experiment's data."
-)
-seed = option("--seed", click.IntRange(0, 2**31 - 1), "Of the split, the sampler and every trial.")
+def sweep_options(*names: str) -> Callable[[_F], _F]:
+    """The options of a sweep that have these names, as in `Options`."""
+
+    def decorate(command: _F) -> _F:
+        for field in reversed([each for each in dataclasses.fields(Options) if each.name in names]):
+            command = option(f"--{field.name}", _click_type(field.metadata), field.metadata["text"])(command)
+        return command
+
+    return decorate
 
 
-def options_of(values: dict[str, Any]) -> Options:
-    """What a person set, from click's values."""
-    from digitsweep.options import Options
-
-    return Options(**values)
+def _click_type(about: Mapping[str, Any]) -> click.ParamType[Any]:
+    if about["kind"] is int:
+        return click.IntRange(about["least"], about["most"])
+    if about["kind"] is float:
+        return click.FloatRange(about["least"], about["most"], min_open=about["is_open"])
+    return click.Path(path_type=Path)
 
 
 def console_here() -> Console:
-    """Where results are printed."""
-    from rich.console import Console
+    """The console for results. Control characters in what others wrote are shown as escapes."""
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
 
-    # Elsewhere than on a terminal a line has no natural end: a log should not be cut at 80 columns.
-    return Console() if sys.stdout.isatty() else Console(width=150)
+    class SafeConsole(Console):
+        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+            for each in super().render(renderable, options):
+                yield each if each.control else Segment("\n".join(map(printable, each.text.split("\n"))), each.style)
+
+    # A log has no width: it should not be cut at 80 columns.
+    return SafeConsole(width=None if sys.stdout.isatty() else 150)
 
 
 def print_ui(console: Console) -> None:
-    """Says how to look at what was recorded."""
-    from digitsweep.store import shown_uri
+    """Prints how to look at the records in MLflow."""
+    from digitsweep.tracking.client import shown_uri
 
     uri = shown_uri()
     how = f"open {uri}" if uri.startswith("http") else f"mlflow ui --backend-store-uri '{uri}'"

@@ -1,89 +1,72 @@
-"""Commands about sweeps: run one, go on with one, repair what one left, and what comes before one."""
+"""Commands about sweeps: run or resume one, repair what one left, and check what one needs."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+import time
+from typing import Any
 
 import click
 
-from digitsweep.cli.shared import console_here, data_option, options_of, print_ui, seconds, seed, trials, workers
+from digitsweep.cli.shared import console_here, print_ui, sweep_options
+from digitsweep.config.options import Options
 from digitsweep.errors import InputError
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from digitsweep.comparison import Comparison
-
 INTERRUPTED = 130
-"""The exit code of whatever Ctrl-C has ended, as shells have it."""
+"""The exit code of a command that Ctrl-C has ended, as shells have it."""
+WITH_RESUME = " and ".join(f"--{name}" for name in Options.names(resumes=True))
+"""The options that a resumed sweep takes."""
 
 
 @click.command()
 @click.argument("experiment", default="mnist")
-@trials
-@seconds
-@workers
-@data_option
-@seed
-@click.option(
-    "--resume", metavar="RUN_ID|last", help="Go on with a sweep that was broken off; only --workers and --data go with it."
-)
+@sweep_options(*Options.names())
+@click.option("--resume", metavar="RUN_ID|last", help=f"Continue an interrupted sweep. Allows only {WITH_RESUME}.")
 @click.pass_context
-def sweep(ctx: click.Context, /, experiment: str, resume: str | None, **options: Any) -> None:
-    """Search both families of an EXPERIMENT (a file, or a name in experiments/) and compare the best of each.
+def sweep(ctx: click.Context, /, experiment: str, resume: str | None, **values: Any) -> None:
+    """Search both families, then compare the best of each.
 
-    Where an option is auto, what the experiment file says holds.
+    EXPERIMENT is a file or a name. digitsweep looks for experiments/NAME.yaml in the current folder, then among the
+    experiments that come with it (mnist, digits, images, published, smoke). Unless an option says otherwise, auto means the
+    value in the experiment file.
     """
-    if resume is not None:
-        for name in ("experiment", "trials", "seconds", "seed"):
-            if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
-                raise InputError(f"{name}: only --workers and --data go with --resume: the sweep keeps its own")
-        _resume(resume, options)
-        return
-    from digitsweep.experiment_file import find_experiment, load_experiment
-    from digitsweep.quiet import no_collections
-    from digitsweep.workers.local import start_importing
-    from digitsweep.workers.placement import places_for
+    begun = time.monotonic()
+    options = Options(**values)
+    if resume is None:
+        from digitsweep.config.experiment_file import find_experiment, load_experiment
+        from digitsweep.sweep.processes import places_for, start_importing
 
-    path, given = find_experiment(experiment), options_of(options)
-    planned = given.applied(load_experiment(path))
-    start_importing(places_for(planned, given))  # while this process imports what it needs
+        wanted: Any = find_experiment(experiment)
+        planned = options.applied(load_experiment(wanted))
+        start_importing(places_for(planned, options))  # while this process imports what it needs
+    else:
+        for name in ("experiment", *Options.names()):
+            is_given = ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+            if is_given and name not in Options.names(resumes=True):
+                raise InputError(f"{name}: only {WITH_RESUME} go with --resume: the sweep keeps its own")
+        from digitsweep.tracking.client import adopt_run
+        from digitsweep.tracking.resume import find_unfinished
+
+        wanted = find_unfinished(resume)
+        planned = wanted.experiment
+        adopt_run({"digitsweep.kind": "resume", "digitsweep.sweep": wanted.run_id})
+        os.environ.pop("MLFLOW_RUN_ID", None)  # what follows belongs to the sweep's run, not to this one
+    from digitsweep.training.startup import no_collections
+
     with no_collections():
         from digitsweep.doctor import note_trouble
-        from digitsweep.progress import make_display
-        from digitsweep.sweep import sweep as run_sweep
+        from digitsweep.sweep.progress import Display
+        from digitsweep.sweep.run import sweep as run_sweep
 
     console = console_here()
-    display = make_display(console)
-    note_trouble(planned, given, display)
-    _print_swept(run_sweep(path, given, display), console)
+    with Display(console) as display:
+        note_trouble(planned, options, display)
+        comparison = run_sweep(wanted, options, display, begun=begun)
+    from digitsweep.cli.tables import print_comparison
 
-
-def _resume(named: str, options: dict[str, Any]) -> None:
-    from digitsweep.quiet import no_collections
-
-    with no_collections():
-        from digitsweep.doctor import note_trouble
-        from digitsweep.progress import make_display
-        from digitsweep.store import adopt_run
-        from digitsweep.sweep import resume
-        from digitsweep.tracking.unfinished import find_unfinished
-
-    unfinished = find_unfinished(named)
-    adopt_run({"digitsweep.kind": "resume", "digitsweep.sweep": unfinished.run_id})
-    os.environ.pop("MLFLOW_RUN_ID", None)  # what follows belongs to the sweep's run, not to this one
-    console, given = console_here(), options_of(options)
-    display = make_display(console)
-    note_trouble(unfinished.experiment, given, display)
-    _print_swept(resume(unfinished, given, display), console)
-
-
-def _print_swept(comparison: Comparison, console: Console) -> None:
-    from digitsweep.summary import print_summary
-
-    print_summary(comparison, console)
+    print_comparison(comparison, console)
     print_ui(console)
     if comparison.state != "COMPLETE":
         sys.exit(INTERRUPTED)
@@ -91,9 +74,12 @@ def _print_swept(comparison: Comparison, console: Console) -> None:
 
 @click.command()
 def reconcile() -> None:
-    """Repair what a crash left at the tracking server: runs that run without a process, records that wait here, missing
-    pictures."""
-    from digitsweep.tracking.reconciling import reconcile as repaired
+    """Repair what a crash left on the tracking server.
+
+    Sends records that are waiting on this machine, including those of sweeps that MLflow does not know yet. Ends runs that
+    are still marked RUNNING although their process is gone. Creates missing reports and pictures.
+    """
+    from digitsweep.tracking.reconcile import reconcile as repaired
 
     lines = 0
     for line in repaired():
@@ -105,40 +91,42 @@ def reconcile() -> None:
 
 @click.command()
 @click.argument("experiment")
-@trials
-@seconds
-@workers
-def validate(experiment: str, **options: Any) -> None:
-    """Load an EXPERIMENT, print its space and what its search would cost at most; train nothing."""
-    from digitsweep.experiment_file import find_experiment, load_experiment
-    from digitsweep.summary import print_plan
-    from digitsweep.workers.placement import places_for
+@sweep_options("minutes", "trials", "seconds", "workers")
+def validate(experiment: str, **values: Any) -> None:
+    """Check an experiment file; print its search space and cost.
 
-    chosen = options_of(options)
-    planned = chosen.applied(load_experiment(find_experiment(experiment)))
-    print_plan(planned, len(places_for(planned, chosen)), console_here())
+    EXPERIMENT is a file or a name, as for `digitsweep sweep`. Trains nothing.
+    """
+    from digitsweep.cli.tables import print_plan
+    from digitsweep.config.experiment_file import find_experiment, load_experiment
+    from digitsweep.sweep.processes import places_for
+
+    options = Options(**values)
+    planned = options.applied(load_experiment(find_experiment(experiment)))
+    print_plan(planned, len(places_for(planned, options)), console_here())
 
 
 @click.command()
 @click.argument("experiment", default="mnist")
-@workers
-@data_option
-@click.option("--json", "as_json", is_flag=True, help="Print a list of objects: name, state, found, mend.")
-def doctor(experiment: str, as_json: bool, **options: Any) -> None:
-    """Check what a sweep of an EXPERIMENT takes, and say how to mend what is wrong.
+@sweep_options("workers", "data")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON objects with name, state, found and mend.")
+def doctor(experiment: str, as_json: bool, **values: Any) -> None:
+    """Check everything that a sweep needs; say how to fix problems.
 
-    Tracking server, sign-in, artifacts, registry, data, disk, memory, processor, packages: a line each. Trains nothing.
-    Fetches MNIST where it is nowhere, and deletes the run that it tries the server with. Exit code 1 where a sweep would
-    fail.
+    EXPERIMENT is a file or a name, as for `digitsweep sweep`. Checks the tracking server, sign-in, artifacts, registry,
+    data, disk, memory, processors and packages. Trains nothing. Downloads MNIST if it is missing. Tests the server by
+    creating a run and deleting it. The exit code is 1 if a sweep would fail.
     """
-    from digitsweep import doctor as checks
-    from digitsweep.doctor.shown import findings_json, print_findings
-    from digitsweep.experiment_file import find_experiment
+    import json
 
-    findings = checks.examine(find_experiment(experiment), options_of(options))
+    from digitsweep.cli.tables import print_findings
+    from digitsweep.config.experiment_file import find_experiment
+    from digitsweep.doctor import State, examine
+
+    findings = examine(find_experiment(experiment), Options(**values))
     if as_json:
-        click.echo(findings_json(findings))
+        click.echo(json.dumps([dataclasses.asdict(each) for each in findings], indent=2))
     else:
         print_findings(findings, console_here())
-    if any(each.state is checks.State.WRONG for each in findings):
+    if any(each.state is State.WRONG for each in findings):
         sys.exit(1)

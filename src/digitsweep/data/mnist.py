@@ -1,4 +1,4 @@
-"""MNIST itself: its check sums, the cache, and the download."""
+"""MNIST: checksums, cache and download."""
 
 from __future__ import annotations
 
@@ -29,40 +29,37 @@ SHA256 = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-"""Of the decompressed bytes: mirrors compress anew."""
+"""Of the decompressed files: a mirror may compress them in its own way."""
+
+
+DIGESTS = (
+    "c86b7e5aa093d811157b0670c40ddcf34838888cab07ad298144143f6d9cc4ad",
+    "8236d72a9a31150b8b14203c14fc4c7a06d24d84b2130cebedb0da725db74b63",
+)
+"""`Split.digest` of MNIST's training and test images."""
 
 
 def is_mnist(train: Split, test: Split) -> bool:
-    """Whether these are MNIST's own bytes, whatever file they came in."""
-    if len(train) != 60_000 or len(test) != 10_000 or train.images.shape[1] != 28:
-        return False
-    headers = {3: (0x803).to_bytes(4, "big"), 1: (0x801).to_bytes(4, "big")}
-    for prefix, split in (("train", train), ("t10k", test)):
-        count = len(split).to_bytes(4, "big")
-        side = (28).to_bytes(4, "big")
-        images = hashlib.sha256(headers[3] + count + side + side + split.images.tobytes()).hexdigest()
-        labels = hashlib.sha256(headers[1] + count + split.labels.tobytes()).hexdigest()
-        if (images, labels) != (SHA256[f"{prefix}-images-idx3-ubyte"], SHA256[f"{prefix}-labels-idx1-ubyte"]):
-            return False
-    return True
+    """Whether these are MNIST's own images and labels, whatever file they came from."""
+    return len(train) == 60_000 and (train.digest(), test.digest()) == DIGESTS
 
 
 def cache_folder() -> Path:
-    """Where downloaded files are kept; DIGITSWEEP_CACHE moves it."""
+    """The folder for downloaded files: in DIGITSWEEP_CACHE, or in the user's cache."""
     import pooch
 
     return Path(os.environ.get("DIGITSWEEP_CACHE") or pooch.os_cache("digitsweep")) / "mnist"
 
 
 def cached() -> dict[str, bool]:
-    """Each file's name, and whether a whole copy is in the cache."""
+    """The name of each file, and whether the cache holds an intact copy."""
     return {name: _is_whole(cache_folder() / name, sha256) for name, sha256 in SHA256.items()}
 
 
 def fetch() -> Path:
-    """The cache folder with all four files in it, downloaded where they are missing.
+    """The cache folder, after downloading the files that it lacks.
 
-    Raises DataUnavailableError, which says what was tried."""
+    Raises DataUnavailableError, with the reason for each mirror."""
     folder = cache_folder()
     for name, sha256 in SHA256.items():
         if not _is_whole(folder / name, sha256):
@@ -92,17 +89,17 @@ def _download(name: str, sha256: str, folder: Path) -> None:
                 with gzip.open(zipped) as stream:
                     content = stream.read(LARGEST + 1)
                 if hashlib.sha256(content).hexdigest() != sha256:
-                    raise ValueError("its bytes are not those of MNIST")
+                    raise ValueError("the file is not MNIST's")
                 part = Path(scratch) / name
                 part.write_bytes(content)
                 part.replace(folder / name)
             return
         except requests.exceptions.ConnectionError:
-            failures.append(f"{mirror} cannot be reached")
+            failures.append(f"{mirror} is unreachable")
         except (requests.exceptions.RequestException, OSError, EOFError, ValueError, zlib.error) as error:
             failures.append(f"{mirror} failed: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
     raise DataUnavailableError(
-        f"MNIST cannot be had: it is not in the cache ({folder}), and {'; '.join(failures)}. "
-        "Put the four files into a folder and name it with --data PATH or DIGITSWEEP_DATA, "
-        "or run `digitsweep data fetch` where there is a network."
+        f"MNIST is not available: it is not in the cache ({folder}), and {'; '.join(failures)}. "
+        "Put its four files into a folder and name that with --data PATH or DIGITSWEEP_DATA, "
+        "or run `digitsweep data fetch` with a network connection."
     )

@@ -1,4 +1,4 @@
-"""Where data comes from: a folder or npz file, scikit-learn's digits, the cache, or the network."""
+"""Data sources: a folder, an npz file, scikit-learn's digits, or MNIST from the cache or the network."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from digitsweep.config.experiment import SOURCES
 from digitsweep.data import mnist
-from digitsweep.data.idx import read_idx
-from digitsweep.data.npz import read_npz
+from digitsweep.data.readers import read_idx, read_npz
 from digitsweep.data.splits import MOST_CLASSES, Dataset, Split, make_dataset, stratified
 from digitsweep.errors import InputError
 
 VARIABLE = "DIGITSWEEP_DATA"
-"""The environment variable that says where MNIST lies."""
+"""The environment variable that names MNIST's folder."""
 
 _FILES = {
     "training images": (("train-images", "train_images"), 3),
@@ -25,113 +25,108 @@ _FILES = {
     "test images": (("t10k-images", "test-images", "test_images"), 3),
     "test labels": (("t10k-labels", "test-labels", "test_labels"), 1),
 }
+"""What each IDX file holds: how its name may begin, and its number of dimensions."""
 
 
 def load_dataset(source: str | Path, *, validation: int | float | None, seed: int = 0) -> Dataset:
-    """The dataset `mnist`, `digits`, or that of a path (a folder with IDX files or one npz file, or an npz file).
+    """The dataset `mnist` or `digits`, or the one at a path: an npz file, or a folder with one or with IDX files.
 
-    MNIST is taken from the folder in DIGITSWEEP_DATA, else from the cache, else from the network. Where `validation` is
-    None, the training images are not split.
-    Raises InputError where a file is wrong, DataUnavailableError where MNIST cannot be had."""
+    MNIST comes from the folder in DIGITSWEEP_DATA if that is set, else from the cache, else from the network. If
+    `validation` is None, the training images are not split.
+    Raises InputError if a file is invalid, DataUnavailableError if MNIST cannot be downloaded."""
     if source == "digits":
         return _digits(validation, seed)
     if source == "mnist":
-        given = os.environ.get(VARIABLE)
-        source = _home(given) if given else mnist.fetch()
-    source = _home(source)
-    train, test = read_folder(source)
-    where = str(source.resolve())
-    return make_dataset(_name(source, train, test), where, train, test, validation=validation, seed=seed)
+        source = os.environ.get(VARIABLE) or mnist.fetch()
+    path = _expanded(source)
+    train, test = read_folder(path)
+    return make_dataset(_name(path, train, test), str(path.resolve()), train, test, validation=validation, seed=seed)
 
 
 def whereabouts() -> list[str]:
-    """Where MNIST is looked for, in order, and what is there; lines for a person."""
+    """The places where MNIST is searched for, in order, and what each holds; one line each."""
     given = os.environ.get(VARIABLE)
-    lines = [f"{VARIABLE}: {_home(given).resolve() if given else 'not set'}"]
+    lines = [f"{VARIABLE}: {_expanded(given).resolve() if given else 'not set'}"]
     if given:
         try:
-            train, test = read_folder(_home(given))
+            train, test = read_folder(_expanded(given))
             lines.append(f"  holds {_name(Path(given), train, test)}: {len(train):,} training, {len(test):,} test images")
         except InputError as error:
             lines.append(f"  {error}")
+    cached = mnist.cached()
     lines.append(f"cache: {mnist.cache_folder()}")
-    lines += [f"  {name}: {'there' if whole else 'missing'}" for name, whole in mnist.cached().items()]
-    if not all(mnist.cached().values()):
+    lines += [f"  {name}: {'present' if intact else 'missing'}" for name, intact in cached.items()]
+    if not all(cached.values()):
         lines.append("`digitsweep data fetch` downloads what is missing.")
     return lines
 
 
-def _home(path: str | Path) -> Path:
-    """The path with ~ put in full."""
+def _expanded(path: str | Path) -> Path:
+    """The path with ~ replaced by the home folder."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise InputError(f"{path}: this user has no home folder here; write the path in full") from None
+        raise InputError(f"{path}: this user has no home folder here; write out the full path") from None
 
 
 def read_folder(path: Path) -> tuple[Split, Split]:
-    """Training and test images of a folder or an npz file, checked.
+    """Checked training and test images, from a folder or an npz file.
 
     Raises InputError with one line that names the file."""
     try:
-        return _read_folder(path)
+        file = path if path.is_file() else _npz_or_none(path)
+        train, train_labels, test, test_labels = read_npz(file) if file else _read_idx_files(path)
     except OSError as error:
         raise InputError(f"{path.absolute()}: cannot be read: {error.strerror or error}") from None
-
-
-def _read_folder(path: Path) -> tuple[Split, Split]:
-    if not path.exists():
-        raise InputError(f"{path.absolute()}: no such folder or file of images")
-    if path.is_file():
-        return _checked(path, *read_npz(path))
-    idx = {what: _find(path, stems) for what, (stems, _) in _FILES.items()}
-    if not any(idx.values()):
-        archives = sorted(path.glob("*.npz"))
-        preferred = [each for each in archives if each.name == "mnist.npz"] or archives
-        if len(preferred) == 1:
-            return _checked(preferred[0], *read_npz(preferred[0]))
-        found = f"has {len(archives)} npz files; name one" if archives else "has neither"
+    checked = _split(file or path, "training", train, train_labels), _split(file or path, "test", test, test_labels)
+    here, there = (each.images.shape[1] for each in checked)
+    if here != there:
         raise InputError(
-            f"{path.absolute()}: a folder of images holds train-images-idx3-ubyte, train-labels-idx1-ubyte, "
-            f"t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte (or .gz), or one npz file, but this {found}"
+            f"{file or path}: training and test images must be of the same size, but are {here} and {there} pixels wide"
         )
+    return checked
+
+
+def _npz_or_none(folder: Path) -> Path | None:
+    """A folder's npz file; None if it has IDX files instead."""
+    if not folder.exists():
+        raise InputError(f"{folder.absolute()}: no such folder or file of images")
+    if any(_find(folder, stems) for stems, _ in _FILES.values()):
+        return None
+    archives = sorted(folder.glob("*.npz"))
+    preferred = [each for each in archives if each.name == "mnist.npz"] or archives
+    if len(preferred) == 1:
+        return preferred[0]
+    found = f"has {len(archives)} npz files; name one of them" if archives else "has neither"
+    raise InputError(
+        f"{folder.absolute()}: a folder of images contains train-images-idx3-ubyte, train-labels-idx1-ubyte, "
+        f"t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte (or .gz), or one npz file, but this one {found}"
+    )
+
+
+def _read_idx_files(folder: Path) -> list[NDArray[Any]]:
     arrays = []
     for what, (stems, dimensions) in _FILES.items():
-        file = idx[what]
+        file = _find(folder, stems)
         if file is None:
-            raise InputError(f"{path.absolute() / stems[0]}-idx{dimensions}-ubyte: the file of {what} is missing")
+            raise InputError(f"{folder.absolute() / stems[0]}-idx{dimensions}-ubyte: the file of {what} is missing")
         arrays.append(read_idx(file, dimensions))
-    return _checked(path, *arrays)
+    return arrays
 
 
 def _find(folder: Path, stems: tuple[str, ...]) -> Path | None:
     pattern = re.compile(rf"({'|'.join(stems)})([-._]idx\d-ubyte)?(\.gz)?", re.IGNORECASE)
     found = sorted(each for each in folder.iterdir() if each.is_file() and pattern.fullmatch(each.name))
-    return found[0] if found else None  # the uncompressed one first
-
-
-def _checked(
-    path: Path,
-    train_images: NDArray[Any],
-    train_labels: NDArray[Any],
-    test_images: NDArray[Any],
-    test_labels: NDArray[Any],
-) -> tuple[Split, Split]:
-    train = _split(path, "training", train_images, train_labels)
-    test = _split(path, "test", test_images, test_labels)
-    if train.images.shape[1:] != test.images.shape[1:]:
-        raise InputError(
-            f"{path}: training and test images must be of one size, but are "
-            f"{train.images.shape[1]} and {test.images.shape[1]} pixels wide"
-        )
-    return train, test
+    return found[0] if found else None  # uncompressed before compressed
 
 
 def _split(path: Path, what: str, images: NDArray[Any], labels: NDArray[Any]) -> Split:
     if images.ndim == 4 and images.shape[3] == 1:
         images = images[..., 0]
     if images.ndim != 3 or images.shape[1] != images.shape[2] or not images.size:
-        raise InputError(f"{path}: {what} images must be square and greyscale, (n, side, side), but are {images.shape}")
+        raise InputError(
+            f"{path}: {what} images must be square and greyscale, (n, side, side), but have shape {images.shape}"
+        )
     if images.dtype != np.uint8:
         raise InputError(f"{path}: {what} images must be uint8, 0 to 255, but are {images.dtype}")
     if labels.ndim == 2 and 1 in labels.shape:
@@ -148,17 +143,17 @@ def _split(path: Path, what: str, images: NDArray[Any], labels: NDArray[Any]) ->
 
 
 def _name(source: Path, train: Split, test: Split) -> str:
-    """`mnist` for MNIST's own bytes, wherever they lie; else the folder's name, with the test images' digest where that says
-    too little."""
+    """`mnist` for MNIST's own images in any place; otherwise the file's or folder's name, with the digest of the test images
+    if the name alone would be ambiguous."""
     if mnist.is_mnist(train, test):
         return "mnist"
     stem = source.resolve().stem if source.is_file() else source.resolve().name
     name = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")
-    return f"{name or 'data'}-{test.digest()[:8]}" if name in ("", "mnist", "digits") else name
+    return f"{name or 'data'}-{test.digest()[:8]}" if name in ("", *SOURCES) else name
 
 
 def _digits(validation: int | float | None, seed: int) -> Dataset:
-    """scikit-learn's 1,797 images of 8x8 with values 0 to 16, here 0 to 255; 20 % of them, always the same, are the test."""
+    """scikit-learn's 1,797 images of 8x8, scaled from 0..16 to 0..255; a fixed 20 % of them is the test set."""
     import sklearn
     from sklearn.datasets import load_digits
 

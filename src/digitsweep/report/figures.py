@@ -7,15 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from digitsweep import plots
-from digitsweep.comparison import Finalist
-from digitsweep.cost import Cost, pareto
-from digitsweep.evidence import ClassRecall, Evidence
-from digitsweep.history import SearchHistory
-from digitsweep.report.wording import percent, points, spread
-from digitsweep.statistics import Difference
-
-COLORS = {"first": plots.FIRST, "second": plots.SECOND}
+from digitsweep.evaluation.comparison import Finalist
+from digitsweep.evaluation.cost import Cost, pareto
+from digitsweep.evaluation.mistakes import ClassRecall, Mistakes
+from digitsweep.evaluation.statistics import Difference
+from digitsweep.report import plots
+from digitsweep.report.format import mean, percent, plural, points, proposer, seconds
+from digitsweep.report.plots.style import COLORS
+from digitsweep.trial import OUT_OF_TIME, OUTCOMES, SearchHistory
 
 
 @dataclass(frozen=True)
@@ -26,20 +25,21 @@ class Plot:
     title: str
     how: str
     """A sentence on how to read it."""
-    wide: bool = False
-    """Scrolls in its own box on a phone instead of getting too small to be read."""
 
 
-def _plot(figure: plots.Figure, name: str, alt: str, title: str, how: str, *, wide: bool = False) -> Plot:
-    return Plot(plots.svg(figure, name, alt), title, how, wide)
+def _plot(figure: plots.Figure, name: str, alt: str, title: str, how: str) -> Plot:
+    return Plot(plots.svg(figure, name, alt), title, how)
 
 
 def difference(found: Difference) -> Plot:
+    def signed(fraction: float) -> str:
+        return points(fraction, found.images, signed=True)
+
     return _plot(
         plots.difference_interval(found),
         "difference",
-        f"{found.second} minus {found.first}: {points(found.accuracy)} points, 95 % interval {points(found.low)} to "
-        f"{points(found.high)}; the least difference that could be shown is {points(found.smallest)}.",
+        f"{found.second} minus {found.first}: {signed(found.accuracy)} points, 95 % interval {signed(found.low)} to "
+        f"{signed(found.high)}; the smallest difference that could be shown is {points(found.smallest, found.images)}.",
         "The difference and its interval",
         "The dot is the difference in test accuracy, the bar its 95 % interval. A bar across the zero line means that "
         "these test images cannot tell the two apart; a difference inside the grey band is smaller than they can "
@@ -47,15 +47,34 @@ def difference(found: Difference) -> Plot:
     )
 
 
-def finalists(shown: Sequence[Finalist]) -> Plot:
-    told = "; ".join(f"{each.trial} search {percent(each.search)}, fresh seeds {spread(each.validation)}" for each in shown)
+def finalists(shown: Sequence[Finalist]) -> Plot | None:
+    """None if no fresh seed was trained but for a refit, which is not validated."""
+    if not any(each.selection or each.confirmation for each in shown):
+        return None
+    by_selection = any(each.selection for each in shown)
+    told = "; ".join(
+        f"{each.trial} search {percent(each.search_val_accuracy)}"
+        + (f", selection seeds {mean(each.selection_val_accuracies)}" if each.selection else "")
+        + (f", confirmation seeds {mean(each.confirmation_val_accuracies)}" if each.confirmation else "")
+        for each in shown
+    )
+    search = (
+        "A diamond to the right of the dots was luck: the search picked that run because it happened to go well."
+        if all(each.equally_long for each in shown)
+        else "The diamond is the score in the search. Where the search trained for another number of epochs, its distance "
+        "from the dots is more than luck."
+    )
+    dots = (
+        "Hollow dots chose the winner; filled ones came after the choice, and the bar is their mean."
+        if by_selection
+        else "The dots came after the choice of the winner, and the bar is their mean."
+    )
     return _plot(
         plots.finalists_on_seeds(shown),
         "finalists",
-        f"Validation accuracy of each finalist: {told}.",
-        "Finalists on fresh seeds",
-        "Each dot is the same configuration trained again from another seed, the bar their mean. A diamond to the right "
-        "of the dots is luck: the search picked that run because it happened to go well.",
+        f"Validation accuracy of each {'finalist' if by_selection else 'winner'}: {told}.",
+        f"{'Finalists' if by_selection else 'Winners'} on fresh seeds",
+        f"Each dot is the same configuration trained again from another seed. {dots} {search}",
     )
 
 
@@ -69,18 +88,18 @@ def recalls(classes: Sequence[ClassRecall], tones: Mapping[str, str]) -> Plot:
     return _plot(
         plots.class_recalls(classes, {name: COLORS[tones[name]] for name in names}),
         "recalls",
-        f"Share of each label's test images that is classified rightly. {told}.",
+        f"Share of each label's test images that each model gets right. {told}.",
         "Each label by itself",
         "Further right is better; bars are 95 % intervals. Where the bars of a label overlap widely, the test set has "
         "too few of its images to tell the models apart on it.",
     )
 
 
-def matrices(evidence: Evidence, tones: Mapping[str, str]) -> list[Plot]:
+def matrices(mistakes: Mistakes, tones: Mapping[str, str]) -> list[Plot]:
     """The confusion matrix of each model whose confused pairs are all of its errors; a shorter list would show too few."""
     found = []
-    for number, (name, pairs) in enumerate(evidence.confused.items()):
-        shares = {each.label: each.recalls[name] for each in evidence.classes if name in each.recalls}
+    for number, (name, pairs) in enumerate(mistakes.confused.items()):
+        shares = {each.label: each.recalls[name] for each in mistakes.classes if name in each.recalls}
         wrong = sum(share.total - share.hits for share in shares.values())
         if not shares or sum(pair.count for pair in pairs) != wrong:
             continue
@@ -106,7 +125,7 @@ def matrices(evidence: Evidence, tones: Mapping[str, str]) -> list[Plot]:
 
 def equal_cost(histories: Sequence[SearchHistory]) -> Plot:
     told = "; ".join(
-        f"{each.family.upper()} ends at {reached} after {path[-1][0]:.0f} seconds"
+        f"{each.family.upper()} ends at {reached} after {seconds(path[-1][0])}"
         for each in histories
         if (path := plots.best_so_far(each))
         and (reached := percent(path[-1][1]) if each.metric == "val_accuracy" else f"{path[-1][1]:.4g}")
@@ -116,8 +135,13 @@ def equal_cost(histories: Sequence[SearchHistory]) -> Plot:
         "equal-cost",
         f"The best of each search so far against its training seconds: {told or 'no trial was complete'}.",
         "The best so far, at equal cost",
-        "Go up from any number of seconds: the lower line is the family that had the better network by then. A line that "
-        "is still falling at its end would have used a larger budget.",
+        "At any number of seconds, the lower line belongs to the family with the better network so far. A line that still "
+        "falls at its end would have profited from a larger budget."
+        + (
+            " The best is the best of the highest rung so far, so a line may rise where a rung is first reached."
+            if any(len(each.rungs()) > 1 for each in histories)
+            else ""
+        ),
     )
 
 
@@ -147,67 +171,86 @@ def trade_offs(costs: Sequence[Cost], best: Mapping[str, str]) -> list[Plot]:
     return found
 
 
-def search(history: SearchHistory) -> list[Plot]:
-    """The trials in order, and their learning."""
+def search(history: SearchHistory, winner: str = "") -> list[Plot]:
+    """The trials in order, and their learning; or, of a search with rungs, who was promoted. winner: as `cnn-007`."""
+    if history.has_rungs:
+        return [rungs(history, winner)]
     family, name = history.family, history.family.upper()
     states = [each.state for each in history.trials]
-    counts = ", ".join(f"{states.count(state)} {state.lower()}" for state in dict.fromkeys(states))
+    counts = ", ".join(f"{states.count(state)} {told}" for state, told in OUTCOMES.items() if state in states)
     return [
         _plot(
             plots.search_history(history),
             f"{family}-history",
             f"What each of the {len(states)} trials of the {name} search reached, in the order of ending: {counts}.",
             "Trial by trial",
-            "Each mark is a trial at its last epoch, the line the best complete one so far. Crosses were stopped early, "
-            "so they stand higher than they might have ended.",
+            "Each mark is a trial at its last epoch, the line the best complete one so far. Crosses and other grey marks "
+            "ended early, so they stand higher than they might have ended.",
         ),
         _plot(
             plots.learning_values(history),
             f"{family}-learning",
-            f"Validation after each epoch of every {name} trial; the pruned ones end early.",
+            f"Validation after each epoch of every {name} trial; those that were cut off end early.",
             "Epoch by epoch",
-            "Each line is a trial; a cross is where the pruner stopped it. Lines that cross late are what a pruner gets "
-            "wrong.",
+            f"Each line is a trial. {_cuts(states)}Lines that cross late are what a pruner gets wrong.",
         ),
     ]
+
+
+def rungs(history: SearchHistory, winner: str = "") -> Plot:
+    """What each configuration reached on each rung; winner: as `cnn-007`."""
+    reached = history.rungs()
+    told = "; ".join(f"{len(each)} on rung {rung}" for rung, each in enumerate(reached))
+    best = next((each for each in plots.configuration_paths(history, winner) if each.won), None)
+    won = f" The winner is {best.trial}, proposed by {proposer(best.proposed_by)}." if best else ""
+    unfinished = sum(each.state != "COMPLETE" for each in history.trials)
+    left_out = (
+        f" {plural(unfinished, 'training')} did not come to {'its' if unfinished == 1 else 'their'} end and "
+        f"{'is' if unfinished == 1 else 'are'} not shown."
+        if unfinished
+        else ""
+    )
+    return _plot(
+        plots.search_rungs(history, winner),
+        f"{history.family}-rungs",
+        f"What the {history.family.upper()} configurations reached: trainings that were complete, {told}.{won}",
+        "Accuracy on each rung",
+        "Each mark is a whole training: across its work, in predicted seconds on digitsweep’s reference machine, upwards "
+        "what it reached (lower is better). A line joins the trainings of one configuration: it was promoted, and trained "
+        "again from scratch for longer. The shape tells who proposed it: the experiment (first), a small change to one of "
+        "the best so far (neighbour), TPE, the priors or chance (random). The marks of a rung are spread a little so that "
+        f"they can be told apart.{left_out}",
+    )
+
+
+def _cuts(states: Sequence[str]) -> str:
+    """What the marks at the ends of lines say, as far as there are any."""
+    marks = {
+        "PRUNED": "A cross is where the pruner stopped it",
+        OUT_OF_TIME: "a triangle is where the family's seconds ran out",
+        "FAIL": "a plus is where it failed",
+    }
+    told = "; ".join(text for state, text in marks.items() if state in states)
+    return f"{told[0].upper()}{told[1:]}. " if told else ""
 
 
 def importance(history: SearchHistory) -> Plot | None:
     if not history.importance:
         return None
     name = history.family.upper()
-    told = ", ".join(f"{key} {share:.0%}" for key, share in history.importance.items())
+    told = ", ".join(f"{key} {percent(share, 0)}" for key, share in history.importance.items())
+    where = " on the lowest rung" if history.has_rungs else ""
     return _plot(
         plots.importance(history),
         f"{history.family}-importance",
-        f"Importance of the parameters of the {name} search: {told}.",
+        f"Importance of the parameters of the {name} search{where}: {told}.",
         "What mattered",
-        "How much each parameter decides whether a trial is among the best, by PED-ANOVA, within the ranges that were "
-        "searched. With few trials this is a hint, not a finding.",
-    )
-
-
-def parameters(history: SearchHistory) -> Plot | None:
-    if not any(each.params for each in plots.drawn_trials(history)):
-        return None
-    return _plot(
-        plots.parallel_coordinates(history),
-        f"{history.family}-parallel",
-        f"Parallel coordinates of the {history.family.upper()} search: one line for each trial, one axis for each "
-        "parameter.",
-        "All parameters at once",
-        "Follow a line from left to right: it crosses each axis at the trial's value and ends at what it reached, the "
-        "best on top. The stronger the colour, the better the trial; pruned ones are thin and grey.",
-        wide=True,
+        f"How much each parameter decides whether a trial is among the best{where}, by PED-ANOVA, within the ranges that "
+        "were searched. With few trials this is a hint, not a finding.",
     )
 
 
 def slices(history: SearchHistory) -> list[Plot]:
-    shown = [
-        name
-        for name in plots.sliced(history)
-        if any(each.state == "COMPLETE" and each.values and name in each.params for each in history.trials)
-    ]
     return [
         _plot(
             plots.parameter_slice(history, name),
@@ -216,5 +259,5 @@ def slices(history: SearchHistory) -> list[Plot]:
             name,
             "",
         )
-        for number, name in enumerate(shown)
+        for number, name in enumerate(plots.sliced(history))
     ]

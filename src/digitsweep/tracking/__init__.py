@@ -1,7 +1,7 @@
-"""What MLflow is told of a sweep, and what is found there when it goes on.
+"""The only writer of MLflow runs.
 
-mlflow_tracker.py is where to begin: every event becomes an update of a run (records.py, trial_record.py), which waits
-on disk (spool.py) until it has been sent (writer.py); opening.py opens the sweep's own run, sweep_run.py says what
-stands in it, lock.py sees to it that one process writes it. unfinished.py finds a sweep that was broken off, recovery.py
-what it had done, reconciling.py repairs what it left.
+Begin with mlflow_tracker.py: each event of a sweep becomes an update of a run (records.py), which waits on disk (spool.py)
+until it has been sent (sender.py). sweep_run.py opens and closes the sweep's own run; lock.py makes sure that only one
+process writes it. resume.py goes on with a sweep that was broken off, reconcile.py repairs what a crash left. client.py is
+the store that all of them use.
 """

@@ -1,4 +1,10 @@
-"""One coordinator at a time for a sweep: a lock on this machine, and a word on the sweep's run for all others."""
+"""One coordinator at a time for each sweep: a file lock on its own machine, and a claim on the sweep's run for all others.
+
+Each coordinator that takes a sweep over is one generation later than the last. Its claim is a parameter of the sweep's run,
+named by the generation. MLflow's stores never change a parameter, so of two that claim the same generation exactly one
+succeeds, without clocks. Clocks only decide when a silent coordinator counts as gone; one that wakes up after that finds the
+later claim and stops.
+"""
 
 from __future__ import annotations
 
@@ -10,86 +16,123 @@ import hashlib
 import json
 import os
 import socket
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from digitsweep.errors import DigitsweepError
-from digitsweep.tracking.spool import room, state_folder
+from mlflow.entities import Run
 
+from digitsweep.errors import DigitsweepError
+from digitsweep.tracking.spool import disk_errors, state_folder, whole
+
+ID = "digitsweep.id"
+"""Tag of the sweep's run: the sweep's id, which names it before its run is open."""
 TAG = "digitsweep.coordinator"
-"""Of the sweep's run: who coordinates it, and when they said so last."""
-BEAT_SECONDS = 20.0
-"""How often a coordinator says that it lives."""
+"""Tag of the sweep's run: its coordinator's latest heartbeat. `TAG.<generation>` is the parameter that claims the sweep."""
+HEARTBEAT_SECONDS = 20.0
 SILENT_SECONDS = 75.0
-"""A coordinator that has said nothing for so long has gone."""
+"""A coordinator without a heartbeat for so long has gone."""
 IDS = (Path("/etc/machine-id"), Path("/proc/sys/kernel/random/boot_id"))
-"""Copies of a machine have its name and its first id, containers on it the second: together they tell most apart."""
+"""Copies of a machine share its name and the first id, containers on it the second: together they tell most apart."""
 
 
 @dataclass(frozen=True)
-class Coordinating:
-    """Who coordinates a sweep."""
+class Claim:
+    """Who coordinates a sweep, as the sweep's run and the file lock say it."""
 
     host: str
     process: int
-    lock: str
-    """The file on that host that it holds."""
     at: str
-    """When it said that it lives: ISO 8601, UTC."""
-    machine: str = ""
-    """What tells that host from others of its name; empty in records of versions that went by the name alone."""
+    """The latest heartbeat: ISO 8601, UTC."""
+    machine: str
+    """Tells hosts of the same name apart."""
+    generation: int
+    """How often the sweep has been claimed, from 1."""
+    spool: str
+    """The id of the folder that it keeps records in."""
+    since: int
+    """The first of the generations, up to its own, that kept their records in that folder, one after another. What an
+    earlier one has left on any machine is stale."""
+    released: bool = False
+    """Whether it has given the sweep up."""
 
     @classmethod
-    def here(cls, run_id: str) -> Coordinating:
-        """This process, now."""
-        now = datetime.datetime.now(datetime.UTC)
-        at = now.isoformat(timespec="seconds")
-        return cls(socket.gethostname(), os.getpid(), str(_lock(run_id)), at, this_machine())
+    def here(cls, sweep_id: str, after: Claim | None = None) -> Claim:
+        """This process, now, which must hold the sweep's lock; after: the latest claim."""
+        generation, spool = after.generation + 1 if after else 1, _folder_id(sweep_id)
+        since = 0 if after is None else after.since if after.spool == spool else generation
+        return cls(socket.gethostname(), os.getpid(), _now(), this_machine(), generation, spool, since)
 
     @classmethod
-    def from_tag(cls, tag: str | None) -> Coordinating | None:
-        """Of the tag's value; None where it says nothing that can be understood."""
-        with suppress(TypeError, ValueError):
-            return cls(**json.loads(tag or ""))
+    def from_tag(cls, tag: str | None) -> Claim | None:
+        """Of the tag's value; None where that is no claim. Fields that later versions add are ignored."""
+        known = {each.name for each in dataclasses.fields(cls)}
+        with suppress(TypeError, ValueError, AttributeError):
+            return cls(**{name: value for name, value in json.loads(tag or "").items() if name in known})
         return None
 
     def tag(self) -> str:
         return json.dumps(dataclasses.asdict(self))
 
-    def is_me(self) -> bool:
-        return self._is_here() and self.process == os.getpid()
+    def alive(self, *, released: bool = False) -> Claim:
+        """The same, with a heartbeat now."""
+        return dataclasses.replace(self, at=_now(), released=released)
 
-    def is_gone(self, run_id: str) -> bool:
-        """Whether it cannot be at work any more: its lock is held here, or it has been silent for long."""
-        if self._is_here() and self.lock == str(_lock(run_id)):
+    def is_same(self, other: Claim) -> bool:
+        """Whether two claims are one coordinator's."""
+        return (self.generation, self.spool, self.process) == (other.generation, other.spool, other.process)
+
+    def is_gone(self, sweep_id: str) -> bool:
+        """Whether its coordinator is no longer at work, provided that no other process holds the sweep's lock here."""
+        if self.released or (self.machine == this_machine() and self.spool == _folder_id(sweep_id)):
             return True
-        said = datetime.datetime.fromisoformat(self.at)
-        return (datetime.datetime.now(datetime.UTC) - said).total_seconds() > SILENT_SECONDS
-
-    def _is_here(self) -> bool:
-        return self.machine == this_machine() if self.machine else self.host == socket.gethostname()
+        silent = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(self.at)
+        return silent.total_seconds() > SILENT_SECONDS
 
 
-@functools.cache
-def this_machine() -> str:
-    """What stays the same on a machine until it is started anew, and no other one has: of its name, of its installation's id
-    and of its start's, as far as it tells them; as a digest, since an installation's id is not for others."""
-    told = [socket.gethostname()]
-    for path in IDS:
-        with suppress(OSError):
-            told.append(path.read_text(encoding="ascii").strip())
-    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
+def sweep_id_of(run: Run) -> str:
+    """The sweep's id, from its run; that of the run where it has no other."""
+    return str(run.data.tags.get(ID, run.info.run_id))
+
+
+def latest_claim(run: Run) -> Claim | None:
+    """The latest claim on a sweep, from its run.
+
+    Usually that is the tag. A coordinator that slept while another one claimed the sweep may still overwrite the tag once,
+    but not the parameter."""
+    values = [value for name, value in run.data.params.items() if name.startswith(f"{TAG}.")]
+    claims = [Claim.from_tag(each) for each in (run.data.tags.get(TAG), *values)]
+    return max((each for each in claims if each is not None), key=lambda each: each.generation, default=None)
+
+
+def next_claim(run: Run) -> Claim:
+    """This process as the next coordinator of a sweep whose lock it holds.
+
+    Raises DigitsweepError where another coordinator may be at work."""
+    sweep_id, latest = sweep_id_of(run), latest_claim(run)
+    if latest is not None and not latest.is_gone(sweep_id):
+        raise DigitsweepError(is_run_by(run.info.run_id, latest))
+    return Claim.here(sweep_id, latest)
+
+
+def claim_at_work(run: Run) -> Claim | None:
+    """The claim of the coordinator that runs a sweep now, if one does; for a process that does not hold its lock."""
+    sweep_id, latest = sweep_id_of(run), latest_claim(run)
+    if run.info.status != "RUNNING" or latest is None or (latest.is_gone(sweep_id) and not is_locked(sweep_id)):
+        return None
+    return latest
 
 
 @contextmanager
-def coordinating(run_id: str) -> Iterator[None]:
-    """Holds a sweep's lock on this machine. The system takes it from a process that ends, however it ends.
+def locked(sweep_id: str, named: str = "") -> Iterator[None]:
+    """Holds the lock of a sweep on this machine. The system releases it when the process ends, however it ends.
 
-    Raises DigitsweepError, with the holder's process, where another one has it."""
-    path = _lock(run_id)
-    with room(path.parent):
+    named: what a message calls the sweep instead of its id. Raises DigitsweepError, with the holder, where another process
+    holds it."""
+    path = _lock_file(sweep_id)
+    with disk_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+", encoding="utf-8")
     with file:
@@ -97,36 +140,56 @@ def coordinating(run_id: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            holder = Coordinating.from_tag(file.read())
-            raise DigitsweepError(taken(run_id, holder)) from None
-        with room(path.parent):
+            raise DigitsweepError(is_run_by(named or sweep_id, Claim.from_tag(file.read()))) from None
+        with disk_errors(path.parent):
+            if not _folder_id(sweep_id):
+                with whole(path.with_name("id")) as id_file:
+                    id_file.write(uuid.uuid4().hex.encode())
             file.truncate(0)
-            file.write(Coordinating.here(run_id).tag())
+            file.write(Claim.here(sweep_id).tag())
             file.flush()
         yield
 
 
-def at_work(run_id: str, holder: Coordinating | None) -> bool:
-    """Whether a sweep has its coordinator now; for who does not hold its lock. `holder`: what the sweep's run says."""
-    return holder is not None and (not holder.is_gone(run_id) or _is_held(_lock(run_id)))
-
-
-def _is_held(lock: Path) -> bool:
+def is_locked(sweep_id: str) -> bool:
+    """Whether a process of this machine holds the lock of a sweep."""
     try:
-        with lock.open("rb") as file:
+        with _lock_file(sweep_id).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # nobody has made it
+    except FileNotFoundError:
         return False
     return False
 
 
-def taken(run_id: str, holder: Coordinating | None) -> str:
-    """That a sweep has its coordinator already."""
-    who = f"process {holder.process} on {holder.host}" if holder else "another process on this machine"
-    return f"sweep {run_id} is being run by {who}; stop that one first, or wait for its end"
+def is_run_by(named: str, claim: Claim | None) -> str:
+    """The line that says that a sweep has its coordinator already."""
+    who = f"process {claim.process} on {claim.host}" if claim else "another process on this machine"
+    return f"sweep {named} is being run by {who}; stop that one first, or wait for its end"
 
 
-def _lock(run_id: str) -> Path:
-    return state_folder(run_id).absolute() / "lock"
+@functools.cache
+def this_machine() -> str:
+    """Tells this machine from others, and from itself after a restart: a digest of its name, of its installation's id and of
+    its boot's, which are not for others to see."""
+    parts = [socket.gethostname()]
+    for path in IDS:
+        with suppress(OSError):
+            parts.append(path.read_text(encoding="ascii").strip())
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _lock_file(sweep_id: str) -> Path:
+    return state_folder(sweep_id) / "lock"
+
+
+def _folder_id(sweep_id: str) -> str:
+    """The id of a sweep's folder on this machine; empty where nobody has locked it yet."""
+    with suppress(FileNotFoundError):
+        return (state_folder(sweep_id) / "id").read_text(encoding="ascii")
+    return ""
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

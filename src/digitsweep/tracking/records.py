@@ -1,46 +1,203 @@
-"""What MLflow's runs are written with: parameters, datasets, files, and the comparison on a run of its own or a sweep's."""
+"""What MLflow's runs hold of trials and comparisons: metrics, tags and files, and how a trial is read back from them.
+
+An artifact that follows from a trial's confusion matrix or from its curves is one entry in `FROM_MATRIX` or `FROM_CURVES`: a
+sweep records it, and a resume or `digitsweep reconcile` makes it where it is missing.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 import re
-import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mlflow import MlflowClient
-from mlflow.entities import Dataset as MlflowDataset
-from mlflow.entities import DatasetInput, InputTag, Metric, Param
-from mlflow.exceptions import MlflowException
+from mlflow.entities import Metric, Run
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME, MLFLOW_USER
+from numpy.typing import NDArray
 
-from digitsweep.comparison import Comparison
-from digitsweep.data import Dataset
-from digitsweep.store import open_store, run_tags, server_errors
+from digitsweep.evaluation.comparison import Comparison
+from digitsweep.evaluation.metrics import ClassificationMetrics, classification_metrics
+from digitsweep.families import parse_params
+from digitsweep.report.format import percent
+from digitsweep.tracking.client import (
+    TEST_DIGEST,
+    experiment_id,
+    log_files,
+    milliseconds,
+    open_store,
+    run_tags,
+    server_errors,
+    user,
+)
 from digitsweep.tracking.spool import Figure
+from digitsweep.trial import EpochMetrics, Kind, Trial, TrialRecord, TrialState
 
-EXPERIMENT_NAME = "digitsweep"
+TRIAL = "digitsweep.trial"
+"""Tag of a trial's run: the trial, and how it ended, as JSON."""
+NOTE = "mlflow.note.content"
+"""Tag with what the UI shows above a run."""
+MOST_TAG = 7500
+"""Characters in a tag's value; MLflow takes 8,000."""
+SECONDS = "train_seconds"
+WEIGHTS = "weights.npz"
+MATRIX = "confusion_matrix.json"
+"""The confusion matrix on validation, (classes, classes)."""
+TRIAL_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
+
+
+def _matrix_picture(evaluation: ClassificationMetrics, title: str) -> bytes:
+    from digitsweep.report import plots  # here and not above: a sweep starts sooner, and draws when its first trial ends
+
+    return plots.png(plots.confusion_matrix(evaluation.confusion, f"{title} · validation, {percent(evaluation.accuracy)}"))
+
+
+def _curves_picture(epochs: Sequence[EpochMetrics], title: str) -> bytes:
+    from digitsweep.report import plots
+
+    return plots.png(plots.learning_curves(epochs, title))
+
+
+FROM_MATRIX: Mapping[str, Callable[[ClassificationMetrics, str], bytes]] = {
+    "classification_report.json": lambda evaluation, _: as_json(evaluation.report),
+    "classification_report.txt": lambda evaluation, _: evaluation.text.encode(),
+    "confusion_matrix.png": _matrix_picture,
+}
+"""A trial's files that follow from its confusion matrix, by name; each is made from the evaluation and a title."""
+FROM_CURVES: Mapping[str, Callable[[Sequence[EpochMetrics], str], bytes]] = {"learning_curves.png": _curves_picture}
+"""Those that follow from its metrics after each epoch."""
+
+
+def recorded(record: TrialRecord, labels: NDArray[np.uint8], classes: int) -> tuple[dict[str, float], dict[str, bytes]]:
+    """Metrics and files, by name, that only the trial's end gives; `labels` are those of validation, (n,).
+
+    Takes milliseconds, so that it is on disk at once. What can be derived from it comes later."""
+    result = record.result
+    metrics = {SECONDS: result.train_seconds}
+    if result.weight_count:
+        metrics["weights"] = float(result.weight_count)
+    files: dict[str, bytes] = {}
+    if result.predictions is not None:
+        matrix = np.zeros((classes, classes), np.int64)
+        np.add.at(matrix, (labels, result.predictions), 1)
+        files[MATRIX] = as_json(matrix.tolist())
+    if result.weights is not None:
+        buffer = io.BytesIO()
+        np.savez(buffer, *result.weights)
+        files[WEIGHTS] = buffer.getvalue()
+    return metrics, files
+
+
+def derived(trial: Trial, epochs: Sequence[EpochMetrics], matrix: bytes | None) -> tuple[dict[str, float], dict[str, bytes]]:
+    """Metrics and files, by name, that follow from a run's metrics after each epoch and its `confusion_matrix.json`."""
+    metrics: dict[str, float] = {}
+    files: dict[str, bytes] = {}
+    title = f"{trial.name}: {trial.params.describe()}"
+    if matrix is not None:
+        counts = np.array(json.loads(matrix))  # (classes, classes)
+        pairs = np.indices(counts.shape, np.uint8).reshape(2, -1)
+        labels, predictions = (np.repeat(each, counts.ravel()) for each in pairs)
+        evaluation = classification_metrics(labels, predictions, len(counts))
+        metrics["val_macro_f1"] = evaluation.macro_f1
+        files = {name: make(evaluation, title) for name, make in FROM_MATRIX.items()}
+    if epochs:
+        files |= {name: make(epochs, title) for name, make in FROM_CURVES.items()}
+    return metrics, files
+
+
+def attempt_tags(reason: str) -> dict[str, str]:
+    """Tags of the run of a training that was broken off: it is not one of the sweep's trials any more."""
+    return {"digitsweep.kind": "attempt", "trial.state": TrialState.FAIL.value, "trial.reason": reason}
+
+
+def planned(trial: Trial) -> str:
+    """A trial that begins, as the tag TRIAL: all that it takes to train it again."""
+    return _compact(_plan(trial))
+
+
+def compact(record: TrialRecord, metric: str) -> str:
+    """A trial that ended, as the tag TRIAL: all that a study is rebuilt from; `values` are those of `metric`."""
+    trial, result = record.trial, record.result
+    values = {
+        **_plan(trial),
+        "state": result.state.value,
+        "seconds": result.train_seconds,
+        "used": record.used,
+        "weights": result.weight_count,
+        "values": [each.metrics()[metric] for each in result.epochs if metric in each.metrics()],
+    }
+    text = _compact(values)
+    # Hundreds of epochs are too long for a tag; the run's metrics hold them too.
+    return text if len(text) <= MOST_TAG else _compact({**values, "values": None})
+
+
+def trial_of(run: Run) -> Trial | None:
+    """The trial that a run is of, also where a person has renamed the run; None where it is of none."""
+    text = run.data.tags.get(TRIAL)
+    return restored_trial(json.loads(text)) if text else None
+
+
+def restored_trial(values: Mapping[str, Any]) -> Trial:
+    """The trial of a tag TRIAL."""
+    return Trial(
+        number=values["number"],
+        params=parse_params(values["family"], values["params"]),
+        seed=values["seed"],
+        epochs=values["epochs"],
+        baseline=values["baseline"],
+        kind=Kind(values["kind"]),
+        repetition=values["repetition"],
+        drawn=values["drawn"],
+        rung=values.get("rung", 0),
+        proposed_by=values.get("proposed_by", ""),
+        ladder=tuple(values.get("ladder", ())),
+    )
+
+
+def restored_weights(content: bytes) -> tuple[NDArray[np.float32], ...]:
+    """The weights that `weights.npz` holds, in Keras' order."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return tuple(arrays[f"arr_{index}"] for index in range(len(arrays.files)))
+
+
+def _plan(trial: Trial) -> dict[str, Any]:
+    return {
+        "number": trial.number,
+        "kind": trial.kind.value,
+        "repetition": trial.repetition,
+        "family": trial.family,
+        "baseline": trial.baseline,
+        "params": trial.params.model_dump(mode="json"),
+        "drawn": dict(trial.drawn),
+        "seed": trial.seed,
+        "epochs": trial.epochs,
+        **({"rung": trial.rung, "proposed_by": trial.proposed_by, "ladder": list(trial.ladder)} if trial.ladder else {}),
+    }
+
+
+def _compact(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, separators=(",", ":"))
 
 
 def record_comparison(
     comparison: Comparison, files: Callable[[Comparison], Mapping[str, bytes]], models: Sequence[str]
 ) -> Comparison:
-    """Writes a comparison of models to the run that `mlflow run` opened, or to a new one, which it then names."""
+    """Writes a comparison of models to the run that `mlflow run` opened, or to a new one; the comparison with that run's
+    id."""
     tags = {
         "digitsweep.kind": "comparison",
         "digitsweep.models": " ".join(models),
         "digitsweep.data": str(comparison.data["name"]),
+        TEST_DIGEST: str(comparison.data["digests"]["test"]),
         "digitsweep.test.opened": "; ".join(
             f"{each.at} for {each.by}, sha256 {each.digest}" for each in comparison.openings
         ),
         MLFLOW_RUN_NAME: comparison.openings[0].by if comparison.openings else "compare",
     }
-    with server_errors("took no comparison"):
+    with server_errors("did not accept the comparison"):
         client = open_store()
         adopted = os.environ.get("MLFLOW_RUN_ID")
         named = {**tags, MLFLOW_SOURCE_NAME: "digitsweep compare", MLFLOW_USER: user()}
@@ -61,114 +218,18 @@ def record_comparison(
 def comparison_records(
     comparison: Comparison, files: Mapping[str, bytes]
 ) -> tuple[list[Figure], dict[str, str], dict[str, bytes]]:
-    """What a comparison puts on a run: figures as metrics, the verdict as description, itself and `files` as artifacts."""
+    """What a comparison puts on a run: metrics, its short report as the description, and itself and `files` as artifacts."""
     metrics: list[Figure] = []
     for each in comparison.best():
-        figures = {"weights": float(each.weights)}
-        if each.validation:
-            figures["val_accuracy"] = each.validation.accuracy
-        if each.test:
-            figures["test_accuracy"] = each.test.accuracy
+        figures = {"weights": float(each.weights), **comparison.accuracies(each)}
         # A sweep has one best of each family; models that somebody named may be of one family.
         of = each.family if comparison.spent else re.sub(r"[^\w.-]+", "_", each.trial)
         metrics += [(f"{of}_{name}", value, milliseconds(), 0) for name, value in figures.items()]
     table = comparison.table().to_csv(index=False).encode()
     everything = {"comparison.json": as_json(comparison.values()), "comparison.csv": table, **files}
-    tags = {"mlflow.note.content": description(comparison)}
+    tags = {NOTE: files["report.md"].decode()}
     return metrics, tags, {f"comparison/{name}": content for name, content in everything.items()}
 
 
-def experiment_id(client: MlflowClient) -> str:
-    """Of the experiment that MLflow's variables name, or of digitsweep's own; made where there is none yet."""
-    if given := os.environ.get("MLFLOW_EXPERIMENT_ID"):
-        return given
-    return experiment_named(client, os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT_NAME))
-
-
-def experiment_named(client: MlflowClient, name: str) -> str:
-    """The id of an experiment; made where there is none yet."""
-    if found := client.get_experiment_by_name(name):
-        return str(found.experiment_id)
-    try:
-        return str(client.create_experiment(name))
-    except MlflowException:  # another sweep was first
-        found = client.get_experiment_by_name(name)
-        if found is None:
-            raise
-        return str(found.experiment_id)
-
-
-def log_files(client: MlflowClient, run_id: str, files: Mapping[str, bytes]) -> None:
-    """Writes files to a run's artifacts by their paths, in one go."""
-    if not files:
-        return
-    with tempfile.TemporaryDirectory(prefix="digitsweep-") as folder:
-        for name, content in files.items():
-            path = Path(folder, name)
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(content)
-        client.log_artifacts(run_id, folder)
-
-
-def description(comparison: Comparison) -> str:
-    """What the UI shows above a run."""
-    lines = [f"**{comparison.question}**", ""]
-    lines += [comparison.verdict, ""] if comparison.verdict else []
-    lines += [
-        f"Data {comparison.data['name']}, {comparison.state.lower()}. All of it: Artifacts, `comparison/report.html`.",
-        "",
-    ]
-    lines += ["| | network | validation | test | weights |", "| --- | --- | --- | --- | --- |"]
-    for each in comparison.entries:
-        name = f"**{comparison.name_of(each)}**" if each.role == "best" else comparison.name_of(each)
-        validation, test = (f"{share.accuracy:.2%}" if share else "" for share in (each.validation, each.test))
-        lines.append(f"| {name} | {each.network} | {validation} | {test} | {each.weights:,} |")
-    return "\n".join(lines)
-
-
-def dataset_input(dataset: Dataset) -> DatasetInput:
-    """What the UI shows as a run's dataset; the digest is of all its bytes, MLflow's own of the first images only."""
-    training = dataset.training
-    profile = {
-        "train": len(training.train),
-        "validation": len(training.validation),
-        "test": len(dataset.test),
-        "classes": training.classes,
-    }
-    return DatasetInput(
-        MlflowDataset(
-            name=dataset.name,
-            digest=dataset.digest()[:16],
-            source_type="local",
-            source=json.dumps({"source": dataset.source, **dataset.digests()}),
-            profile=json.dumps(profile),
-        ),
-        tags=[InputTag("mlflow.data.context", "training")],
-    )
-
-
-def params(values: Mapping[str, Any]) -> list[Param]:
-    return [Param(key, str(value)) for key, value in values.items()]
-
-
 def as_json(values: Any) -> bytes:
-    return json.dumps(values, indent=2, default=_plain).encode()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
-def user() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"
-
-
-def milliseconds() -> int:
-    return time.time_ns() // 1_000_000
+    return json.dumps(values, indent=2, default=lambda value: value.item()).encode()

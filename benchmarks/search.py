@@ -1,0 +1,443 @@
+"""Replays searchers on the table of trainings that search_table.py made: how far each is from the best, by the time it has
+used. Trains nothing.
+
+A configuration that a searcher proposes is replaced by the nearest one of the table that it has not had yet; what its
+training gives and takes is what was measured. All searchers end with one configuration, and what counts is what that one
+reaches at the top rung. Each has one worker. Configurations to try first are learned on the two other data sets.
+
+`search.py [TABLE [SEEDS]]`; by default search_table.json.gz and 50."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import sys
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from common import report
+from pydantic import ValidationError
+
+from digitsweep.config.experiment import Experiment
+from digitsweep.config.experiment_file import load_experiment
+from digitsweep.config.space import Categorical, Distribution, drawn_by
+from digitsweep.families import Params
+from digitsweep.search import proposals
+from digitsweep.search.budget import START_SECONDS, SweepTime
+from digitsweep.search.promotion import Ladder, PromotionStudy
+from digitsweep.search.proposals import Proposal, Proposer
+from digitsweep.trial import EpochMetrics, Trial, TrialResult, TrialState
+
+TABLE = Path(__file__).with_name("search_table.json.gz")
+IMAGES = Path(__file__).parent.parent / "experiments" / "images.yaml"
+SEEDS = 50
+TRAININGS = 8.0
+"""The budget, in mean trainings of the top rung."""
+AT = (0.25, 0.5, 1.0)
+"""Of the budget."""
+RUNGS = {"ann": (0, 1, 2), "cnn": (1, 2)}
+"""Of the table that are used: the CNN's lowest says nothing about its highest."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One training of the table."""
+
+    value: float
+    seconds: float
+    curve: tuple[tuple[float, float], ...]
+    """(validation accuracy, seconds so far) after each epoch."""
+
+
+@dataclass
+class Table:
+    """One family on one data set."""
+
+    family: str
+    data: str
+    params: list[Params] = field(default_factory=list)
+    drawn: list[dict[str, Any]] = field(default_factory=list)
+    rungs: list[list[Trained]] = field(default_factory=list)
+    """By configuration."""
+
+    @property
+    def best(self) -> float:
+        return max(each[-1].value for each in self.rungs)
+
+    @property
+    def top_seconds(self) -> float:
+        return float(np.mean([each[-1].seconds for each in self.rungs]))
+
+    def work(self, rung: int) -> float:
+        """Mean seconds of a rung's trainings, without what every training takes."""
+        return max(0.05, float(np.mean([each[rung].seconds for each in self.rungs])) - START_SECONDS)
+
+
+def tables(path: Path = TABLE) -> dict[tuple[str, str], Table]:
+    """By family and data set."""
+    text = gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text()
+    rows = json.loads(text) if path.suffix == ".gz" else [json.loads(line) for line in text.splitlines()]
+    grouped: dict[tuple[str, str], dict[int, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        grouped[row["family"], row["data"]][row["number"]].append(row)
+    spaces = {family: each.space for family, each in load_experiment(IMAGES).families.items()}
+    found = {}
+    for (family, data), by_number in grouped.items():
+        table = found[family, data] = Table(family, data)
+        for _, rungs in sorted(by_number.items()):
+            if len(rungs) < 3:
+                continue
+            drawn = rungs[0]["drawn"]
+            table.params.append(spaces[family].suggest(partial(_as_drawn, drawn)))
+            table.drawn.append(drawn)
+            table.rungs.append([_trained(rungs[rung]) for rung in RUNGS[family]])
+    return found
+
+
+def _as_drawn(drawn: Mapping[str, Any], name: str, scale: Distribution) -> Any:
+    return drawn[name]
+
+
+def _trained(row: Mapping[str, Any]) -> Trained:
+    curve = tuple((each[0], each[2]) for each in row["curve"])
+    value = curve[-1][0] if curve and row["state"] == "COMPLETE" else 0.0
+    return Trained(value, row["seconds"], curve)
+
+
+class Nearest:
+    """Finds the nearest configuration of a table that was not taken yet."""
+
+    def __init__(self, table: Table, scales: Mapping[str, Distribution]) -> None:
+        self.table, self._scales = table, scales
+        self._names = sorted(scales)
+        self._rows = np.array([self._features(each) for each in table.drawn], dtype=object)
+        self.left = np.ones(len(table.drawn), bool)
+
+    def _features(self, drawn: Mapping[str, Any]) -> list[Any]:
+        found: list[Any] = []
+        for name in self._names:
+            scale, value = self._scales[name], drawn.get(name)
+            found.append(value if value is None or isinstance(scale, Categorical) else scale.share_of(value))
+        return found
+
+    def take(self, drawn: Mapping[str, Any]) -> int | None:
+        """The number of the nearest one, by Gower's distance; None where none is left."""
+        if not self.left.any():
+            return None
+        target = self._features(drawn)
+        distances = np.zeros(len(self._rows))
+        for column, (name, value) in enumerate(zip(self._names, target, strict=True)):
+            theirs = self._rows[:, column]
+            if isinstance(self._scales[name], Categorical) or value is None:
+                distances += theirs != value
+            else:
+                distances += [1.0 if each is None else abs(each - value) for each in theirs]
+        distances[~self.left] = np.inf
+        found = int(np.argmin(distances))
+        self.left[found] = False
+        return found
+
+
+@cache
+def scales_of(family: str) -> dict[str, Distribution]:
+    """The distributions of a family's space, by the names that are drawn."""
+    found: dict[str, Distribution] = {}
+
+    def note(name: str, each: Distribution) -> Any:
+        found[name] = each
+        return each.samples()[-1]
+
+    load_experiment(IMAGES).families[family].space.suggest(note)
+    for name, each in load_experiment(IMAGES).families[family].space.searched.items():
+        if not getattr(each, "per", None):
+            found.setdefault(name, each)  # type: ignore[arg-type]
+    return found
+
+
+# What is known from other data.
+
+
+def portfolio(others: Sequence[Table], size: int) -> list[int]:
+    """Configurations that together come closest to the best of each table, chosen one after another (Feurer et al. 2020,
+    arXiv 2007.04074, section 3.2)."""
+    losses = np.array([[table.best - each[-1].value for each in table.rungs] for table in others])
+    losses = losses / np.median(losses, axis=1, keepdims=True)
+    chosen: list[int] = []
+    best = np.full(len(others), np.inf)
+    for _ in range(size):
+        # What one adds to those before it; among equals, the better by itself.
+        totals = np.minimum(best[:, None], losses).mean(axis=0) + 0.1 * losses.mean(axis=0)
+        totals[chosen] = np.inf
+        chosen.append(int(np.argmin(totals)))
+        best = np.minimum(best, losses[:, chosen[-1]])
+    return chosen
+
+
+# Searchers. Each yields (seconds so far, the configuration that it would end with) whenever something has ended.
+
+Path_ = list[tuple[float, int]]
+
+
+def ours(
+    table: Table,
+    others: Sequence[Table],
+    seed: int,
+    budget: float,
+    *,
+    mixture: Mapping[str, float] | None = None,
+    first: int = 4,
+    rungs: bool = True,
+) -> Path_:
+    """PromotionStudy, with a clock that shows what the table says."""
+    known = portfolio(others, first) if first else []
+    experiment = _experiment(table, [table.params[each] for each in known], seed)
+    now = [0.0]
+    time = SweepTime(budget / 60.0, 1, [table.family], 0.0, clock=lambda: now[0])
+    nearest = Nearest(table, scales_of(table.family))
+    numbers: dict[int, int] = {}
+
+    class OfTheTable(Proposer):
+        def draw(self, number: int, records: Any, cost: Any, most: float) -> Proposal | None:
+            proposal = super().draw(number, records, lambda _: 0.0, math.inf)
+            at = nearest.take(proposal.drawn) if proposal else None
+            if proposal is None or at is None:
+                return None
+            numbers[number] = at
+            return Proposal(table.params[at], table.drawn[at], proposal.proposed_by)
+
+    class SearchOnly(PromotionStudy):
+        def _final_seconds(self) -> float:
+            return 0.0
+
+    proposer = OfTheTable(experiment, table.family)
+    if mixture is not None:
+        proposer._mixture = {way: share / sum(mixture.values()) for way, share in mixture.items()}
+    ladder = Ladder(tuple(table.work(rung) for rung in range(len(RUNGS[table.family]))) if rungs else (table.work(-1),))
+    study = SearchOnly(experiment, table.family, 28, 6800, time, proposer, ladder)
+    study.predicted = lambda trial: table.rungs[numbers[trial.number]][_at(trial, rungs)].seconds  # type: ignore[method-assign]
+    path: Path_ = []
+    best: tuple[int, float] = (-1, -1.0)
+    while (trial := study.next_trial()) is not None:
+        trained = table.rungs[numbers[trial.number]][_at(trial, rungs)]
+        now[0] += trained.seconds
+        study.trial_ended(trial, _result(trained))
+        if (trial.rung, trained.value) > best:
+            best = (trial.rung, trained.value)
+            path.append((now[0], numbers[trial.number]))
+    return path
+
+
+def _at(trial: Trial, rungs: bool) -> int:
+    return trial.rung if rungs else -1
+
+
+def _result(trained: Trained) -> TrialResult:
+    metrics = EpochMetrics(1, 0.0, 0.0, 0.0, trained.value, 0.0, trained.seconds)
+    return TrialResult(TrialState.COMPLETE, (metrics,), train_seconds=trained.seconds)
+
+
+def _experiment(table: Table, first: Sequence[Params], seed: int) -> Experiment:
+    experiment = load_experiment(IMAGES)
+    family = experiment.families[table.family].model_copy(update={"first": tuple(first), "baselines": {}})
+    return experiment.model_copy(update={"families": {table.family: family}, "seed": seed})
+
+
+def whole(table: Table, others: Sequence[Table], seed: int, budget: float, *, sampler: str) -> Path_:
+    """Trials at the top rung only, one after another, from a sampler of Optuna's."""
+    study = optuna.create_study(direction="maximize", sampler=_optuna_sampler(sampler, seed))
+    space, nearest = load_experiment(IMAGES).families[table.family].space, Nearest(table, scales_of(table.family))
+    path: Path_ = []
+    now, best = 0.0, -1.0
+    while (at := _asked(study, space, nearest)) is not None:
+        trained = table.rungs[at][-1]
+        now += trained.seconds
+        if now > budget:
+            break
+        study.add_trial(_frozen(space, table.drawn[at], trained.value))
+        if trained.value > best:
+            best = trained.value
+            path.append((now, at))
+    return path
+
+
+def _optuna_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.RandomSampler(seed=seed) if name == "random" else optuna.samplers.TPESampler(seed=seed)
+
+
+def _asked(study: optuna.Study, space: Any, nearest: Nearest) -> int | None:
+    while True:
+        trial = study.ask()
+        try:
+            space.suggest(drawn_by(trial))
+        except ValidationError:
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            continue
+        drawn = dict(trial.params)
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        return nearest.take(drawn)
+
+
+def _frozen(space: Any, drawn: Mapping[str, Any], value: float, **values: Any) -> optuna.trial.FrozenTrial:
+    fixed = optuna.trial.FixedTrial(dict(drawn))
+    space.suggest(drawn_by(fixed))
+    return optuna.trial.create_trial(
+        params=fixed.params, distributions=fixed.distributions, value=None if values else value, **values
+    )
+
+
+def pruned(table: Table, others: Sequence[Table], seed: int, budget: float, *, pruner: str) -> Path_:
+    """Optuna's TPE, whose trials a pruner stops at points on their way to the top."""
+    most = max(len(each[-1].curve) for each in table.rungs)
+    pruners = {
+        "halving": optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3),
+        "hyperband": optuna.pruners.HyperbandPruner(min_resource=1, max_resource=most, reduction_factor=3),
+    }
+    study = optuna.create_study(
+        direction="maximize", sampler=_optuna_sampler("tpe", seed), pruner=pruners[pruner], study_name="replayed"
+    )
+    space, nearest = load_experiment(IMAGES).families[table.family].space, Nearest(table, scales_of(table.family))
+    path: Path_ = []
+    now, best = 0.0, -1.0
+    while (at := _asked(study, space, nearest)) is not None:
+        study.enqueue_trial(table.drawn[at])
+        trial = study.ask()
+        space.suggest(drawn_by(trial))
+        trained = table.rungs[at][-1]
+        # An epoch of a longer training shows as a point of its curve; shares of an epoch as one point.
+        stopped = False
+        for epoch, (value, seconds) in enumerate(trained.curve, start=1):
+            trial.report(value, epoch)
+            if epoch < len(trained.curve) and trial.should_prune():
+                now += seconds
+                stopped = True
+                break
+        if stopped:
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        else:
+            now += trained.seconds
+            study.tell(trial, trained.value)
+        if now > budget:
+            break
+        if not stopped and trained.value > best:
+            best = trained.value
+            path.append((now, at))
+    return path
+
+
+def best_k(table: Table, others: Sequence[Table], seed: int, budget: float) -> Path_:
+    """Random ones at the lowest rung for half of the budget, then the best of them whole (arXiv 2307.15422)."""
+    order = np.random.default_rng(seed).permutation(len(table.rungs))
+    now, tried = 0.0, list[int]()
+    path: Path_ = []
+    for at in order:
+        now += table.rungs[at][0].seconds
+        if now > budget / 2:
+            break
+        tried.append(int(at))
+        top = max(tried, key=lambda each: table.rungs[each][0].value)
+        if not path or path[-1][1] != top:
+            path.append((now, top))
+    best = -1.0
+    for at in sorted(tried, key=lambda each: -table.rungs[each][0].value):
+        now += table.rungs[at][-1].seconds
+        if now > budget:
+            break
+        if table.rungs[at][-1].value > best:
+            best = table.rungs[at][-1].value
+            path.append((now, at))
+    return path
+
+
+def known_only(table: Table, others: Sequence[Table], seed: int, budget: float) -> Path_:
+    """The portfolio, whole, and nothing else."""
+    now, best = 0.0, -1.0
+    path: Path_ = []
+    for at in portfolio(others, 20):
+        trained = table.rungs[at][-1]
+        now += trained.seconds
+        if now > budget:
+            break
+        if trained.value > best:
+            best = trained.value
+            path.append((now, at))
+    return path
+
+
+MIXTURE = proposals.MIXTURE
+SEARCHERS: dict[str, Callable[..., Path_]] = {
+    "ours": ours,
+    "ours without known configurations": partial(ours, first=0),
+    "ours without neighbours": partial(ours, mixture={k: v for k, v in MIXTURE.items() if k != "neighbour"}),
+    "ours without TPE": partial(ours, mixture={k: v for k, v in MIXTURE.items() if k != "tpe"}),
+    "ours, drawn at random": partial(ours, mixture={"random": 1.0}),
+    "ours without rungs": partial(ours, rungs=False),
+    "known configurations only": known_only,
+    "random": partial(whole, sampler="random"),
+    "random, lowest rung, then the best whole": best_k,
+    "TPE": partial(whole, sampler="tpe"),
+    "TPE, successive halving": partial(pruned, pruner="halving"),
+    "TPE, hyperband": partial(pruned, pruner="hyperband"),
+}
+
+
+def regrets(searcher: str, key: tuple[str, str], path: str, seeds: int = SEEDS) -> list[list[float]]:
+    """Of each seed, at each of AT: how far the configuration at that time is from the best, in points."""
+    warnings.simplefilter("ignore")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    everything = tables(Path(path))
+    table = everything[key]
+    # Only what all data sets have, so that a portfolio can be looked up.
+    others = [each for (family, data), each in everything.items() if family == key[0] and data != key[1]]
+    size = min(len(each.rungs) for each in (table, *others))
+    for each in (table, *others):
+        each.params, each.drawn, each.rungs = each.params[:size], each.drawn[:size], each.rungs[:size]
+    budget = TRAININGS * table.top_seconds
+    found = []
+    for seed in range(seeds):
+        way = SEARCHERS[searcher](table, others, seed, budget)
+        row = []
+        for share in AT:
+            ended = [at for seconds, at in way if seconds <= share * budget]
+            value = table.rungs[ended[-1]][-1].value if ended else 0.5
+            row.append(100 * (table.best - value))
+        found.append(row)
+    return found
+
+
+def main(path: str = str(TABLE), seeds: str = str(SEEDS)) -> None:
+    keys = sorted(tables(Path(path)))
+    jobs = [(name, key) for name in SEARCHERS for key in keys]
+    with ProcessPoolExecutor() as pool:
+        results = list(pool.map(regrets, *zip(*jobs, strict=True), [path] * len(jobs), [int(seeds)] * len(jobs)))
+    rows: list[list[object]] = []
+    overall: dict[str, float] = {}
+    for name in SEARCHERS:
+        row: list[object] = [name]
+        ends = []
+        for key in keys:
+            found = np.array(next(each for job, each in zip(jobs, results, strict=True) if job == (name, key)))
+            means, errors = found.mean(axis=0), 1.96 * found.std(axis=0) / np.sqrt(len(found))
+            row.append(", ".join(f"{mean:.2f}" for mean in means) + f" ± {errors[-1]:.2f}")
+            ends.append(means[-1])
+        overall[name] = float(np.mean(ends))
+        rows.append([*row, f"{overall[name]:.2f}"])
+    best_peer = min((name for name in overall if not name.startswith(("ours", "known"))), key=lambda name: overall[name])
+    headline = (
+        f"search: ours ends {overall['ours']:.2f} points from the best on average, {best_peer} {overall[best_peer]:.2f} "
+        f"({seeds} seeds; {len(next(iter(tables(Path(path)).values())).rungs)} configurations of each family)"
+    )
+    header = ["points from the best after 1/4, 1/2 and all of the time", *(" ".join(key) for key in keys), "mean at the end"]
+    report("search", headline, header, rows)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,299 @@
+"""An experiment: one YAML file, one question, as a checked, frozen value.
+
+experiment_file.py reads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
+
+from digitsweep.config.space import Space
+from digitsweep.config.yaml_file import shown
+from digitsweep.errors import InputError
+from digitsweep.families import FAMILIES, Params
+
+
+def _known(name: str) -> str:
+    if name not in FAMILIES:
+        raise ValueError(f"a family must be {' or '.join(FAMILIES)}, but is {name}")
+    return name
+
+
+SOURCES = ("mnist", "digits")
+"""The data sources that are known by name; any other source is a path."""
+FamilyName = Annotated[str, AfterValidator(_known)]
+MOST_EPOCHS = 100_000
+Epochs = Annotated[int, Field(ge=1, le=MOST_EPOCHS)]
+
+
+class _Part(BaseModel):
+    """Abstract: a part of an experiment."""
+
+    # Strict: otherwise true would be taken for 1.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
+
+
+class DataSpec(_Part):
+    """Which images."""
+
+    source: Annotated[str, Field(min_length=1)]
+    """`mnist`, `digits`, or a folder or npz file; a relative path starts at the experiment file's folder."""
+    validation: int | float
+    """Images set apart from the training images to select by: how many, or which share."""
+    fallback: str | None = None
+    """The experiment file to run instead if the data is not available."""
+
+    @field_validator("validation", mode="before")
+    @classmethod
+    def _images_or_share(cls, value: Any) -> int | float:
+        if isinstance(value, float) and (0 < value < 1 or (value >= 1 and value.is_integer())):
+            return value if value < 1 else int(value)
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+            return value
+        raise ValueError(f"is a whole number of images, or a share above 0 and below 1, but is {shown(value)}")
+
+
+class MinutesBudget(_Part):
+    """Minutes for the whole sweep, from the command to the answer. How long each network trains, how many go on and how
+    often the winner is trained again is planned from them; see search/promotion.py."""
+
+    minutes: Annotated[float, Field(ge=0.5, le=100_000.0)]
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """A family's search ends after so many trainings in a row that were not the best of their rung so far; None: when its
+    time is over."""
+    trials: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    """Configurations of each family, at most; 0 trains the baselines only. None: as many as the minutes pay for."""
+
+
+class Budget(_Part):
+    """The search budget of each family, the same for all. Baselines and finalists are extra."""
+
+    trials: Annotated[int, Field(ge=0, le=1_000_000)]
+    """0 trains the baselines only."""
+    epochs: Epochs
+    seconds: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+    """Training seconds, added up over a family's trials, whatever the number of workers."""
+
+
+def _kind_of_budget(value: Any) -> str:
+    given = value if isinstance(value, Mapping) else vars(value) if isinstance(value, BaseModel) else {}
+    return "[minutes]" if "minutes" in given else "[seconds]"
+
+
+AnyBudget = Annotated[
+    Annotated[MinutesBudget, Tag("[minutes]")] | Annotated[Budget, Tag("[seconds]")], Discriminator(_kind_of_budget)
+]
+BASELINE_EPOCHS = 6
+"""Of a baseline without a number of its own, where the budget is in minutes."""
+
+
+class Objective(_Part):
+    """What selects: the metric's value after a trial's last epoch."""
+
+    metric: Literal["val_accuracy", "val_loss"] = "val_accuracy"
+    direction: Literal["maximize", "minimize"] = "maximize"
+
+    @model_validator(mode="after")
+    def _check(self) -> Objective:
+        better = "maximize" if self.metric == "val_accuracy" else "minimize"
+        if self.direction != better:
+            raise ValueError(f"`direction` of {self.metric} is {better}, but is {self.direction}")
+        return self
+
+
+class SamplerSpec(_Part):
+    """How configurations are drawn."""
+
+    type: Literal["mixture", "tpe", "random"] = "tpe"
+    """mixture: near the best so far, by TPE, from the priors or at random, one of these for each configuration; only with
+    `budget.minutes`, where it is the default."""
+    startup_trials: Annotated[int, Field(ge=1)] = 8
+    """For tpe: so many configurations are drawn at random first."""
+
+
+class PrunerSpec(_Part):
+    """When a trial that is behind the others is stopped."""
+
+    type: Literal["successive_halving", "median", "hyperband", "none"] = "successive_halving"
+    min_epochs: Annotated[int, Field(ge=1)] = 1
+    """No trial is stopped before this epoch."""
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    """For successive_halving and hyperband: one trial in this many continues at each rung."""
+    startup_trials: Annotated[int, Field(ge=1)] = 4
+    """For median: trials that must be complete before one is stopped."""
+
+
+class FinalistsSpec(_Part):
+    """How the best configurations of each family are trained again on fresh seeds: some seeds choose the winner, others
+    say how good it is."""
+
+    top: Annotated[int, Field(ge=1, le=100)] = 3
+    """Configurations of each family."""
+    seeds: Annotated[int, Field(ge=0, le=100)] = 2
+    """Fresh seeds that each of them is trained on. The best mean over them wins, so it flatters the winner a little. 0: the
+    score in the search decides."""
+    confirm: Annotated[int, Field(ge=0, le=100)] = 3
+    """Fresh seeds that the winner is then trained on. They choose nothing, so their means are unbiased."""
+    epochs: dict[FamilyName, Epochs] = {}
+    """Of each training, by family; a family that is not named trains as in the search. A file may give one for all."""
+    refit: bool = True
+    """Whether the winner is trained once more, on training and validation images together, and that network registered. If
+    not, the network of its first confirmation seed is registered, or that of its first selection seed."""
+
+    @field_validator("epochs", mode="before")
+    @classmethod
+    def _of_both_or_each(cls, value: Any) -> Any:
+        if value is None or isinstance(value, Mapping):
+            return value or {}
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_EPOCHS:
+            raise ValueError(
+                f"is a whole number from 1 to {MOST_EPOCHS:,}, or one for each family as in {{ann: 16, cnn: 11}}, "
+                f"but is {shown(value)}"
+            )
+        return dict.fromkeys(FAMILIES, value)
+
+    def epochs_of(self, family: str, searched: float) -> float:
+        """Of each training of this family, whose search trained for `searched` epochs."""
+        return self.epochs.get(family, searched)
+
+    @property
+    def trainings(self) -> int:
+        """How many trainings this takes for each family."""
+        return self.top * self.seeds + self.confirm + self.refit
+
+
+class WorkersSpec(_Part):
+    """How workers share a machine's processors."""
+
+    per_gpu: Annotated[int, Field(ge=1, le=64)] = 1
+    """Workers pinned to each GPU, if there are any."""
+
+
+class Baseline(_Part):
+    """A published configuration: trained first, whole, and shown beside the best that is found."""
+
+    params: Params
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    """None: as many as in the budget, or BASELINE_EPOCHS if that is in minutes."""
+    published_accuracy: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    note: str = ""
+    """The source of the figure, and what was chosen because the source leaves it open."""
+
+
+class Family(_Part):
+    """What is searched in one family."""
+
+    space: Space
+    baselines: dict[str, Baseline] = {}
+    first: tuple[Params, ...] = ()
+    """Configurations that the search tries first, in this order; with `budget.minutes` only."""
+
+
+class Experiment(_Part):
+    """One question, and all that is needed to answer it."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=60)]
+    question: Annotated[str, Field(min_length=1)]
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    data: DataSpec
+    budget: AnyBudget
+    objective: Objective = Objective()
+    sampler: SamplerSpec = SamplerSpec()
+    pruner: PrunerSpec = PrunerSpec()
+    finalists: FinalistsSpec | None = None
+    """None: the best trial of the search is the winner."""
+    workers: WorkersSpec = WorkersSpec()
+    families: Annotated[dict[FamilyName, Family], Field(min_length=1)]
+    register_models: bool = True
+    """Whether the best model of each family becomes a version in the model registry."""
+    path: Annotated[Path | None, Field(exclude=True)] = None
+    """The file that this was read from."""
+    text: Annotated[str, Field(exclude=True, repr=False)] = ""
+    """The file's text."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_sampler(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and _kind_of_budget(given.get("budget")) == "[minutes]":
+            sampler = given.get("sampler", {})
+            return {**given, "sampler": {"type": "mixture", **sampler} if isinstance(sampler, Mapping) else sampler}
+        return given
+
+    def digest(self) -> str:
+        """A short sha256 of all that decides what a sweep does; comments and the order of keys do not change it."""
+        values = self.model_dump(mode="json", exclude={"families", "path", "text", "question", "workers"})
+        values["families"] = {
+            name: {
+                **family.space.values(),
+                "baselines": {
+                    key: [each.params.flat(), self.baseline_epochs(each)] for key, each in family.baselines.items()
+                },
+                **({"first": [each.flat() for each in family.first]} if family.first else {}),
+            }
+            for name, family in self.families.items()
+        }
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+    def baseline_epochs(self, baseline: Baseline) -> int:
+        """Epochs of a baseline, unless a budget in minutes is too short for it."""
+        return baseline.epochs or (self.budget.epochs if isinstance(self.budget, Budget) else BASELINE_EPOCHS)
+
+    def changed(
+        self,
+        *,
+        minutes: float | None = None,
+        trials: int | None = None,
+        seconds: float | None = None,
+        seed: int | None = None,
+    ) -> Experiment:
+        """The same experiment with the given budget and seed.
+
+        Raises InputError for an option that does not go with the experiment's budget."""
+        if trials:
+            for family, each in self.families.items():
+                if not each.space.searched and not each.space.fixed:
+                    raise InputError(
+                        f"--trials must be 0 for {self.path}, but is {trials}: families.{family} has baselines only"
+                    )
+        for name, value in (("minutes", minutes), ("seconds", seconds)):
+            if value is not None and not math.isfinite(value):
+                raise InputError(f"--{name} must be a finite number above 0, but is {value}")
+        given = {"minutes": minutes, "trials": trials, "seconds": seconds}
+        given = {name: value for name, value in given.items() if value is not None}
+        unit, other = ("minutes", "seconds") if isinstance(self.budget, MinutesBudget) else ("seconds", "minutes")
+        if other in given:
+            raise InputError(f"--{other} does not go with {self.path}, whose budget is in {unit}; use --{unit}")
+        budget = self.budget.model_copy(update=given)
+        return self.model_copy(update={"budget": budget, "seed": self.seed if seed is None else seed})
+
+    def source(self) -> str | Path:
+        """The name of a known data source, or an absolute path."""
+        named = self.data.source
+        return named if named in SOURCES else self.beside(named, "data.source")
+
+    def beside(self, path: str, key: str) -> Path:
+        """A path that the file names, from the file's own folder; it may not leave that folder unless absolute."""
+        folder = (self.path.parent if self.path else Path()).resolve()
+        try:
+            found = (folder / path).resolve()
+        except (OSError, RuntimeError):  # links that lead to themselves
+            raise InputError(f"{self.path}: {key}: must lead somewhere, but {path} does not") from None
+        if not Path(path).is_absolute() and not found.is_relative_to(folder):
+            raise InputError(f"{self.path}: {key}: a relative path must stay in {folder}, but is {path}; write it absolute")
+        return found

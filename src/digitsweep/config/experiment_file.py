@@ -1,0 +1,180 @@
+"""Reading an experiment file.
+
+    experiment = load_experiment(Path("experiments/mnist.yaml"))
+
+Loading reports every mistake in the file at once, one per line, with its line number and key.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from digitsweep.config.experiment import Baseline, Experiment, Family, MinutesBudget
+from digitsweep.config.space import Space, parse_space
+from digitsweep.config.yaml_file import BUNDLED, GATE, UNKNOWN, Problem, read_yaml, readable, refused, shown
+from digitsweep.errors import InputError
+from digitsweep.families import FAMILIES, Params, parse_params
+
+FOLDER = Path("experiments")
+"""The folder of experiments that are given by name, such as `mnist`; those that come with digitsweep are next."""
+
+
+def find_experiment(name: str) -> Path:
+    """The experiment file with this path or name: `mnist` is experiments/mnist.yaml, or the one that comes with digitsweep.
+
+    Raises InputError, which lists the experiments in the folder."""
+    path = Path(name)
+    if _is_file(path):
+        return path
+    if os.path.isdir(name):  # noqa: PTH112  as in _is_file
+        raise InputError(f"{name}: an experiment must be a YAML file, but this is a folder; name a file in it")
+    there = "there are " + ", ".join(sorted({each.stem for folder in (FOLDER, BUNDLED) for each in experiments_in(folder)}))
+    file_name = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
+    for folder in (FOLDER, BUNDLED) if path.name == name else ():
+        if _is_file(folder / file_name):
+            if file_name == GATE.name:
+                raise InputError(f"{name}: this is the gate of `digitsweep promote`, not an experiment; {there}")
+            return folder / file_name
+    raise InputError(f"{shown(name)[1:-1]}: no such experiment file; {there}")
+
+
+def experiments_in(folder: Path) -> list[Path]:
+    """The experiment files in a folder, sorted by name, without the gate's file."""
+    return sorted(path for path in folder.glob("*.yaml") if path.name != GATE.name)
+
+
+def load_experiment(path: Path, *, fallback: bool = True) -> Experiment:
+    """Reads and checks an experiment file; `fallback` says whether the fallback that it names must exist.
+
+    Raises InputError with one line for each mistake, `file:line: key: rule, but values`."""
+    raw, text, lines = read_yaml(path)
+    problems: list[Problem] = [((given,), UNKNOWN) for given in ("path", "text") if given in raw]
+    if isinstance(raw.get("families"), Mapping):
+        budget = raw.get("budget")
+        searched = not isinstance(budget, Mapping) or budget.get("trials") != 0
+        families = {str(name): _parse_family(str(name), each, searched) for name, each in raw["families"].items()}
+        problems += [(("families", name, *where), said) for name, (_, wrong) in families.items() for where, said in wrong]
+        raw["families"] = {name: family for name, (family, _) in families.items()}
+    try:
+        experiment = Experiment.model_validate({**raw, "path": path, "text": text})
+    except ValidationError as error:
+        raise refused(path, lines, problems + readable(error, Experiment)) from None
+    if problems := problems or list(_contradictions(experiment)):
+        raise refused(path, lines, problems)
+    experiment.source()
+    named = experiment.data.fallback if fallback else None
+    if named is not None and not _is_file(experiment.beside(named, "data.fallback")):
+        said = f"must be an experiment file, but {named} is not a file"
+        raise refused(path, lines, [(("data", "fallback"), said)])
+    return experiment
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113  Path.is_file raises an error for a name that is too long
+
+
+def _contradictions(experiment: Experiment) -> Iterator[Problem]:
+    """Values that are valid by themselves but contradict others."""
+    pruner, budget = experiment.pruner, experiment.budget
+    if isinstance(budget, MinutesBudget):
+        for planned in {"pruner", "finalists"} & experiment.model_fields_set:
+            yield (planned,), "must be left out with budget.minutes, from which it is planned"
+        if "startup_trials" in experiment.sampler.model_fields_set:
+            yield ("sampler", "startup_trials"), "must be left out with budget.minutes"
+    elif budget.trials and pruner.type != "none" and pruner.min_epochs >= budget.epochs:
+        yield (
+            ("pruner", "min_epochs"),
+            f"must be below budget.epochs ({budget.epochs}), or no trial is ever pruned, but is {pruner.min_epochs}; "
+            "to search without pruning, write type: none",
+        )
+    if experiment.finalists is not None and not (experiment.finalists.seeds or experiment.finalists.top == 1):
+        yield ("finalists", "seeds"), f"may be 0 only with top: 1, but top is {experiment.finalists.top}"
+    for family, each in experiment.families.items():
+        if each.first and not isinstance(budget, MinutesBudget):
+            yield ("families", family, "first"), "needs budget.minutes"
+        if each.space.has_priors() and not isinstance(budget, MinutesBudget):
+            yield ("families", family, "space"), "may have a `prior` only with budget.minutes"
+        known: dict[object, str] = {}
+        for name, baseline in each.baselines.items():
+            same = known.setdefault((baseline.params.key(), experiment.baseline_epochs(baseline)), name)
+            if same != name:
+                yield ("families", family, "baselines", name), f"is the same configuration as {same}; remove one of them"
+    if experiment.sampler.type == "mixture" and not isinstance(budget, MinutesBudget):
+        yield ("sampler", "type"), "mixture needs budget.minutes; otherwise write tpe or random"
+
+
+def _parse_family(name: str, raw: Any, searched: bool) -> tuple[Family, list[Problem]]:
+    """A family, as far as it is valid, and every problem in it by its path below the family."""
+    space = Space(name, {}, {})
+    if name not in FAMILIES:
+        return Family(space=space), []  # Experiment refuses the name
+    if not isinstance(raw, Mapping):
+        return Family(space=space), [((), "must be a mapping with `space`, `baselines` or both")]
+    problems: list[Problem] = [((str(key),), UNKNOWN) for key in raw if key not in Family.model_fields]
+    wrong: list[Problem] = []
+    if isinstance(raw.get("space"), Mapping):
+        space, wrong = parse_space(name, raw["space"])
+        problems += [(("space", *where), message) for where, message in wrong]
+    elif searched or raw.get("space") is not None:
+        problems.append((("space",), "must be given: a mapping of hyperparameters"))
+    is_wrong = bool(wrong) or not isinstance(raw.get("space"), Mapping)
+    baselines: dict[str, Baseline] = {}
+    given = {} if raw.get("baselines") is None else raw["baselines"]
+    if not isinstance(given, Mapping):
+        return Family(space=space), [*problems, (("baselines",), "must be a mapping of names to configurations")]
+    for key, each in given.items():
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{,59}", str(key)):
+            rule = "a name must be up to 60 letters, digits, dots, dashes and underscores"
+            problems.append((("baselines",), f"{rule}, but is {shown(key)}"))
+        baseline, wrong = _parse_baseline(name, each)
+        problems += [(("baselines", str(key), *where), message) for where, message in wrong]
+        if baseline:
+            baselines[str(key)] = baseline
+    first, wrong = _parse_first(name, raw.get("first"), None if is_wrong else space)
+    return Family(space=space, baselines=baselines, first=first), [*problems, *wrong]
+
+
+def _parse_first(family: str, raw: Any, space: Space | None) -> tuple[tuple[Params, ...], list[Problem]]:
+    """The configurations that a search tries first, and every problem in them by its path below the family.
+
+    space: None if it has mistakes itself, so that nothing can be said about what lies within it."""
+    if raw is None:
+        return (), []
+    if not isinstance(raw, list) or not all(isinstance(each, Mapping) for each in raw):
+        return (), [(("first",), "must be a list of configurations, each a mapping of hyperparameters")]
+    found: list[Params] = []
+    problems: list[Problem] = []
+    for index, each in enumerate(raw):
+        where = ("first", str(index))
+        try:
+            params = parse_params(family, {**(space.fixed if space else {}), **each})
+        except ValidationError as error:
+            problems += [((*where, *path), message) for path, message in readable(error, FAMILIES[family])]
+            continue
+        outside = space.outside(params) if space else ""
+        if outside:
+            problems.append((where, f"must lie within the space, but {outside}"))
+        found.append(params)
+    return tuple(found), problems
+
+
+def _parse_baseline(family: str, raw: Any) -> tuple[Baseline | None, list[Problem]]:
+    """A baseline, and every problem in it by its path below the baseline."""
+    if not isinstance(raw, Mapping) or not isinstance(raw.get("params"), Mapping):
+        return None, [((), "must be a mapping with `params`, the hyperparameters")]
+    try:
+        params = parse_params(family, raw["params"])
+    except ValidationError as error:
+        return None, [(("params", *where), message) for where, message in readable(error, FAMILIES[family])]
+    given = {name: [getattr(params, name)] for name in raw["params"]}
+    problems: list[Problem] = [(("params", name), message) for name, message in params.without_effect(given)]
+    try:
+        return Baseline.model_validate({**raw, "params": params}), problems
+    except ValidationError as error:
+        return None, problems + readable(error, Baseline)

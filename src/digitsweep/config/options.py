@@ -1,0 +1,89 @@
+"""The options of a sweep: what a person may set on the command line, over the experiment file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from digitsweep.config.experiment import Experiment
+
+AUTO = "auto"
+"""How None is written, on the command line and in MLflow."""
+
+
+def about(
+    kind: type,
+    text: str,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    is_open: bool = False,
+    resumes: bool = False,
+) -> dict[str, Any]:
+    """What the command line has to know of an option.
+
+    kind: int, float or Path; text: for `--help`; least, most: the limits of a number; is_open: whether `least` itself is not
+    allowed; resumes: whether a resumed sweep may change it."""
+    return {"kind": kind, "text": text, "least": least, "most": most, "is_open": is_open, "resumes": resumes}
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line takes each field as `--name`; `MLproject` names them as well. None: as the experiment file says."""
+
+    minutes: float | None = field(
+        default=None,
+        metadata=about(float, "Minutes for the whole sweep, from the command to the answer.", least=0.5),
+    )
+    trials: int | None = field(
+        default=None, metadata=about(int, "Maximum number of configurations in each family's search.", least=0)
+    )
+    seconds: float | None = field(
+        default=None,
+        metadata=about(
+            float,
+            "Training seconds of each family's search, for an experiment whose budget is in seconds.",
+            least=0,
+            is_open=True,
+        ),
+    )
+    workers: int | None = field(
+        default=None,
+        metadata=about(
+            int, "Processes that train; auto: one for each core, or for each GPU.", least=1, most=1024, resumes=True
+        ),
+    )
+    data: Path | None = field(
+        default=None, metadata=about(Path, "Images to use instead: a folder with IDX files, or an npz file.", resumes=True)
+    )
+    seed: int | None = field(
+        default=None, metadata=about(int, "Seed of the data split, the search and the training.", least=0, most=2**31 - 1)
+    )
+
+    @classmethod
+    def names(cls, *, resumes: bool = False) -> list[str]:
+        """All options; or only those that a resumed sweep may change."""
+        return [each.name for each in dataclasses.fields(cls) if each.metadata["resumes"] or not resumes]
+
+    def applied(self, experiment: Experiment) -> Experiment:
+        """The experiment with this budget and seed."""
+        return experiment.changed(minutes=self.minutes, trials=self.trials, seconds=self.seconds, seed=self.seed)
+
+    def updated(self, options: Options) -> Options:
+        """These options, but for those of `options` that a resumed sweep may change and that are set."""
+        given = {name: getattr(options, name) for name in self.names(resumes=True)}
+        return dataclasses.replace(self, **{name: value for name, value in given.items() if value is not None})
+
+    def recorded(self) -> dict[str, object]:
+        """As MLflow's parameters, the way that `mlflow run` records them."""
+        return {name: AUTO if value is None else value for name, value in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def restored(cls, params: Mapping[str, str]) -> Options:
+        """The options that a sweep's run has among its parameters."""
+        given = {each.name: (each.metadata["kind"], params.get(each.name, AUTO)) for each in dataclasses.fields(cls)}
+        return cls(**{name: kind(value) for name, (kind, value) in given.items() if value not in (AUTO, "None")})

@@ -1,0 +1,1 @@
+"""Predictions on the opened test set become a Comparison."""

@@ -1,0 +1,153 @@
+"""How a network is trained: the hyperparameters that both families share, as checked, frozen values.
+
+Every field has the same name in YAML, in Optuna and in MLflow. A parameter of layers (or blocks) holds one value for each
+of them; in YAML one value may be given for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+Width = Annotated[int, Field(ge=1, le=65536)]
+Activation = Literal["relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid"]
+Normalization = Literal["none", "batch", "layer"]
+
+Scalar = int | float | str
+
+MOST_LAYERS = 64
+
+MULTIPLICATION, IMAGE, OUTPUT, STEP = 2.8e-11, 7e-6, 2e-10, 1.5e-4
+"""Seconds of training on the reference machine: for a multiplication of one image, for an image, for an output of a layer,
+and for a step. Fitted to the trainings of `make bench-search`; four of five predictions are within a third."""
+WEIGHT = {"sgd": 1.3e-9, "adam": 2.4e-9, "adamw": 2.4e-9}
+"""For a weight in each step."""
+ACTIVATION = {"gelu": 4.7e-9, "silu": 3e-9, "tanh": 3e-9, "elu": 3e-9, "selu": 3e-9, "sigmoid": 3e-9}
+NORMALIZATION = {"none": 0.0, "batch": 4.2e-9, "layer": 2.7e-9}
+DROPOUT = 3.8e-9
+"""More for each output."""
+AUGMENTATION = {"none": 0.0, "shift": 1.2e-8, "affine": 2.5e-8}
+"""For each pixel."""
+
+
+class TrainingParams(BaseModel):
+    """Abstract: the training hyperparameters that both families share. Defaults are those of Keras."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    family: ClassVar[str]
+    layer_count: ClassVar[str]
+    """The field that says how many layers (or blocks) there are."""
+    layered: ClassVar[Mapping[str, Any]]
+    """The fields that hold one value for each layer, with their defaults (None: there is none)."""
+    conditional: ClassVar[Mapping[str, tuple[str, frozenset[Any]]]] = {
+        "momentum": ("optimizer", frozenset({"sgd"})),
+        "weight_decay": ("optimizer", frozenset({"sgd", "adamw"})),
+        "warmup": ("schedule", frozenset({"one_cycle"})),
+    }
+    """Field: (the field that decides, its values with which this field has an effect)."""
+
+    optimizer: Literal["sgd", "adam", "adamw"] = "adam"
+    learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] = 0.001
+    momentum: Rate = 0.9
+    """For sgd; 0 is plain gradient descent."""
+    weight_decay: Rate = 0.0
+    """For sgd and adamw; decoupled (Loshchilov and Hutter 2019), on kernels only."""
+    schedule: Literal["constant", "step", "exponential", "cosine", "one_cycle", "plateau"] = "constant"
+    warmup: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
+    """For one_cycle: the share of all steps in which the rate rises."""
+    label_smoothing: Rate = 0.0
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 32
+    augmentation: Literal["none", "shift", "affine"] = "none"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_value_stands_for_all_layers(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        spread = dict(values)
+        count = values.get(cls.layer_count)
+        count = min(count, MOST_LAYERS) if isinstance(count, int) else 1  # otherwise the count alone is reported
+        for name, default in cls.layered.items():
+            value = spread.get(name, default)
+            if isinstance(value, str | int | float):
+                spread[name] = (value,) * count
+            elif isinstance(value, list) or (value is None and count == 0):
+                spread[name] = tuple(value or ())
+        return spread
+
+    @model_validator(mode="after")
+    def _one_value_for_each_layer(self) -> TrainingParams:
+        count = getattr(self, self.layer_count)
+        for name in sorted(self.layered):
+            given = len(getattr(self, name))
+            if given != count:
+                raise ValueError(
+                    f"`{name}` takes one value for all layers or one for each, but {self.layer_count}={count} "
+                    f"and {name} has {given}"
+                )
+        return self
+
+    @classmethod
+    def applies(cls, name: str, values: Mapping[str, Any]) -> bool:
+        """Whether the field has an effect with these values: `momentum` has none with adam."""
+        if name not in cls.conditional:
+            return True
+        decider, meaningful = cls.conditional[name]
+        return values.get(decider, cls.model_fields[decider].default) in meaningful
+
+    @classmethod
+    def without_effect(cls, possible: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, str]]:
+        """(field, reason) of the fields that never have an effect; `possible` has the values of each given field."""
+        for name in possible:
+            if name not in cls.conditional:
+                continue
+            decider, meaningful = cls.conditional[name]
+            values = possible.get(decider, [cls.model_fields[decider].default])
+            if not any(cls.applies(name, {decider: value}) for value in values):
+                counts = "above 0" if 1 in meaningful else " or ".join(sorted(meaningful))
+                given = " or ".join(map(str, values)) if decider in possible else f"{values[0]}, the default"
+                yield name, f"has no effect: it counts with {decider} {counts}, but {decider} is {given}; leave it out"
+
+    def operations(self, side: int, classes: int = 10) -> int:
+        """Multiplications for one image of this side, in pixels."""
+        raise NotImplementedError
+
+    def outputs(self, side: int) -> int:
+        """The values for one image that activations and normalisations work on."""
+        raise NotImplementedError
+
+    def kernels(self, side: int) -> int:
+        """The weights of all kernels, without those of the last layer."""
+        raise NotImplementedError
+
+    def epoch_seconds(self, side: int, images: int) -> float:
+        """Predicted seconds of an epoch of so many training images on the reference machine: one core of an AMD EPYC that
+        computes in bfloat16. Rungs and plans count in these; how fast a machine is, is measured beside them."""
+        values = self.model_dump()
+        activations = values["activation"] if isinstance(values["activation"], tuple) else (values["activation"],)
+        each = MULTIPLICATION * self.operations(side) + IMAGE + AUGMENTATION[self.augmentation] * side * side
+        cost = OUTPUT + max((ACTIVATION.get(name, 0.0) for name in activations), default=0.0)
+        cost += max((NORMALIZATION[name] for name in values["normalization"]), default=0.0)
+        cost += DROPOUT * any(values["dropout"])
+        step = STEP + WEIGHT[self.optimizer] * self.kernels(side)
+        return images * (each + cost * self.outputs(side)) + images / self.batch_size * step
+
+    def flat(self) -> dict[str, Scalar]:
+        """Every hyperparameter that has an effect, one scalar a key: `units_1`, `units_2`, ... for layered ones."""
+        values = self.model_dump()
+        flat: dict[str, Scalar] = {}
+        for name, value in values.items():
+            if name in self.layered:
+                flat |= {f"{name}_{layer}": each for layer, each in enumerate(value, start=1)}
+            elif self.applies(name, values):
+                flat[name] = value
+        return flat
+
+    def key(self) -> tuple[tuple[str, Scalar], ...]:
+        """Equal for two configurations that train the same network the same way."""
+        return tuple(sorted(self.flat().items()))

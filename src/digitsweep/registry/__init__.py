@@ -1,0 +1,1 @@
+"""Registered models by name: register, load, compare, promote, roll back and publish."""

@@ -1,0 +1,270 @@
+"""The comparison as a page that people read, and in short for a pull request or a chat."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
+
+from digitsweep.evaluation.comparison import Comparison, Entry, Finalist
+from digitsweep.evaluation.mistakes import ClassifiedImage, ConfusedPair
+from digitsweep.report import figures, plots
+from digitsweep.report.figures import Plot
+from digitsweep.report.format import FILTERS, percent, plural, tied
+from digitsweep.report.plots.style import TONES
+from digitsweep.report.sentences import (
+    ORIGINS,
+    cautions,
+    earlier_openings,
+    fresh_seeds,
+    how_chosen,
+    limits,
+    optimism,
+    search_told,
+)
+from digitsweep.trial import SearchHistory
+
+PAGE, SHORT, SCRIPT = "report.html", "report.md", "framed.js"
+CONFUSED_SHOWN = 8
+"""Pairs of each model."""
+LONGEST = 6
+"""A name that stands below a small image."""
+
+
+def report(comparison: Comparison, images: NDArray[np.uint8]) -> dict[str, bytes]:
+    """`report.html`, which needs nothing else to be shown, and `report.md`, by file name.
+
+    `images` are the test images, (n, side, side, 1); only those of the galleries are looked at. What the comparison does not
+    have, the page does not have either."""
+    environment = Environment(
+        loader=PackageLoader("digitsweep.report", "templates"),
+        autoescape=lambda name: name is not None and ".html" in name,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= FILTERS
+    script = environment.get_template(SCRIPT).render()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    values = {"comparison": comparison, "page": page_of(comparison, images), "script": script, "script_digest": digest}
+    return {
+        PAGE: environment.overlay(finalize=tied).get_template(f"{PAGE}.jinja").render(values).encode(),
+        SHORT: environment.get_template(f"{SHORT}.jinja").render(values).encode(),
+    }
+
+
+@dataclass(frozen=True)
+class Card:
+    """A model that was compared."""
+
+    name: str
+    """As in the verdict."""
+    tone: str
+    """`first` or `second`: its colour."""
+    entry: Entry
+    finalist: Finalist | None
+    """What it was on fresh seeds."""
+    origin: str = ""
+    """Where its configuration comes from, where the budget was in minutes."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One image of a gallery."""
+
+    image: ClassifiedImage
+    png: bytes
+    alt: str
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Test images that have something in common."""
+
+    title: str
+    how: str
+    count: int
+    """Of all such images; the tiles may be fewer."""
+    tiles: Sequence[Tile]
+
+
+@dataclass(frozen=True)
+class Search:
+    """One family's search."""
+
+    family: str
+    history: SearchHistory
+    title: str
+    told: str
+    """What was tried, where the budget was in minutes."""
+    overview: Sequence[Plot]
+    importance: Plot | None
+    slices: Sequence[Plot]
+
+
+@dataclass(frozen=True)
+class Page:
+    """All of it, in the order of the page."""
+
+    headline: str
+    warnings: Sequence[str]
+    earlier_openings: str
+    """Of the test set; empty where there were none."""
+    cards: Sequence[Card]
+    tones: Mapping[str, str]
+    """By a model's name."""
+    letters: Mapping[str, str]
+    """What stands for a model below an image: its name, or a letter where that is long."""
+    difference: Plot | None
+    fresh_seeds: str
+    """What the finalists' seeds are for."""
+    finalists: Plot | None
+    chosen: Sequence[str]
+    """How each best was chosen, and what it is worth."""
+    optimism: Sequence[str]
+    """By how much the search overrated each best."""
+    limits: str
+    """Of the searches."""
+    beside_the_search: Sequence[str]
+    """What else was trained, as `refits`."""
+    recalls: Plot | None
+    confused: Mapping[str, Sequence[ConfusedPair]]
+    matrices: Sequence[Plot]
+    galleries: Sequence[Gallery]
+    cost_plots: Sequence[Plot]
+    best: Mapping[str, str]
+    """The tones, by name, of those costs that are of the models compared."""
+    batches: Sequence[int]
+    """Whose latency was measured."""
+    searches: Sequence[Search]
+
+    @property
+    def has_mistakes(self) -> bool:
+        return bool(self.recalls or self.confused or self.galleries)
+
+
+def page_of(comparison: Comparison, images: NDArray[np.uint8]) -> Page:
+    """Gathers and draws."""
+    cards = _cards(comparison)
+    tones = {each.name: each.tone for each in cards}
+    mistakes, histories = comparison.mistakes, [each for each in comparison.history.values() if _told(each)]
+    names = (
+        list(mistakes.classes[0].recalls) if mistakes and mistakes.classes else list(mistakes.confused) if mistakes else []
+    )
+    tones |= {name: ("first", "second")[number % 2] for number, name in enumerate(names) if name not in tones}
+    named = {prefix + each.name: each.tone for each in cards for prefix in ("", "best ")}
+    winners = {each.family: each.trial.split()[0] for each in comparison.best()}
+    outstanding = {each.name: named[each.name] for each in comparison.costs if each.name in named}
+    return Page(
+        headline=comparison.verdict or _headline(cards),
+        warnings=cautions(comparison),
+        earlier_openings=earlier_openings(comparison) if comparison.opened_before else "",
+        cards=cards,
+        tones=tones,
+        letters={name: name if len(name) <= LONGEST else chr(ord("A") + number) for number, name in enumerate(names)},
+        difference=figures.difference(comparison.difference) if comparison.difference else None,
+        fresh_seeds=fresh_seeds(comparison),
+        finalists=figures.finalists(comparison.finalists) if comparison.finalists else None,
+        chosen=[told for best in comparison.best() if (told := how_chosen(comparison, best))],
+        optimism=[optimism(each) for each in comparison.finalists if each.won],
+        limits=limits(comparison),
+        beside_the_search=list(
+            dict.fromkeys(kind for used in comparison.spent.values() for kind in used.beside_the_search())
+        ),
+        recalls=figures.recalls(mistakes.classes, tones) if mistakes and mistakes.classes and names else None,
+        confused={name: pairs[:CONFUSED_SHOWN] for name, pairs in mistakes.confused.items() if pairs} if mistakes else {},
+        matrices=figures.matrices(mistakes, tones) if mistakes else [],
+        galleries=_galleries(comparison, names, images),
+        cost_plots=[
+            *([figures.equal_cost(histories)] if histories else []),
+            *(figures.trade_offs(comparison.costs, outstanding) if len(comparison.costs) > 1 else []),
+        ],
+        best=outstanding,
+        batches=sorted({latency.batch for cost in comparison.costs for latency in cost.latencies}),
+        searches=[_search(each, winners.get(each.family, "")) for each in histories],
+    )
+
+
+def _search(history: SearchHistory, winner: str) -> Search:
+    """winner: as `cnn-007`."""
+    trials, name = plural(len(history.trials), "trial"), history.family.upper()
+    if history.has_rungs:
+        configurations = plural(sum(not each.rung for each in history.trials), "configuration")
+        trials = f"{configurations}, {plural(len(history.trials), 'training')}"
+    return Search(
+        history.family,
+        history,
+        f"{name}: {trials}",
+        search_told(history),
+        figures.search(history, winner),
+        figures.importance(history),
+        figures.slices(history),
+    )
+
+
+def _told(history: SearchHistory) -> bool:
+    """Whether a search has anything to show."""
+    return any(each.values and each.state != "FAIL" for each in history.trials)
+
+
+def _cards(comparison: Comparison) -> list[Card]:
+    """The best models, named as the difference names them where it does."""
+    best, difference = comparison.best(), comparison.difference
+    known = [difference.first, difference.second] if difference else []
+    by_family = {each.family.upper() for each in best} >= set(known) and len({each.family for each in best}) == len(best)
+    cards = []
+    for number, entry in enumerate(best):
+        if by_family:
+            name, tone = entry.family.upper(), TONES.get(entry.family.lower(), "first")
+        else:
+            name = known[number] if len(best) == len(known) else entry.model or entry.trial
+            tone = "second" if known and name == known[1] else "first"
+        finalist = comparison.finalist_of(entry) if by_family else None
+        cards.append(Card(name, tone, entry, finalist, ORIGINS.get(finalist.proposed_by, "") if finalist else ""))
+    return cards
+
+
+def _headline(cards: Sequence[Card]) -> str:
+    """Where nothing was weighed against anything."""
+    told = [
+        f"{each.name} gets {percent(each.entry.test.accuracy)} of the test images right" for each in cards if each.entry.test
+    ]
+    return f"The best {'; the best '.join(told)}." if told else "No model was judged on the test images."
+
+
+def _galleries(comparison: Comparison, names: Sequence[str], images: NDArray[np.uint8]) -> list[Gallery]:
+    mistakes, difference = comparison.mistakes, comparison.difference
+    if mistakes is None or not names:
+        return []
+    found = mistakes.galleries
+    sure = "The surest mistakes come first."
+    odd = "Both models agree, with confidence, against the label: check whether it is right."
+    of_first, of_second, of_both = (
+        (difference.only_first_wrong, difference.only_second_wrong, difference.both_wrong) if difference else (0, 0, 0)
+    )
+    alone = len(names) == 1
+    listed = [
+        (f"{names[0]} is wrong" if alone else f"Only {names[0]} is wrong", sure, found.only_first_wrong, of_first),
+        (f"Only {names[-1]} is wrong", sure, found.only_second_wrong, of_second),
+        ("Both are wrong", sure, found.both_wrong, of_both),
+        ("Suspicious labels", odd, found.suspicious, found.suspicious_count),
+    ]
+    return [
+        Gallery(title, how, max(count, len(shown)), [_tile(each, images) for each in shown])
+        for title, how, shown, count in listed
+        if shown
+    ]
+
+
+def _tile(image: ClassifiedImage, images: NDArray[np.uint8]) -> Tile:
+    said = ", ".join(
+        f"{name} says {prediction.predicted} ({percent(prediction.confidence, 0)} sure)"
+        for name, prediction in image.predictions.items()
+    )
+    return Tile(image, plots.pixels(images[image.index]), f"Test image {image.index}, labelled {image.true}: {said}")

@@ -1,0 +1,494 @@
+"""A family's search if the budget is in minutes: many configurations are trained briefly, the best of them for longer.
+
+Each rung is a whole training from scratch, with a schedule annealed to the end of that training. A point in the middle of a
+longer training would say little about how it ends. Rungs are measured in predicted work, so small networks get more epochs
+for the same cost. Trainings of the top rung are as long as the final ones, so the best of them is the winner.
+
+Each rung has a share of the search's time. The highest rung that has not used its share promotes the best configuration of
+the rung below. So no trial waits for another, every budget reaches the top rung, and a good network is found early.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from digitsweep.config.experiment import Experiment, FinalistsSpec, MinutesBudget
+from digitsweep.families import Params
+from digitsweep.search.budget import OVERDUE, START_SECONDS, Speed, SweepTime
+from digitsweep.search.proposals import Proposer
+from digitsweep.search.scheduler import SchedulerDecision
+from digitsweep.trial import (
+    INTERRUPTED,
+    LATE,
+    EpochMetrics,
+    Kind,
+    SearchHistory,
+    Trial,
+    TrialLog,
+    TrialPoint,
+    TrialRecord,
+    TrialResult,
+    TrialState,
+    best_of,
+    in_order,
+    trial_seed,
+)
+
+FACTOR = 4
+"""How much longer a rung trains than the one below it."""
+LEAST_WORK = 1.0
+"""Predicted seconds of the lowest rung at least: half of a shorter training would be overhead."""
+USUAL_RUNGS, WORTH_A_RUNG = 3, 4.0
+"""More rungs than these have trainings of at least so many predicted seconds: shorter ones do not keep the order."""
+TRAININGS = 12.0
+"""So many trainings of the top rung fit into a family's share: three or four in the search, as many after it, and the lower
+rungs."""
+IN_A_ROW = 5.0
+"""So many trainings of the top rung must fit one after another. This limits their length if there are many workers."""
+TOP_SHARE = 0.45
+"""Share of the search's time for the top rung; the other rungs share the rest equally."""
+EAGER = 0.5
+"""A rung is due if its share covers this part of its next training. A smaller part brings the first network to the top
+earlier."""
+CONFIRM = 3
+"""Networks of the winner that are trained after the choice, beside its refit."""
+REFIT = 1.25
+"""What a refit takes, compared with a training of the top rung: it has the validation images, too."""
+SLACK = 1.05
+"""How much longer than predicted the final trainings may take."""
+LEAST_BASELINE = 0.02
+"""Of its epochs that a baseline is trained for at least."""
+LEAST_EPOCHS = 1.0
+"""A configuration is left out if the top rung would train it for fewer epochs than this; or for fewer than half of the
+epochs of a configuration in `first`, if that is less."""
+LEAST_ON_A_RUNG = 0.5
+"""Epochs that the lowest rung has for a typical configuration in `first`. With fewer, batch normalisation has too few steps,
+and the order says little about that of the top rung (experiments/LOG.md)."""
+MOST_EPOCHS = 300.0
+"""More than these, of a configuration in `first`, no training takes: longer ones gain less than more configurations do."""
+BASELINE_SHARE = 0.1
+"""Of all training seconds for the baselines, which train for fewer epochs in a sweep of few minutes."""
+REPLAN = 1.3
+"""If the prediction of the first trainings is wrong by this factor, the rungs are planned again."""
+MOST_REPLANS = 4
+"""After so many trainings of the search, the rungs are not planned again."""
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The rungs of a family."""
+
+    works: tuple[float, ...]
+    """Predicted seconds on the reference machine of each rung's trainings, from the lowest."""
+
+    @classmethod
+    def under(cls, top: float, least: float = 0.0) -> Ladder:
+        """As many rungs below one of so much work as are worth their overhead, none of less than `least`."""
+        works = [top]
+        while works[0] / FACTOR >= max(least, LEAST_WORK if len(works) < USUAL_RUNGS else WORTH_A_RUNG):
+            works.insert(0, works[0] / FACTOR)
+        return cls(tuple(works))
+
+    @property
+    def top(self) -> int:
+        return len(self.works) - 1
+
+    def share(self, rung: int) -> float:
+        """Of the search's time for a rung."""
+        if not self.top:
+            return 1.0
+        return TOP_SHARE if rung == self.top else (1.0 - TOP_SHARE) / self.top
+
+
+FINALISTS = FinalistsSpec(top=1, seeds=0, confirm=CONFIRM, refit=True)
+"""What follows the search: the best of the top rung is trained on seeds that choose nothing, and on all images."""
+
+
+class PromotionStudy:
+    """The scheduler of a family's search where the budget is in minutes. Baselines come first."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        family: str,
+        side: int,
+        images: int,
+        sweep_time: SweepTime,
+        proposer: Proposer | None = None,
+        ladder: Ladder | None = None,
+    ) -> None:
+        """side: of the images, pixels; images: for training; ladder: None to plan it from the time there is."""
+        assert isinstance(experiment.budget, MinutesBudget)
+        self.family, self.side = family, side
+        self._seed, self._budget, self._metric = experiment.seed, experiment.budget, experiment.objective.metric
+        self._log = TrialLog(self._metric)
+        self.records = self._log.records
+        self._images, self.sweep_time = images, sweep_time
+        self._proposer = proposer or Proposer(experiment, family, lambda params: params.smallest_image() <= side)
+        self._speed = Speed()
+        self._ladder, self._is_planned = ladder, ladder is None
+        self._history: list[TrialPoint] = []
+        self._running: dict[str, Trial] = {}
+        self._stopped: set[str] = set()
+        self._lost: set[str] = set()
+        """Trials that are trained again, as they were."""
+        self._rung_seconds: defaultdict[int, float] = defaultdict(float)
+        """Training seconds of each rung, without those that run."""
+        self._number = 0
+        self._is_over = False
+        self._is_exhausted = False
+        """Whether the space has no configuration left."""
+        self._without_gain = 0
+        """Trainings in a row that were not the best of their rung."""
+        self._attempt_seconds = 0.0
+        self._planned: list[Trial] = []
+        """What is to be trained before anything is drawn. A stack."""
+        share = BASELINE_SHARE if self._budget.trials != 0 else 1.0 / (1.0 + CONFIRM)
+        self._baseline_seconds = share * 60.0 * sweep_time.minutes * sweep_time.workers / sweep_time.families
+        """What is left for baselines."""
+        for name, baseline in experiment.families[family].baselines.items():
+            self._proposer.seen(baseline.params)
+            self._planned.append(self._trial(baseline.params, experiment.baseline_epochs(baseline), baseline=name))
+        self._planned.sort(key=self.predicted, reverse=True)
+        self._count_waiting()
+
+    def _count_waiting(self) -> None:
+        """Tells the sweep's time what the baselines that wait will take."""
+        waiting = sum(self.predicted(each) for each in self._planned if each.baseline is not None)
+        self.sweep_time.waiting[self.family] = min(waiting, self._left_for_baselines())
+
+    def _left_for_baselines(self) -> float:
+        running = sum(self.predicted(each) for each in self._running.values() if each.baseline is not None)
+        return max(0.0, self._baseline_seconds - running)
+
+    def _shortened(self, baseline: Trial) -> Trial:
+        """A baseline with the part of its epochs that the minutes pay for, if they do not pay for all that wait."""
+        waiting = sum(self.predicted(each) for each in (baseline, *self._planned) if each.baseline is not None)
+        share = max(self._left_for_baselines() / waiting, LEAST_BASELINE)
+        return baseline if share >= 1.0 else dataclasses.replace(baseline, epochs=_rounded(share * baseline.epochs))
+
+    def restore(
+        self, ended: Sequence[TrialRecord], cut: Sequence[Trial], lost: Sequence[Trial] = (), attempt_seconds: float = 0.0
+    ) -> None:
+        """Goes on from what an interrupted sweep had done; `Search.restore` says what the parts are."""
+        self._attempt_seconds += attempt_seconds
+        self.sweep_time.add(self.family, attempt_seconds)
+        self._lost = {each.name for each in (*cut, *lost)}
+        again = sorted((*cut, *lost), key=lambda each: (each.number, each.rung), reverse=True)
+        begun = [*(each.trial for each in ended), *again]
+        searched = sorted((each for each in begun if each.baseline is None), key=lambda each: (each.number, each.rung))
+        for trial in searched:
+            self._proposer.began(trial)
+        if searched:  # a promotion fixes the rungs; until then the latest number has the newest
+            self._ladder = Ladder(max(searched, key=lambda each: (each.rung > 0, each.number)).ladder)
+        self._number = max([self._number, *(each.number + 1 for each in begun)])
+        known = {each.name for each in begun}
+        waiting = [each for each in self._planned if each.name not in known]
+        self._planned = [each for each in again if each.baseline is None]
+        self._planned += waiting + [each for each in again if each.baseline is not None]
+        is_planned, self._is_planned = self._is_planned, False
+        for record in ended:
+            self.sweep_time.end(record.trial, record.result.train_seconds)
+            self._count(record.trial, record.result.train_seconds)
+            self._add(record)
+        self._count_waiting()
+        self._is_planned = is_planned
+        if len({each.ladder for each in searched}) == 1:
+            self._replan()
+
+    def is_over(self) -> bool:
+        """Whether nothing runs and nothing more is trained."""
+        return (
+            not self._running and not self._planned and (self._is_over or self._budget.trials == 0 or not self._has_time())
+        )
+
+    def end_search(self) -> None:
+        """Draws and promotes nothing more; what is planned is still trained."""
+        self._is_over = True
+
+    def next_trial(self) -> Trial | None:
+        """What is planned; then a promotion or a new configuration, if it can still reach the top rung."""
+        if self._planned:
+            trial = self._planned.pop()
+            if trial.baseline is not None and trial.name not in self._lost:
+                trial = self._shortened(trial)
+        else:
+            found = self._promoted_or_new()
+            if found is None:
+                self._is_over |= not self._running  # as time goes on, there is less to begin, not more
+                return None
+            trial = found
+        self._running[trial.name] = trial
+        self.sweep_time.begin(trial, self.predicted(trial))
+        self._count_waiting()
+        return trial
+
+    def _count(self, trial: Trial, seconds: float) -> None:
+        """Counts training seconds that have been used, of a rung or of the baselines."""
+        if trial.baseline is None:
+            self._rung_seconds[trial.rung] += seconds
+        else:
+            self._baseline_seconds -= seconds
+
+    def _seconds_of(self, rung: int) -> float:
+        """Training seconds of a rung, those that run included as predicted."""
+        running = (each for each in self._running.values() if each.baseline is None and each.rung == rung)
+        return self._rung_seconds[rung] + sum(map(self.predicted, running))
+
+    def _promoted_or_new(self) -> Trial | None:
+        """The highest rung that has not had its share of the time promotes the best of the rung below; else a configuration
+        is drawn; where none can be, the highest rung that can promotes."""
+        if self._is_over or self._budget.trials == 0 or not self._has_time():
+            return None
+        if not self.records and self._running:
+            return None  # how fast this machine is, and so how long the rungs can be, shows when a first training has ended
+        ladder = self._ladder = self._ladder or self._planned_ladder()
+        total = sum(map(self._seconds_of, range(ladder.top + 1)))
+        promotable: list[tuple[TrialRecord, int]] = []
+        for rung in range(ladder.top, 0, -1):
+            each, best = self._speed.seconds(ladder.works[rung]), self._best_to_promote(rung)
+            if best is not None and self.sweep_time.left() - self._final_seconds() >= each:
+                if self._seconds_of(rung) + EAGER * each <= ladder.share(rung) * (total + each):
+                    return self._promoted(best, rung)
+                promotable.append((best, rung))
+        new = self._new() if self._has_time_for_new() else None
+        return new if new is not None or not promotable else self._promoted(*promotable[0])
+
+    def _new(self) -> Trial | None:
+        if self._budget.trials is not None and self._proposer.count >= self._budget.trials:
+            return None
+        ladder = self._ladder
+        assert ladder is not None
+        proposal = (
+            None
+            if self._is_exhausted
+            else self._proposer.draw(
+                self._number, self.records, self._epoch_seconds, ladder.works[-1] / self._least_epochs()
+            )
+        )
+        if proposal is None:
+            self._is_exhausted = True
+            return None
+        trial = self._trial(proposal.params, self._epochs(proposal.params, 0))
+        trial = dataclasses.replace(
+            trial, drawn=proposal.drawn, proposed_by=proposal.proposed_by, ladder=ladder.works, rung=0
+        )
+        self._proposer.began(trial)
+        return trial
+
+    def _least_epochs(self) -> float:
+        """That a configuration must have on the top rung."""
+        assert self._ladder is not None
+        known = [self._epochs(each, self._ladder.top) for each in self._proposer.first]
+        return min([LEAST_EPOCHS, *([max(known) / 2] if known else [])])
+
+    def _best_to_promote(self, rung: int) -> TrialRecord | None:
+        """The best configuration of the rung below that was not promoted yet."""
+        known = {(each.trial.number, each.trial.rung) for each in self.records}
+        known |= {(each.number, each.rung) for each in self._running.values()}
+        below = [
+            each
+            for each in self.records
+            if each.trial.baseline is None
+            and each.trial.rung == rung - 1
+            and each.result.state is TrialState.COMPLETE
+            and (each.trial.number, rung) not in known
+        ]
+        return next(iter(in_order(below, self._metric)), None)
+
+    def _promoted(self, record: TrialRecord, rung: int) -> Trial:
+        assert self._ladder is not None
+        trial, epochs = record.trial, self._epochs(record.trial.params, rung)
+        seed = trial_seed(self._seed, self.family, f"{trial.number} rung {rung}")  # a lucky one must not decide twice
+        return dataclasses.replace(trial, rung=rung, seed=seed, epochs=epochs, ladder=self._ladder.works)
+
+    def _planned_ladder(self) -> Ladder:
+        """The longest trainings that the family's share, and the time, pay for."""
+        top = min(self.sweep_time.share(self.family) / TRAININGS, self.sweep_time.left() / IN_A_ROW)
+        work = (top - START_SECONDS) / self._speed.factor()
+        epochs = [self._epoch_seconds(each) for each in self._proposer.first]
+        if not epochs:
+            return Ladder.under(max(0.05, work))
+        return Ladder.under(max(0.05, min(work, MOST_EPOCHS * max(epochs))), LEAST_ON_A_RUNG * median(epochs))
+
+    def _epoch_seconds(self, params: Params) -> float:
+        """Predicted seconds of an epoch on the reference machine."""
+        return params.epoch_seconds(self.side, self._images)
+
+    def _epochs(self, params: Params, rung: int) -> float:
+        assert self._ladder is not None
+        return _rounded(self._ladder.works[rung] / self._epoch_seconds(params))
+
+    def _final_seconds(self) -> float:
+        """Seconds, by the clock, that the final trainings of all families take."""
+        assert self._ladder is not None
+        each = self._speed.seconds(self._ladder.works[-1])
+        rounds = self.sweep_time.families * (CONFIRM + REFIT) / self.sweep_time.workers
+        return SLACK * each * max(SLACK * REFIT, rounds)
+
+    def _has_time(self) -> bool:
+        """Whether a training of the top rung can still end before the final ones must begin."""
+        if self._ladder is None:
+            return self.sweep_time.left() > 0.0
+        return self.sweep_time.left() - self._final_seconds() >= self._speed.seconds(self._ladder.works[-1])
+
+    def _has_time_for_new(self) -> bool:
+        """Whether a new configuration can still get to the top."""
+        assert self._ladder is not None
+        whole = sum(map(self._speed.seconds, self._ladder.works))
+        nothing_yet = not any(each.trial.baseline is None for each in self.records)
+        return nothing_yet or self.sweep_time.left() - self._final_seconds() >= whole
+
+    def epoch_ended(self, trial: Trial, metrics: EpochMetrics) -> SchedulerDecision:
+        return SchedulerDecision.CONTINUE
+
+    def out_of_time(self) -> list[Trial]:
+        """What the final trainings can no longer wait for."""
+        if (
+            self._ladder is None
+            or self.sweep_time.left() - self._final_seconds() > -OVERDUE * 60.0 * self.sweep_time.minutes
+        ):
+            return []
+        found = [each for each in self._running.values() if each.name not in self._stopped]
+        self._stopped |= {each.name for each in found}
+        return found
+
+    def attempt_ended(self, trial: Trial, seconds: float) -> None:
+        self.sweep_time.end(trial, seconds)
+        self._attempt_seconds += seconds * (trial.baseline is None)
+        del self._running[trial.name]
+        self._planned.append(trial)
+        self._lost.add(trial.name)
+        self._count(trial, seconds)
+        self._count_waiting()
+
+    def trial_ended(self, trial: Trial, result: TrialResult) -> TrialRecord:
+        del self._running[trial.name]
+        self.sweep_time.end(trial, result.train_seconds)
+        self._count(trial, result.train_seconds)
+        if result.state is TrialState.PRUNED:
+            stopped = trial.name in self._stopped
+            state = TrialState.PRUNED if stopped else TrialState.FAIL
+            result = dataclasses.replace(result, state=state, reason=LATE if stopped else INTERRUPTED)
+        return self._add(TrialRecord(trial, result))
+
+    def _add(self, record: TrialRecord) -> TrialRecord:
+        trial, result = record.trial, record.result
+        work = self._work(trial)
+        if result.state is TrialState.COMPLETE:
+            self._speed.add(trial, work, result.train_seconds)
+        if trial.baseline is not None:
+            return self._log.add(record)
+        if record.used is None:
+            record = dataclasses.replace(record, used=self.sweep_time.used(self.family))
+        self._history.append(
+            TrialPoint(
+                number=trial.number,
+                state=result.outcome,
+                params=trial.drawn,
+                values=tuple(float(getattr(each, self._metric)) for each in result.epochs),
+                ended=record.used or 0.0,
+                rung=trial.rung,
+                work=work,
+                proposed_by=trial.proposed_by,
+            )
+        )
+        rivals = [each for each in self.records if each.trial.baseline is None and each.trial.rung == trial.rung]
+        kept = self._log.add(record)
+        self._without_gain = 0 if best_of([*rivals, record], self._metric) is record else self._without_gain + 1
+        if self._budget.patience is not None and self._without_gain >= self._budget.patience:
+            self._is_over = True
+        self._replan()
+        return kept
+
+    def _replan(self) -> None:
+        """Plans the rungs again if trainings are much faster or slower than predicted, until a first one is promoted."""
+        promoted = any(each.rung for each in self._running.values()) or any(each.rung for each in self._history)
+        if self._ladder and self._is_planned and not promoted and len(self._history) <= MOST_REPLANS:
+            planned = self._planned_ladder()
+            if abs(math.log(planned.works[-1] / self._ladder.works[-1])) > math.log(REPLAN):
+                self._ladder = planned
+
+    def priority(self) -> float:
+        """The shortest baseline comes first: there is soon something to compare with."""
+        if not self._planned or self._planned[-1].baseline is None:
+            return 0.0
+        return 1.0 / self.predicted(self._planned[-1])
+
+    def progress(self) -> float:
+        """The used part of the family's share, 0 to 1."""
+        return min(1.0, self.sweep_time.used(self.family) / max(self.sweep_time.share(self.family), 1e-9))
+
+    def seconds_left(self) -> float:
+        """Training seconds until the sweep's time is over."""
+        return max(0.0, self.sweep_time.left()) * self.sweep_time.workers / self.sweep_time.families
+
+    def attempt_seconds(self) -> float:
+        """Training seconds of the searched trials' attempts that did not end."""
+        return self._attempt_seconds
+
+    def history(self) -> SearchHistory:
+        """What the search has done so far."""
+        proposer = self._proposer
+        importance = proposer.importance(self.records)
+        return SearchHistory(
+            self.family, self._metric, tuple(self._history), importance, proposer.log_scaled(), proposer.too_slow
+        )
+
+    def _trial(self, params: Params, epochs: float, baseline: str | None = None) -> Trial:
+        number = self._number
+        self._number += 1
+        return Trial(number, params, trial_seed(self._seed, self.family, number), epochs, baseline)
+
+    def _work(self, trial: Trial) -> float:
+        return trial.epochs * self._epoch_seconds(trial.params)
+
+    def predicted(self, trial: Trial) -> float:
+        """Seconds that a training will take on this machine."""
+        seconds = self._speed.seconds(self._work(trial))
+        return seconds * REFIT if trial.kind is Kind.REFIT else seconds
+
+
+class FinalPace:
+    """The pace of the final trainings: they end with the sweep's minutes."""
+
+    def __init__(self, study: PromotionStudy) -> None:
+        self._study, self._time = study, study.sweep_time
+
+    def seconds(self, trial: Trial) -> float:
+        return self._study.predicted(trial)
+
+    def pays_for(self, trial: Trial, *, extra: bool = False) -> bool:
+        """A refit is always paid for, since it is what is registered."""
+        late = 0.0 if extra else OVERDUE * 60.0 * self._time.minutes
+        return trial.kind is Kind.REFIT or self._time.left() + late >= self.seconds(trial)
+
+    def left(self, *, more: bool) -> float:
+        wall = self._time.left() if more else self._time.running()
+        return max(0.0, wall) * self._time.workers / self._time.families
+
+    def begins(self, trial: Trial) -> None:
+        self._time.begin(trial, self.seconds(trial))
+
+    def ended(self, trial: Trial, seconds: float) -> None:
+        self._time.end(trial, seconds)
+
+    def is_overdue(self) -> bool:
+        return self._time.is_overdue()
+
+    def priority(self, trial: Trial) -> float:
+        """None before the others': a family that has ended its search early leaves the others their share."""
+        return 0.0
+
+    def progress(self, begun: float) -> float:
+        return self._study.progress()
+
+
+def _rounded(epochs: float) -> float:
+    """To two digits."""
+    return float(f"{epochs:.2g}")

@@ -1,0 +1,228 @@
+"""Which configuration a search in minutes tries next: a known one, a neighbour of the best, or one drawn from TPE, from the
+priors that people gave, or at random."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import optuna
+from pydantic import ValidationError
+
+from digitsweep.config.experiment import Experiment
+from digitsweep.config.space import Categorical, Choice, Distribution, drawn_by
+from digitsweep.families import Params
+from digitsweep.families.hyperparameters import Scalar
+from digitsweep.search.sampler import importance_of, tpe
+from digitsweep.trial import Trial, TrialRecord, TrialState, in_order, trial_seed
+
+STEP = 0.2
+"""Standard deviation of a mutation, as a share of the (logarithmic) range."""
+WIDTHS = {"low": 0.5, "medium": 0.25, "high": 0.125}
+"""Standard deviation of a prior over a range, as a share of it, by how sure the prior is; and
+WEIGHTS, how much more often a prior's choice is drawn than another: PriorBand's (Mallik et al. 2023, arXiv 2306.12370)."""
+WEIGHTS = {"low": 2.0, "medium": 4.0, "high": 6.0}
+MIXTURE = {"neighbour": 0.6, "tpe": 0.2, "prior": 0.1, "random": 0.1}
+"""How often each way proposes a configuration."""
+INCUMBENTS = 3
+"""Of how many of the best configurations neighbours are drawn."""
+RATE = 0.25
+"""Probability that a neighbour changes a value."""
+FEWEST_FOR_TPE = 8
+"""Configurations that must have ended before TPE proposes any."""
+MOST_DRAWS = 200
+"""After so many draws without a new configuration the space counts as exhausted. After half as many that are too slow, and
+none that is not, the cheapest of these is taken."""
+
+
+def uniform(random: np.random.Generator) -> Choice:
+    """Each value of a range, or of its logarithm, is equally likely."""
+
+    def choose(name: str, each: Distribution) -> Scalar:
+        if isinstance(each, Categorical):
+            value: Scalar = each.choices[int(random.integers(len(each.choices)))]
+            return value
+        return each.at_share(float(random.uniform()))
+
+    return choose
+
+
+def from_priors(random: np.random.Generator) -> Choice:
+    """Near the priors; uniformly where there is none."""
+    anywhere = uniform(random)
+
+    def choose(name: str, each: Distribution) -> Scalar:
+        if each.prior is None:
+            return anywhere(name, each)
+        if isinstance(each, Categorical):
+            weights = np.array([WEIGHTS[each.prior.sure] if value == each.prior.value else 1.0 for value in each.choices])
+            value: Scalar = each.choices[int(random.choice(len(each.choices), p=weights / weights.sum()))]
+            return value
+        return each.at_share(each.share_of(each.prior.value) + float(random.normal(0.0, WIDTHS[each.prior.sure])))
+
+    return choose
+
+
+def near(base: Mapping[str, Scalar], random: np.random.Generator, rate: float) -> Choice:
+    """The values of `base`, each changed with probability `rate`: a number by a normal step, a choice to any other one. A
+    value that `base` does not have comes from the priors."""
+    anew = from_priors(random)
+
+    def choose(name: str, each: Distribution) -> Scalar:
+        value = base.get(name)
+        if value is None:
+            return anew(name, each)
+        if random.uniform() >= rate:
+            return value
+        if isinstance(each, Categorical):
+            others = [other for other in each.choices if other != value]
+            return others[int(random.integers(len(others)))] if others else value
+        return each.at_share(each.share_of(value) + float(random.normal(0.0, STEP)))
+
+    return choose
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A configuration to be tried."""
+
+    params: Params
+    drawn: Mapping[str, Scalar]
+    """The searched values, by Optuna's names."""
+    proposed_by: str
+    """`first`, or one of MIXTURE."""
+
+
+class Proposer:
+    """Proposes configurations of one family, each once: those that the experiment names first, then a mixture of neighbours
+    of the best so far, TPE, priors and chance.
+
+    A proposal depends only on the seed, its number, the trials that have ended and what a configuration may cost: a search
+    that is rebuilt from its trials goes on as if it had never been interrupted."""
+
+    def __init__(self, experiment: Experiment, family: str, accepts: Callable[[Params], bool] = lambda _: True) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._family, self._seed, self._accepts = family, experiment.seed, accepts
+        self._metric = experiment.objective.metric
+        self._space, self.first = experiment.families[family].space, experiment.families[family].first
+        kind = experiment.sampler.type
+        self._mixture = MIXTURE if kind == "mixture" else {kind: 1.0}
+        self._seen: set[object] = set()
+        self._left_out: set[object] = set()
+        """Configurations that the budget did not pay for."""
+        self._frozen: dict[tuple[int, int], optuna.trial.FrozenTrial] = {}
+        """Optuna's form of what has ended, by number and rung."""
+        self.count = 0
+        """Configurations so far, without baselines."""
+
+    def seen(self, params: Params) -> None:
+        """Excludes a configuration that is trained anyway, as a baseline."""
+        self._seen.add(params.key())
+
+    def began(self, trial: Trial) -> None:
+        """Counts a trial of the search that begins, or began before the sweep was interrupted."""
+        self._seen.add(trial.params.key())
+        self.count += trial.rung == 0
+
+    @property
+    def too_slow(self) -> int:
+        """Configurations that were drawn, left out as too slow, and not trained later."""
+        return len(self._left_out - self._seen)
+
+    def draw(
+        self, number: int, records: Sequence[TrialRecord], cost: Callable[[Params], float], most: float
+    ) -> Proposal | None:
+        """A new configuration, which trial `number` will train; None if there is none left. One that costs more than `most`
+        is left out, unless all of many draws do: then it is the cheapest of them."""
+        random = np.random.default_rng(trial_seed(self._seed, self._family, f"draw {number}"))
+        left_out: dict[object, Proposal] = {}
+        for params, drawn, by in self._draws(random, records):
+            if params.key() in self._seen or not self._accepts(params):
+                continue
+            proposal = Proposal(params, drawn, by)
+            if cost(params) <= most:
+                self._left_out |= left_out.keys()
+                return proposal
+            left_out[params.key()] = proposal
+            if len(left_out) >= MOST_DRAWS // 2:
+                break
+        self._left_out |= left_out.keys()
+        return min(left_out.values(), key=lambda each: cost(each.params), default=None)
+
+    def _draws(
+        self, random: np.random.Generator, records: Sequence[TrialRecord]
+    ) -> Iterator[tuple[Params, Mapping[str, Scalar], str]]:
+        for params in self.first:
+            yield params, self._space.drawn(params), "first"
+        ways, weights = list(self._mixture), list(self._mixture.values())
+        for draw in range(MOST_DRAWS):
+            way = ways[int(random.choice(len(ways), p=weights))] if draw < MOST_DRAWS // 2 else "random"
+            drawn: dict[str, Scalar] = {}
+
+            def noted(name: str, each: Distribution, *, choose: Choice, drawn: dict[str, Scalar] = drawn) -> Scalar:
+                drawn[name] = choose(name, each)
+                return drawn[name]
+
+            choose, by = self._choice(way, random, records)
+            with suppress(ValidationError):  # values that are valid one by one and not together
+                yield self._space.suggest(partial(noted, choose=choose)), drawn, by
+
+    def _choice(self, way: str, random: np.random.Generator, records: Sequence[TrialRecord]) -> tuple[Choice, str]:
+        """What chooses the values, and its name."""
+        if way == "neighbour" and (best := self._incumbents(records)):
+            return near(best[int(random.integers(len(best)))], random, RATE), way
+        if way == "tpe" and len(told := self.told(records)) >= FEWEST_FOR_TPE:
+            study = optuna.create_study(direction=self._direction, sampler=tpe(int(random.integers(2**31))))
+            study.add_trials(told)
+            return drawn_by(study.ask()), way
+        if way == "random":
+            return uniform(random), way
+        return from_priors(random), "prior" if self._space.has_priors() else "random"
+
+    def _incumbents(self, records: Sequence[TrialRecord]) -> list[Mapping[str, Scalar]]:
+        """The best configurations so far, each by its highest rung."""
+        complete = [each for each in records if each.result.state is TrialState.COMPLETE and each.trial.baseline is None]
+        best = {each.trial.number: each.trial.drawn for each in in_order(complete, self._metric)}
+        return list(best.values())[:INCUMBENTS]
+
+    @property
+    def _direction(self) -> Literal["maximize", "minimize"]:
+        return "maximize" if self._metric == "val_accuracy" else "minimize"
+
+    def told(self, records: Sequence[TrialRecord], *, lowest: bool = False) -> list[optuna.trial.FrozenTrial]:
+        """The configurations that have ended, in Optuna's form, each by its highest rung: as trials that were pruned there,
+        which TPE ranks by rung first and then by value. lowest: by their lowest rung instead, as complete ones."""
+        complete = [each for each in records if each.result.state is TrialState.COMPLETE and each.trial.baseline is None]
+        by_rung = sorted(complete, key=lambda each: each.trial.rung, reverse=lowest)
+        return [self._told(each, lowest) for each in {each.trial.number: each for each in by_rung}.values()]
+
+    def _told(self, record: TrialRecord, lowest: bool) -> optuna.trial.FrozenTrial:
+        trial, value = record.trial, record.result.last(self._metric)
+        key = (trial.number, -1 if lowest else trial.rung)
+        if key not in self._frozen:
+            fixed = optuna.trial.FixedTrial(dict(trial.drawn))
+            self._space.suggest(drawn_by(fixed))
+            state = optuna.trial.TrialState.COMPLETE if lowest else optuna.trial.TrialState.PRUNED
+            self._frozen[key] = optuna.trial.create_trial(
+                state=state,
+                params=fixed.params,
+                distributions=fixed.distributions,
+                value=value if lowest else None,
+                intermediate_values={} if lowest else {trial.rung: value},
+            )
+        return self._frozen[key]
+
+    def importance(self, records: Sequence[TrialRecord]) -> dict[str, float]:
+        """Each hyperparameter's importance for the objective at the lowest rung."""
+        study = optuna.create_study(direction=self._direction)
+        study.add_trials(self.told(records, lowest=True))
+        return importance_of(study)
+
+    def log_scaled(self) -> tuple[str, ...]:
+        """The hyperparameters that are drawn on a logarithmic scale."""
+        scales = (each.distributions.items() for each in self._frozen.values())
+        return tuple(dict.fromkeys(name for each in scales for name, scale in each if getattr(scale, "log", False)))

@@ -1,0 +1,203 @@
+"""What a person sees while a sweep runs."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter, defaultdict
+from typing import Self
+
+from rich.console import Console, Group, JustifyMethod
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from digitsweep.config.experiment import Experiment, MinutesBudget
+from digitsweep.data import Dataset
+from digitsweep.report.format import percent, plural, proposer
+from digitsweep.tracking.tracker import Listener
+from digitsweep.trial import EpochMetrics, Kind, Trial, TrialRecord, TrialState
+
+COLUMNS: tuple[tuple[str, JustifyMethod], ...] = (
+    ("trial", "left"),
+    ("network", "left"),
+    ("epoch", "right"),
+    ("validation", "right"),
+)
+
+
+class Standing:
+    """How a family's search stands."""
+
+    def __init__(self) -> None:
+        self.rungs: Counter[int] = Counter()
+        """How many configurations completed each rung; empty where the budget is not in minutes."""
+        self.planned = 0
+        """How many rungs there are."""
+        self._best: dict[int, float] = {}
+        """The best validation accuracy of each rung."""
+        self._best_baseline = 0.0
+
+    def began(self, trial: Trial) -> None:
+        """Counts a trial that starts, or started before the sweep was interrupted."""
+        self.planned = len(trial.ladder) or self.planned
+
+    def completed(self, trial: Trial, accuracy: float) -> None:
+        """Counts a trial of the search that was complete."""
+        self.began(trial)
+        if trial.baseline is not None:
+            self._best_baseline = max(accuracy, self._best_baseline)
+            return
+        if trial.ladder:
+            self.rungs[trial.rung] += 1
+        self._best[trial.rung] = max(accuracy, self._best.get(trial.rung, 0.0))
+
+    def best(self) -> float | None:
+        """The best validation accuracy of the baselines and the highest rung that was reached; None before there is any."""
+        reached = self._best[max(self._best)] if self._best else 0.0
+        return max(reached, self._best_baseline) or None
+
+
+class Display(Listener):
+    """A line for each note and each trial that has ended. On a terminal, a table below them shows the running trials, the
+    best of each family and the time left, redrawn in place; the lines then leave out what the table shows.
+
+    A `with` block removes the table at its end."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._running: dict[str, tuple[Trial, EpochMetrics | None]] = {}
+        self._standings: defaultdict[str, Standing] = defaultdict(Standing)
+        """By family."""
+        self._over: dict[str, bool] = {}
+        """The families whose search is over, and whether that was said."""
+        self._left = math.inf
+        self._begun = time.monotonic()
+        self._live = Live(console=console, refresh_per_second=4, get_renderable=self.__rich__, transient=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def sweep_started(self, experiment: Experiment, dataset: Dataset, workers: int) -> None:
+        self.note(headline(experiment, dataset, workers))
+        if self._console.is_terminal:
+            self._live.start()
+
+    def trial_restored(self, record: TrialRecord) -> None:
+        trial, result = record.trial, record.result
+        if result.state is TrialState.COMPLETE and trial.kind is Kind.TRIAL:
+            self._standings[trial.family].completed(trial, result.last("val_accuracy"))
+
+    def trial_started(self, trial: Trial) -> None:
+        self._running[trial.name] = (trial, None)
+        self._standings[trial.family].began(trial)
+        if trial.kind is not Kind.TRIAL:
+            self._over.setdefault(trial.family, False)
+
+    def epoch_ended(self, trial: Trial, metrics: EpochMetrics) -> None:
+        self._running[trial.name] = (trial, metrics)
+
+    def attempt_ended(self, trial: Trial, reason: str, seconds: float) -> None:
+        del self._running[trial.name]
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        trial, result = record.trial, record.result
+        del self._running[trial.name]
+        metrics = result.epochs[-1] if result.epochs else None
+        self.trial_restored(record)
+        reason = f", {result.reason}" if result.outcome == TrialState.FAIL else ""
+        so_far = ""
+        if not self._console.is_terminal:
+            best = self._standings[trial.family].best()
+            so_far = f"{f', best {trial.family} {percent(best)}' if best else ''}{time_left(self._left)}"
+        by = f" ({proposer(trial.proposed_by)})" if trial.proposed_by else ""
+        outcome = f"{result.outcome.replace('_', ' ')}, epoch {epoch_of(trial, metrics)}"
+        validation = f", validation {accuracy_of(metrics)}" if accuracy_of(metrics) else ""
+        self.note(
+            f"{label_of(trial)}{by}: {trial.params.describe()}: {outcome}{validation}{reason}, {result.train_seconds:.1f} s"
+            f"{so_far}"
+        )
+
+    def progressed(self, seconds_left: float) -> None:
+        self._left = seconds_left
+        for family in [each for each, was_said in self._over.items() if not was_said]:
+            # Not as soon as the first finalist starts: the search's last trial is shown after that.
+            self._over[family] = True
+            self.note(f"The search of the {family.upper()} is over; its best is trained again, on fresh seeds.")
+
+    def note(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def __rich__(self) -> Group:
+        """What stands below the lines on a terminal."""
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for name, justify in COLUMNS:
+            table.add_column(name, justify=justify, no_wrap=True)
+        for trial, metrics in list(self._running.values()):
+            network = escape(trial.params.describe())
+            table.add_row(escape(label_of(trial)), network, epoch_of(trial, metrics), accuracy_of(metrics))
+        elapsed = f"{time.monotonic() - self._begun:.0f} s{time_left(self._left)}"
+        standings = sorted(self._standings.items())
+        if any(each.planned for _, each in standings):
+            return Group(table, "", self._rungs(), Text(elapsed, "dim"))
+        best = "   ".join(f"best {family} {percent(best)}" for family, each in standings if (best := each.best()))
+        return Group(table, Text.assemble((f"{best}   " if best else "", "bold"), (elapsed, "dim")))
+
+    def _rungs(self) -> Table:
+        """A line for each family: how many configurations completed each rung, and the best of the highest one."""
+        standings = sorted(self._standings.items())
+        most = max(each.planned for _, each in standings)
+        table = Table.grid(padding=(0, 3, 0, 0))
+        for _ in range(most + 2):
+            table.add_column(no_wrap=True)
+        for family, each in standings:
+            rungs = [f"rung {rung}: {each.rungs[rung]}" if rung < each.planned else "" for rung in range(most)]
+            best = each.best()
+            table.add_row(family, *rungs, f"best {percent(best)}" if best else "", style="bold")
+        return table
+
+
+def headline(experiment: Experiment, dataset: Dataset, workers: int) -> str:
+    """What is about to happen, in two lines."""
+    budget, training = experiment.budget, dataset.training
+    families = " and ".join(experiment.families)
+    limit = (
+        f"{plural(budget.minutes, 'minute')} for {families}"
+        if isinstance(budget, MinutesBudget)
+        else f"for each of {families}: at most {budget.trials} trials of {budget.epochs} epochs in {budget.seconds:g} "
+        "training seconds"
+    )
+    baselines = sum(len(each.baselines) for each in experiment.families.values())
+    return (
+        f"{experiment.question}\n"
+        f"{dataset.name} ({len(training.train):,} train, {len(training.validation):,} validation, "
+        f"{len(dataset.test):,} test images) from {dataset.source}. {limit[0].upper()}{limit[1:]}; "
+        f"{plural(baselines, 'baseline')}; {plural(workers, 'worker')}."
+    )
+
+
+def label_of(trial: Trial) -> str:
+    """A trial's name, with its rung if it has one."""
+    return f"{trial.name} rung 0" if trial.ladder and not trial.rung else trial.name
+
+
+def epoch_of(trial: Trial, metrics: EpochMetrics | None) -> str:
+    """The last epoch so far, of all: `3/10`."""
+    epoch = metrics.epoch if metrics else 0
+    return f"{epoch}/{max(epoch, trial.epoch_count)}"
+
+
+def accuracy_of(metrics: EpochMetrics | None) -> str:
+    """On the validation images; empty before the first epoch, and for a refit, which has none."""
+    return "" if metrics is None or math.isnan(metrics.val_accuracy) else percent(metrics.val_accuracy)
+
+
+def time_left(seconds: float) -> str:
+    """`, about 3 min left`; empty if nobody can know."""
+    if math.isinf(seconds):
+        return ""
+    return f", about {seconds:.0f} s left" if seconds < 100 else f", about {seconds / 60:.0f} min left"

@@ -1,0 +1,357 @@
+"""Resuming a sweep that was broken off: finding it, taking it over, and rebuilding from its MLflow runs what it had done."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import functools
+import json
+import math
+import re
+import zipfile
+import zlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from numpy.typing import NDArray
+
+from digitsweep.config.experiment import SOURCES, Experiment
+from digitsweep.config.experiment_file import load_experiment
+from digitsweep.config.options import Options
+from digitsweep.errors import DigitsweepError, InputError
+from digitsweep.tracking import records
+from digitsweep.tracking.client import (
+    NOT_THERE,
+    OPENED,
+    all_runs,
+    artifact,
+    attempt_of,
+    children,
+    first_line,
+    log_files,
+    open_store,
+    patiently,
+    server_errors,
+    shown_uri,
+)
+from digitsweep.tracking.lock import ID, claim_at_work, is_run_by, locked, next_claim, sweep_id_of
+from digitsweep.tracking.provenance import UNKNOWN, Commit
+from digitsweep.tracking.sender import Sender
+from digitsweep.tracking.spool import Spool, disk_errors, records_folder, state_folder
+from digitsweep.tracking.sweep_run import (
+    BROKEN_OFF,
+    SweepRun,
+    make_attempt,
+    open_pending_runs,
+    trained_seconds,
+)
+from digitsweep.tracking.tracker import Past
+from digitsweep.trial import CUT_OFF, INTERRUPTED, EpochMetrics, Kind, Trial, TrialRecord, TrialResult, TrialState, best_of
+
+LAST = "last"
+LOST = "its weights are lost"
+CURVES = tuple(each.name for each in dataclasses.fields(EpochMetrics) if each.name != "epoch")
+"""Metrics of each epoch."""
+
+
+# Finding it.
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A sweep to resume."""
+
+    run_id: str
+    experiment: Experiment
+    """As it was recorded, with the options it was begun with."""
+    options: Options
+    data_digest: str
+
+
+def find_unfinished(named: str) -> Unfinished:
+    """The sweep of a run's id, or of its own id where its run was not open yet; for `last`, the newest that has not come to
+    its end and is not at work.
+
+    Raises InputError where there is none, or it is complete, and DigitsweepError where all that there are run."""
+    with server_errors("could not be asked"):
+        client = open_store()
+        list(open_pending_runs(client))
+        run = _last(client) if named == LAST else _named(client, named)
+        run_id, tags = str(run.info.run_id), run.data.tags
+        if tags.get("digitsweep.state") == "COMPLETE":
+            raise InputError(
+                f"sweep {run_id} is complete: there is nothing to resume; `digitsweep compare {run_id}` shows it"
+            )
+        options = Options.restored(run.data.params)
+        folder = state_folder(sweep_id_of(run))
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        path = Path(client.download_artifacts(run_id, "experiment.yaml", str(folder)))
+    # A sweep that is resumed keeps to its data: it never runs the fallback, which does not lie beside the copy.
+    experiment = options.applied(load_experiment(path, fallback=False))
+    if options.data is None and experiment.data.source not in SOURCES:
+        options = dataclasses.replace(options, data=Path(tags["digitsweep.data.source"]))
+    if experiment.digest() != tags.get("digitsweep.digest"):
+        raise InputError(
+            f"sweep {run_id} was begun by a version of digitsweep that reads its experiment differently; start it anew"
+        )
+    return Unfinished(run_id, experiment, options, tags.get("digitsweep.data.digest", ""))
+
+
+def unfinished_like(client: MlflowClient, experiment: Experiment) -> str:
+    """A sentence about the newest sweep of the same experiment that was broken off; empty where there is none."""
+    for run in _unfinished(client, f"and tags.`digitsweep.digest` = '{experiment.digest()}'"):
+        if claim_at_work(run) is None:
+            moment = datetime.datetime.fromtimestamp(run.info.start_time / 1000).astimezone()
+            return (
+                f"A sweep of this experiment that began on {moment:%Y-%m-%d at %H:%M} is not complete; to resume it "
+                f"instead: digitsweep sweep --resume {run.info.run_id}"
+            )
+    return ""
+
+
+def _unfinished(client: MlflowClient, more: str = "and tags.`digitsweep.digest` != ''") -> Iterator[Run]:
+    """The newest first. One whose run has no digest was killed on another machine while it was opened."""
+    return all_runs(client, f"tags.`digitsweep.kind` = 'sweep' and tags.`digitsweep.state` != 'COMPLETE' {more}")
+
+
+def _last(client: MlflowClient) -> Run:
+    at_work = ""
+    for run in _unfinished(client):
+        claim = claim_at_work(run)
+        if claim is None:
+            return run
+        at_work = at_work or is_run_by(run.info.run_id, claim)
+    if at_work:
+        raise DigitsweepError(at_work)
+    raise InputError(f"no sweep at {shown_uri()} can be resumed: all are complete")
+
+
+def _named(client: MlflowClient, named: str) -> Run:
+    try:
+        by_id = all_runs(client, f"tags.`{ID}` = '{named}'") if named.isalnum() else iter(())
+        run = next(by_id, None) or client.get_run(named)
+    except MlflowException as error:
+        if error.error_code not in NOT_THERE:
+            raise
+        why = first_line(error)
+        raise InputError(f"no sweep {named} at {shown_uri()}: {why}; name a sweep's run, or `last`") from None
+    if run.data.tags.get("digitsweep.kind") != "sweep":
+        raise InputError(f"run {named} is not a sweep's; name the run above it, or `last`")
+    return run
+
+
+# Taking it over.
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A sweep that this process has taken over."""
+
+    run: SweepRun
+    spool: Spool
+    sender: Sender
+    past: Past
+
+
+@contextmanager
+def next_coordinator(client: MlflowClient, run_id: str) -> Iterator[tuple[SweepRun, Spool]]:
+    """Holds a sweep's lock; its run, still to be claimed, and what waits on this machine to be sent to it.
+
+    Raises DigitsweepError where another coordinator may be at work."""
+    sweep_id = sweep_id_of(client.get_run(run_id))
+    with locked(sweep_id, run_id):
+        run = client.get_run(run_id)
+        claim = next_claim(run)
+        spool = Spool(records_folder(sweep_id), claim.generation, claim.since)
+        yield SweepRun(client, run.info.experiment_id, run_id, sweep_id, claim), spool
+
+
+def take_over(experiment: Experiment, run_id: str, held: ExitStack) -> Resumed:
+    """Takes over a sweep that was broken off, with what it had done. `held` gets its lock and its sender.
+
+    Raises DigitsweepError where the server cannot be used, or another coordinator may be at work."""
+    with server_errors("cannot be used"):
+        run, spool = held.enter_context(next_coordinator(open_store(), run_id))
+        run.claim()
+        sender = Sender(run.sweep_id, spool, lambda: run)
+        held.callback(sender.close)
+        sender.wait()  # for what the last coordinator could not send
+        past = recover(run.client, run.experiment_id, run_id, experiment.objective.metric)
+        sender.runs |= past.runs
+        run.reopen(experiment)
+    return Resumed(run, spool, sender, past)
+
+
+# What it had done.
+
+
+def recover(client: MlflowClient, experiment_id: str, sweep_run: str, metric: str) -> Past:
+    """What the runs below a sweep's tell. Those that never came to their end are closed as attempts, to be trained again.
+
+    metric: the experiment's objective."""
+    found: dict[str, tuple[Run, TrialRecord]] = {}
+    cut: dict[str, Trial] = {}
+    lost: dict[str, Trial] = {}
+    runs: dict[tuple[str, int], str] = {}
+    attempts: list[tuple[Trial, float]] = []
+    for run in children(client, experiment_id, sweep_run):
+        if records.TRIAL not in run.data.tags:
+            _close(client, run, "FAILED")
+            continue
+        values = json.loads(run.data.tags[records.TRIAL])
+        trial = records.restored_trial(values)
+        runs[trial.name, attempt_of(run)] = str(run.info.run_id)
+        record = _record(client, run, trial, values, metric) if "state" in values else None
+        if run.data.tags.get("digitsweep.kind") == "attempt":
+            attempts.append((trial, trained_seconds(client, run)))
+            _close(client, run, "FAILED")
+            (lost if run.data.tags.get("trial.reason") == LOST else cut)[trial.name] = trial
+        elif record is None or record.result.reason in (INTERRUPTED, CUT_OFF):
+            attempts.append((trial, make_attempt(client, run, record.result.reason if record else BROKEN_OFF)))
+            _close(client, run, "FAILED")
+            cut[trial.name] = trial
+        else:
+            if run.info.status == "RUNNING":
+                derive_missing(client, run)
+            _close(client, run, records.TRIAL_STATUS[record.result.state])
+            found[trial.name] = run, record
+    for name in _load_weights(client, found, metric):
+        run, record = found.pop(name)
+        attempts.append((record.trial, make_attempt(client, run, LOST)))
+        lost[name] = record.trial
+    # Those that had no end yet were the last: their pictures were still being drawn.
+    ended = sorted(found.values(), key=lambda each: (each[0].info.end_time or math.inf, each[1].trial.number))
+    return Past(
+        ended=tuple(record for _, record in ended),
+        cut=_to_train(cut, {*found, *lost}),
+        lost=_to_train(lost, found),
+        runs=runs,
+        openings=_openings(client.get_run(sweep_run).data.tags),
+        commits={name: Commit.from_tags(run.data.tags) or UNKNOWN for name, (run, _) in found.items()},
+        attempt_seconds=_searched(attempts),
+        lost_seconds=sum(seconds for _, seconds in attempts),
+    )
+
+
+def _searched(attempts: Sequence[tuple[Trial, float]]) -> dict[str, float]:
+    """Seconds of the attempts at searched trials, by family: baselines and finalists cost no budget."""
+    found: dict[str, float] = {}
+    for trial, seconds in attempts:
+        if trial.kind is Kind.TRIAL and trial.baseline is None:
+            found[trial.family] = found.get(trial.family, 0.0) + seconds
+    return found
+
+
+def _to_train(trials: Mapping[str, Trial], known: Collection[str]) -> tuple[Trial, ...]:
+    """Those whose names are not known, in order."""
+    return tuple(sorted((each for name, each in trials.items() if name not in known), key=lambda trial: trial.number))
+
+
+def derive_missing(client: MlflowClient, run: Run) -> list[str]:
+    """Makes what is missing among a trial's files that follow from its metrics and its confusion matrix; their names."""
+    trial = records.trial_of(run)
+    there = {each.path for each in client.list_artifacts(run.info.run_id)}
+    wanted = set(records.FROM_CURVES) if run.data.metrics.keys() & set(CURVES) else set()
+    wanted |= set(records.FROM_MATRIX) if records.MATRIX in there else set()
+    if trial is None or wanted <= there:
+        return []
+    matrix = artifact(client, run, records.MATRIX) if records.MATRIX in there else None
+    epochs = curves(client, run)
+    metrics, files = records.derived(trial, epochs, matrix)
+    missing = {name: content for name, content in files.items() if name not in there}
+    log_files(client, run.info.run_id, missing)
+    for name in metrics.keys() - run.data.metrics.keys():
+        client.log_metric(run.info.run_id, name, metrics[name], step=len(epochs))
+    return list(missing)
+
+
+def curves(client: MlflowClient, run: Run) -> tuple[EpochMetrics, ...]:
+    """A run's metrics after each epoch."""
+    found = {name: _series(client, run, name) for name in CURVES if name in run.data.metrics}
+    count = min(map(len, found.values()), default=0)
+    return tuple(_epoch(number + 1, {name: values[number] for name, values in found.items()}) for number in range(count))
+
+
+def _record(client: MlflowClient, run: Run, trial: Trial, values: Mapping[str, Any], metric: str) -> TrialRecord:
+    series = values["values"]
+    if series is None:
+        series = _series(client, run, metric)
+    epochs = [_epoch(number, {metric: value}) for number, value in enumerate(series, start=1)]
+    if epochs:
+        epochs[-1] = _epoch(len(epochs), run.data.metrics)
+    tags = run.data.tags
+    result = TrialResult(
+        state=TrialState(values["state"]),
+        epochs=tuple(epochs),
+        weight_count=values["weights"],
+        train_seconds=values["seconds"],
+        precision=tags.get("digitsweep.precision", ""),
+        reason=tags.get("trial.reason", ""),
+    )
+    return TrialRecord(trial, result, values["used"])
+
+
+def _load_weights(client: MlflowClient, found: dict[str, tuple[Run, TrialRecord]], metric: str) -> list[str]:
+    """Loads what is needed again: the weights and whole curves of baselines and finalists, and of each family's best. The
+    names of those whose weights are lost: they are trained again."""
+    complete = [record for _, record in found.values() if record.result.state is TrialState.COMPLETE]
+    searched = [each for each in complete if each.trial.kind is Kind.TRIAL]
+    families = {each.trial.family for each in searched}
+    best = [best_of([each for each in searched if each.trial.family == family], metric) for family in families]
+    gone = []
+    for record in complete:
+        is_searched = record.trial.kind is Kind.TRIAL and record.trial.baseline is None
+        if is_searched and not any(record is each for each in best):
+            continue
+        name = record.trial.name
+        run = found[name][0]
+        weights = patiently(functools.partial(_weights, client, run))
+        if weights is None:
+            gone.append(name)
+            continue
+        result = dataclasses.replace(record.result, epochs=curves(client, run), weights=weights)
+        found[name] = run, dataclasses.replace(record, result=result)
+    return gone
+
+
+def _weights(client: MlflowClient, run: Run) -> tuple[NDArray[np.float32], ...] | None:
+    """The weights of a run; None where its artifacts do not have them, or have them damaged.
+
+    Raises DigitsweepError where the server does not answer: only an answer can tell that they are lost."""
+    with server_errors(f"did not return the weights of {run.info.run_name}"):
+        if records.WEIGHTS not in [each.path for each in client.list_artifacts(run.info.run_id)]:
+            return None
+        content = artifact(client, run, records.WEIGHTS)
+    try:
+        return records.restored_weights(content)
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+
+
+def _series(client: MlflowClient, run: Run, name: str) -> Sequence[float]:
+    """A metric after each epoch; one that was sent twice counts once."""
+    by_epoch = {each.step: float(each.value) for each in client.get_metric_history(run.info.run_id, name)}
+    return [by_epoch[step] for step in sorted(by_epoch)]
+
+
+def _epoch(number: int, metrics: Mapping[str, float]) -> EpochMetrics:
+    return EpochMetrics(number, **{name: float(metrics.get(name, math.nan)) for name in CURVES})
+
+
+def _close(client: MlflowClient, run: Run, status: str) -> None:
+    if run.info.status == "RUNNING":
+        client.set_terminated(run.info.run_id, status)
+
+
+def _openings(tags: Mapping[str, str]) -> dict[str, int]:
+    """How often the test set was opened for each family."""
+    opened = {name.removeprefix(OPENED): text for name, text in tags.items() if name.startswith(OPENED)}
+    return {family: int(counted[1]) for family, text in opened.items() if (counted := re.search(r"opening (\d+)$", text))}

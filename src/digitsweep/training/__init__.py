@@ -1,0 +1,1 @@
+"""What runs inside a worker; with families, the only room that imports TensorFlow."""
