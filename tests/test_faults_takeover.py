@@ -22,7 +22,8 @@ from digitsweep.trial import Kind
 pytestmark = pytest.mark.faults
 SMALL = EXPERIMENT.replace("trials: 20", "trials: 6")
 TRIALS = 2 * 7
-LONG = EXPERIMENT.replace("epochs: 3,", "epochs: 10,")
+LONG = EXPERIMENT.replace("epochs: 3,", "epochs: 30,").replace("batch_size: 64", "batch_size: 1")
+"""Two trainings of seconds at a time, so that a slow server has sent all records on many moments between them."""
 EARLY_KILLS = 4
 
 
