@@ -46,7 +46,7 @@ def wrong(
         except StopIteration as end:
             weights = end.value.weights
             break
-    model = training.trained_model(params, data.side, data.classes, weights)
+    model = training.trained_model(params, data.shape, data.classes, weights)
     predicted = training.probabilities(model, images).argmax(axis=1)
     training.forget()
     return np.asarray(predicted != labels)

@@ -209,7 +209,7 @@ def register_trained(name: str, params: Params, data: TrainingData, epochs: int)
     client = MlflowClient()
     run_id = client.create_run("0").info.run_id
     uri, model_id = log_model(
-        name, params, weights, side=data.side, classes=10, run_id=run_id, tags={}, files={FILE: reference.png()}
+        name, params, weights, shape=data.shape, classes=10, run_id=run_id, tags={}, files={FILE: reference.png()}
     )
     return register(name, uri, model_id, run_id=run_id, tags={}, description="").uri
 

@@ -41,7 +41,7 @@ def trained(family: str, precision: str, seed: int, data: TrainingData) -> tuple
         except StopIteration as end:
             result = end.value
             break
-    model = training.trained_model(params, data.side, data.classes, result.weights)
+    model = training.trained_model(params, data.shape, data.classes, result.weights)
     asked = training.probabilities(model, data.validation.images).argmax(axis=1)
     training.forget()
     return result.epochs[-1].val_accuracy, float(np.mean(asked == data.validation.labels))

@@ -81,9 +81,9 @@ def events_a_second(experiment: Experiment) -> tuple[int, float, float]:
             finally:
                 asking[0] += time.perf_counter() - begun
 
-    studies: dict[str, Study] = {family: TimedStudy(experiment, family, 28) for family in experiment.families}
+    studies: dict[str, Study] = {family: TimedStudy(experiment, family, (28, 28, 1)) for family in experiment.families}
     workers = SimulatedWorkers()
-    coordinator = Coordinator(workers, WORKERS, 28, Tracker(), [], Interruption())
+    coordinator = Coordinator(workers, WORKERS, (28, 28, 1), Tracker(), [], Interruption())
     begun = time.perf_counter()
     coordinator.run(studies)
     return workers.count, time.perf_counter() - begun, asking[0]

@@ -222,7 +222,7 @@ def ours(
     if mixture is not None:
         proposer._mixture = {way: share / sum(mixture.values()) for way, share in mixture.items()}
     ladder = Ladder(tuple(table.work(rung) for rung in range(len(RUNGS[table.family]))) if rungs else (table.work(-1),))
-    study = SearchOnly(experiment, table.family, 28, 6800, time, proposer, ladder)
+    study = SearchOnly(experiment, table.family, (28, 28, 1), 6800, time, proposer, ladder)
     study.predicted = lambda trial: table.rungs[numbers[trial.number]][_at(trial, rungs)].seconds  # type: ignore[method-assign]
     path: Path_ = []
     best: tuple[int, float] = (-1, -1.0)

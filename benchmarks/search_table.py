@@ -84,14 +84,14 @@ def predicted_seconds(params: Params, side: int, images: int) -> float:
     """Of an epoch, roughly; what is measured is recorded beside it. Not `Params.epoch_seconds`, which is fitted to the table
     and would change what the table holds."""
     values = params.model_dump()
-    activations = params.outputs(side) / 1000
+    activations = params.outputs((side, side, 1)) / 1000
     activation = values["activation"] if params.family == "cnn" else values["activation"][0]
     normalization = values["normalization"][0] if values["normalization"] else "none"
-    each = params.operations(side) / 1e6 * 35 + 10
+    each = params.operations((side, side, 1)) / 1e6 * 35 + 10
     each += activations * (0.86 + {"gelu": 3.2, "silu": 1.0, "tanh": 1.0}.get(activation, 0.0))
     each += activations * {"batch": 1.0, "layer": 2.0, "none": 0.0}[normalization]
     each += {"none": 0.0, "shift": 6.0, "affine": 9.0}[values["augmentation"]] * side * side / 784
-    step = 0.5e-3 + 1.6e-9 * params.kernels(side)
+    step = 0.5e-3 + 1.6e-9 * params.kernels((side, side, 1))
     return float(images * each * 1e-6 + images / values["batch_size"] * step)
 
 

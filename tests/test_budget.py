@@ -69,7 +69,7 @@ def test_a_trial_is_drawn_where_all_of_the_seconds_were_used(experiment: Experim
     """What trials have used that still run counts: a family of long trials is not flattered. Later ends are never drawn
     before earlier ones."""
     clock = Clock()
-    study = Study(experiment, "cnn", 8, clock)
+    study = Study(experiment, "cnn", (8, 8, 1), clock)
     long, short = started(study), started(study)
     clock.now = 30.0
     assert study.trial_ended(short, complete(short, 29.0)).used == 29.0 + 30.0
@@ -82,7 +82,7 @@ def test_seconds_of_a_worker_that_died_stay_spent(experiment: Experiment) -> Non
     """They count while the trial runs, while it waits for another worker, when it runs again and when it has ended, and not
     twice; the time in which it waits does not."""
     clock = Clock()
-    study = Study(experiment, "cnn", 8, clock)
+    study = Study(experiment, "cnn", (8, 8, 1), clock)
     trial = started(study)
     clock.now = 40.0
     assert study.progress() == 0.4
@@ -102,7 +102,7 @@ def test_attempts_use_the_budget_up(experiment: Experiment) -> None:
     """A family whose workers keep dying comes to the end of its seconds: the trial that lost its worker is stopped after its
     first epoch."""
     clock = Clock()
-    study = Study(experiment, "cnn", 8, clock)
+    study = Study(experiment, "cnn", (8, 8, 1), clock)
     trial = started(study)
     study.epoch_ended(trial, metrics(1, 1.0))
     clock.now = 98.0
@@ -120,7 +120,7 @@ def test_attempts_use_the_budget_up(experiment: Experiment) -> None:
 
 def test_baselines_cost_no_budget(experiment: Experiment) -> None:
     """Whatever becomes of their workers."""
-    study = Study(experiment, "cnn", 8, Clock())
+    study = Study(experiment, "cnn", (8, 8, 1), Clock())
     baseline = study.next_trial()
     assert baseline is not None
     assert baseline.baseline is not None
@@ -136,7 +136,7 @@ def test_a_resumed_sweep_has_spent_what_it_had_spent(made_store: Path, experimen
     dataset = load_dataset("digits", validation=0.25, seed=0)
     tracker = MlflowTracker(experiment, dataset, current_commit(), {})
     clock = Clock()
-    study = Study(experiment, "cnn", 8, clock)
+    study = Study(experiment, "cnn", (8, 8, 1), clock)
     dying, cut = started(study), started(study)
     tracker.trial_started(dying)
     tracker.trial_started(cut)
@@ -159,7 +159,7 @@ def test_a_resumed_sweep_has_spent_what_it_had_spent(made_store: Path, experimen
         with ExitStack() as held:
             past = take_over(experiment, tracker.run_id, held).past
         assert past.attempt_seconds == {"cnn": pytest.approx(12.5 + 20.0)}
-        again = Study(experiment, "cnn", 8, Clock())
+        again = Study(experiment, "cnn", (8, 8, 1), Clock())
         again.restore(*past.of("cnn", Kind.TRIAL), past.attempt_seconds["cnn"])
         assert again.progress() == pytest.approx(spent_before)
         assert again.history().trials == study.history().trials[-2:-1]

@@ -16,7 +16,7 @@ from digitsweep.config.experiment import Budget, Experiment, MinutesBudget
 from digitsweep.config.experiment_file import experiments_in, find_experiment, load_experiment
 from digitsweep.config.space import FloatRange
 from digitsweep.errors import InputError
-from digitsweep.families import AnnParams
+from digitsweep.families.ann import AnnParams
 
 FOLDER = Path(__file__).parent.parent / "experiments"
 

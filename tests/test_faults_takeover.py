@@ -22,7 +22,8 @@ from digitsweep.trial import Kind
 pytestmark = pytest.mark.faults
 SMALL = EXPERIMENT.replace("trials: 20", "trials: 6")
 TRIALS = 2 * 7
-LONG = EXPERIMENT.replace("epochs: 3,", "epochs: 30,").replace("batch_size: 64", "batch_size: 1")
+LONG = EXPERIMENT.replace("epochs: 3,", "epochs: 10,")
+LONG_TRAININGS = EXPERIMENT.replace("epochs: 3,", "epochs: 30,").replace("batch_size: 64", "batch_size: 1")
 """Two trainings of seconds at a time, so that a slow server has sent all records on many moments between them."""
 EARLY_KILLS = 4
 
@@ -125,7 +126,7 @@ def test_taken_from_a_sleeper(by: str, server: Server, tmp_path: Path) -> None:
     When it wakes up it stops with one line, and every trial is there once."""
     here, there = tmp_path / "here", tmp_path / "there"
     there.mkdir()
-    process = begin(here, server.uri, LONG)
+    process = begin(here, server.uri, LONG_TRAININGS)
     wait_for(lambda: shown(here), process, here)
     suspend_between_requests(process, here)
     time.sleep(SILENT_SECONDS + 1)

@@ -119,7 +119,7 @@ class Told:
         """Which test images the network of a run gets right, by its weights."""
         trial = restored_trial(json.loads(run.data.tags["digitsweep.trial"]))
         weights = restored_weights(self.sweep.artifact(run, "weights.npz"))
-        said = probabilities(trained_model(trial.params, 8, 10, weights), self.test.images)
+        said = probabilities(trained_model(trial.params, (8, 8, 1), 10, weights), self.test.images)
         found: NDArray[np.bool_] = said.argmax(axis=1) == self.test.labels
         return found
 

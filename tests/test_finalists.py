@@ -41,7 +41,7 @@ def searched(number: int, accuracy: float, units: int = 0, weights: int = 10) ->
 def finals_of(experiment: Experiment, records: list[TrialRecord]) -> Finalists:
     """The finalists that the experiment asks for."""
     assert experiment.finalists is not None
-    return Finalists(experiment, "ann", experiment.finalists, records, Unhurried(8))
+    return Finalists(experiment, "ann", experiment.finalists, records, Unhurried((8, 8, 1)))
 
 
 def run(finals: Finalists, accuracies: dict[str, float]) -> list[Trial]:
@@ -257,7 +257,7 @@ def test_a_winner_without_weights_leaves_it_to_the_search(experiment: Experiment
 
 def test_finalists_begin_when_the_search_is_over(experiment: Experiment) -> None:
     """A family's search is followed by its finalists as soon as its last trial has ended, and not before."""
-    study = Study(experiment, "ann", 8)
+    study = Study(experiment, "ann", (8, 8, 1))
     both = Succession(study, lambda: finals_of(experiment, study.records))
     trials: list[Trial] = []
     while not trials or trials[-1].kind is Kind.TRIAL:
@@ -273,7 +273,7 @@ def test_finalists_begin_when_the_search_is_over(experiment: Experiment) -> None
 
 def test_a_search_without_finalists(experiment: Experiment) -> None:
     """Where no finalists are wanted, nothing follows the search."""
-    study = Study(experiment, "ann", 8)
+    study = Study(experiment, "ann", (8, 8, 1))
     both = Succession(study, None)
     while (trial := both.next_trial()) is not None:
         both.trial_ended(trial, complete(trial, 0.9))
@@ -284,7 +284,7 @@ def test_a_search_without_finalists(experiment: Experiment) -> None:
 
 def test_finalists_count_though_the_search_is_not_over(experiment: Experiment) -> None:
     """A sweep that is interrupted again, before it has retrained what it had lost, keeps the finalists that it had."""
-    study = Study(experiment, "ann", 8)
+    study = Study(experiment, "ann", (8, 8, 1))
 
     def begin() -> Finalists:
         finals = finals_of(experiment, RECORDS)

@@ -20,7 +20,7 @@ from support import only_line
 
 from digitsweep.errors import InputError
 from digitsweep.families import parse_params
-from digitsweep.families.build import build
+from digitsweep.families.build import network
 from digitsweep.registry.models import checked_model, find, load
 from digitsweep.registry.versions import register
 
@@ -42,7 +42,7 @@ def saved(folder: Path, change: Callable[[Config], object] | None = None) -> Pat
     """A folder with a model's file, whose description of itself was changed."""
     folder.mkdir(exist_ok=True)
     path = folder / "model.keras"
-    build(EVERY_LAYER[0], 8, 3).save(path)
+    network(EVERY_LAYER[0], (8, 8, 1), 3).save(path)
     if change is not None:
         with zipfile.ZipFile(path) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}
@@ -63,7 +63,7 @@ def refused(folder: Path, *parts: str) -> None:
 @pytest.mark.parametrize("params", EVERY_LAYER, ids=["ann", "cnn"])
 def test_our_own_models_pass(tmp_path: Path, params: Any) -> None:
     """Every layer that this project builds networks of is one that it loads."""
-    build(params, 12, 3).save(tmp_path / "model.keras")
+    network(params, (12, 12, 1), 3).save(tmp_path / "model.keras")
     assert checked_model(tmp_path, "models:/some/1") == tmp_path / "model.keras"
 
 
@@ -123,7 +123,7 @@ def registered(model: keras.Model, **how: Any) -> str:
 def test_only_the_registry_and_only_stock_layers(store: Path, tmp_path: Path) -> None:
     """A registered network of stock layers loads and answers as it did; one with a Lambda layer or a saved graph does not,
     and no address but one of the registry is followed."""
-    model = build(EVERY_LAYER[0], 8, 3)
+    model = network(EVERY_LAYER[0], (8, 8, 1), 3)
     images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), dtype=np.uint8)
     loaded = load(registered(model))
     np.testing.assert_array_equal(np.asarray(loaded(images)), np.asarray(model(images)))

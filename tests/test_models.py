@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digitsweep.families import AnnParams, CnnParams, Params, parse_params
-from digitsweep.families.build import build
+from digitsweep.families import Params, parse_params
+from digitsweep.families.ann import AnnParams
+from digitsweep.families.build import network
+from digitsweep.families.cnn import CnnParams
 
 ann = st.builds(
     lambda units, activation, normalization, dropout: parse_params(
@@ -52,7 +54,7 @@ def cnn(draw: st.DrawFn) -> Params:
 def test_any_configuration_builds(params: Params, extra: int, classes: int) -> None:
     """From its smallest image on, every configuration maps raw images to probabilities of as many classes."""
     side = params.smallest_image() + extra
-    model = build(params, side, classes)
+    model = network(params, (side, side, 1), classes)
     images = np.random.default_rng(0).integers(0, 256, (2, side, side, 1)).astype(np.uint8)
     found = np.asarray(model(images, training=False))
     assert found.shape == (2, classes)
@@ -66,33 +68,33 @@ def test_the_smallest_image_is_the_smallest(params: CnnParams) -> None:
     side = params.smallest_image()
     if side > 1:
         with pytest.raises(ValueError, match=r"negative|dimension"):
-            build(params, side - 1, 10)
+            network(params, (side - 1, side - 1, 1), 10)
 
 
 def test_an_ann_without_hidden_layers_is_a_softmax() -> None:
     """784 inputs and 10 classes make 7,850 weights."""
-    assert build(parse_params("ann", {"hidden_layers": 0}), 28, 10).count_params() == 784 * 10 + 10
+    assert network(parse_params("ann", {"hidden_layers": 0}), (28, 28, 1), 10).count_params() == 784 * 10 + 10
 
 
 def test_published_networks_have_their_weights() -> None:
     """The networks of the published projects have as many weights as pencil and paper give."""
     dense = parse_params("ann", {"hidden_layers": 2, "units": [128, 32]})
-    assert build(dense, 28, 10).count_params() == 785 * 128 + 129 * 32 + 33 * 10
+    assert network(dense, (28, 28, 1), 10).count_params() == 785 * 128 + 129 * 32 + 33 * 10
     conv = parse_params("cnn", {"blocks": 1, "filters": 32, "dense_units": 100})
-    assert build(conv, 28, 10).count_params() == 10 * 32 + (13 * 13 * 32 + 1) * 100 + 101 * 10
+    assert network(conv, (28, 28, 1), 10).count_params() == 10 * 32 + (13 * 13 * 32 + 1) * 100 + 101 * 10
 
 
 def test_only_stock_layers() -> None:
     """Every layer is one of Keras' own, so that a saved model loads anywhere."""
     params = parse_params("cnn", {"blocks": 2, "filters": 4, "normalization": "layer", "dropout": 0.1, "dense_units": 5})
-    for layer in build(params, 28, 10).layers:
+    for layer in network(params, (28, 28, 1), 10).layers:
         assert type(layer).__module__.startswith("keras.")
         assert not isinstance(layer, keras.layers.Lambda)
 
 
 def test_the_image_is_scaled_inside() -> None:
     """The first layer after the input divides by 255, the last is the softmax."""
-    model = build(AnnParams(hidden_layers=0, units=()), 28, 10)  # type: ignore[call-arg]
+    model = network(AnnParams(hidden_layers=0, units=()), (28, 28, 1), 10)  # type: ignore[call-arg]
     assert model.layers[1].name == "scale"
     assert model.layers[1].scale == pytest.approx(1 / 255)
     assert isinstance(model.layers[-1], keras.layers.Softmax)
@@ -104,9 +106,9 @@ def test_cutting_off_changes_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     params = parse_params("cnn", {"blocks": 2, "filters": [4, 6], "pooling": ["max", "average"], "dense_units": 8})
     assert isinstance(params, CnnParams)
     assert [params.used_side(side) for side in (26, 27, 28, 29, 30)] == [26, 26, 26, 26, 30]
-    cut = build(params, 28, 10)
+    cut = network(params, (28, 28, 1), 10)
     monkeypatch.setattr(CnnParams, "used_side", lambda self, side: side)
-    whole = build(params, 28, 10)
+    whole = network(params, (28, 28, 1), 10)
     whole.set_weights(cut.get_weights())
     images = np.random.default_rng(1).integers(0, 256, (16, 28, 28, 1)).astype(np.uint8)
     np.testing.assert_allclose(np.asarray(whole(images)), np.asarray(cut(images)), rtol=1e-5, atol=1e-6)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from digitsweep.families import AnnParams
+from digitsweep.families.ann import AnnParams
 from digitsweep.training.optimizers import Optimizer
 
 STEPS = 25

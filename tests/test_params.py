@@ -137,7 +137,7 @@ def test_params_are_values() -> None:
     for family, needed in (("ann", ANN), ("cnn", CNN)):
         params = parse_params(family, needed)
         assert params == parse_params(family, needed)
-        assert isinstance(params, FAMILIES[family])
+        assert isinstance(params, FAMILIES[family].params)
         with pytest.raises(ValidationError, match="frozen"):
             params.batch_size = 1
 
@@ -157,4 +157,4 @@ def test_params_are_values() -> None:
 )
 def test_operations(family: str, values: dict[str, object], expected: int) -> None:
     """The multiplications of one image's way through a network are those of pencil and paper."""
-    assert parse_params(family, values).operations(28) == expected
+    assert parse_params(family, values).operations((28, 28, 1)) == expected

@@ -21,7 +21,7 @@ from servers import BROKEN_OFF, Proxy, mlflow_server
 from sqlalchemy.exc import OperationalError
 
 from digitsweep.errors import DigitsweepError, InputError
-from digitsweep.families import AnnParams
+from digitsweep.families.ann import AnnParams
 from digitsweep.registry.models import load
 from digitsweep.registry.openings import openings_of
 from digitsweep.registry.versions import Registered, describe_version, log_model, register
@@ -66,7 +66,7 @@ def client(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClie
 
 
 def log(run_id: str) -> tuple[str, str]:
-    return log_model("digits-ann", SOFTMAX, WEIGHTS, side=8, classes=3, run_id=run_id, tags={"family": "ann"})
+    return log_model("digits-ann", SOFTMAX, WEIGHTS, shape=(8, 8, 1), classes=3, run_id=run_id, tags={"family": "ann"})
 
 
 @pytest.mark.parametrize("status", AWAY)

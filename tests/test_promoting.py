@@ -73,7 +73,7 @@ class Registry:
             **tags,
         }
         run = self.client.create_run(self._experiment).info.run_id
-        model = log_model(NAME, PARAMS, self._networks[network], side=8, classes=10, run_id=run, tags=known)
+        model = log_model(NAME, PARAMS, self._networks[network], shape=(8, 8, 1), classes=10, run_id=run, tags=known)
         return register(NAME, *model, run_id=run, tags=known, description="As trained.").version
 
     def run(self, *words: str) -> Result:

@@ -109,7 +109,7 @@ def test_rungs_count_in_work(experiment: Experiment) -> None:
     machine.run({"ann": machine.study(experiment)})
     for record in searched(machine)[1:]:  # after the first one the rungs may be planned again
         trial = record.trial
-        work = trial.epochs * trial.params.epoch_seconds(machine.side, machine.images)
+        work = trial.epochs * trial.params.epoch_seconds(machine.shape, machine.images)
         assert work == pytest.approx(trial.ladder[trial.rung], rel=0.06)  # epochs have two digits
 
 

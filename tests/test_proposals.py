@@ -195,7 +195,7 @@ def test_where_nothing_can_be_paid_for_the_cheapest_is_tried(experiment: Experim
 
     def cost(params: Params) -> float:
         asked[params.key()] = params
-        return params.epoch_seconds(8, 1000)
+        return params.epoch_seconds((8, 8, 1), 1000)
 
     proposer = Proposer(experiment, "cnn")
     proposal = proposer.draw(0, [], cost, 0.0)

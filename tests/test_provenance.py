@@ -15,7 +15,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from running import EXPERIMENTS, Sweep
 
 import digitsweep
-from digitsweep.families import AnnParams
+from digitsweep.families.ann import AnnParams
 from digitsweep.tracking.provenance import Commit, current_commit
 from digitsweep.tracking.records import compact
 from digitsweep.tracking.resume import recover

@@ -66,7 +66,7 @@ def registered_cnn(train_split: Split) -> str:
             break
     client = MlflowClient()
     run_id = client.create_run(client.create_experiment("reading")).info.run_id
-    uri, model_id = log_model("mnist-cnn", PARAMS, result.weights, side=28, classes=10, run_id=run_id, tags={})
+    uri, model_id = log_model("mnist-cnn", PARAMS, result.weights, shape=(28, 28, 1), classes=10, run_id=run_id, tags={})
     register("mnist-cnn", uri, model_id, run_id=run_id, tags={}, description="")
     return "mnist-cnn@challenger"
 

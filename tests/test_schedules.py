@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from support import PROPERTY
 
-from digitsweep.families import AnnParams
+from digitsweep.families.ann import AnnParams
 from digitsweep.training.schedules import plateaus, step_rates
 
 SCHEDULES = ["constant", "step", "exponential", "cosine", "one_cycle", "plateau"]

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from support import PROPERTY
 
 from digitsweep.config.space import FloatRange, IntegerRange, Space, drawn_by, parse_space
-from digitsweep.families import FAMILIES, AnnParams, parse_params
+from digitsweep.families import FAMILIES, parse_params
+from digitsweep.families.ann import AnnParams
 
 Raw = dict[str, Any]
 
@@ -85,10 +86,10 @@ OPTIONAL: dict[str, dict[str, st.SearchStrategy[Any]]] = {
 def spaces(draw: st.DrawFn, family: str) -> Raw:
     """A valid space, as in a file, in any order."""
     raw: Raw = draw(st.fixed_dictionaries(NEEDED[family], optional=OPTIONAL[family]))
-    for name in FAMILIES[family].layered:
+    for name in FAMILIES[family].params.layered:
         if isinstance(raw.get(name), dict) and draw(st.booleans()):
-            raw[name] = {**raw[name], "per": FAMILIES[family].layer_count}
-    for name, (decider, meaningful) in FAMILIES[family].conditional.items():
+            raw[name] = {**raw[name], "per": FAMILIES[family].params.layer_count}
+    for name, (decider, meaningful) in FAMILIES[family].params.conditional.items():
         decided = raw.get(decider)
         may_be = (decided.get("choices") or [decided["high"]]) if isinstance(decided, dict) else [decided]
         if not any(each in meaningful for each in may_be):

@@ -35,7 +35,7 @@ def run_to_the_end(study: Study, accuracies: dict[int, float] | None = None, sec
 
 def test_baselines_come_first_and_cost_no_budget(experiment: Experiment) -> None:
     """Baselines are first, have their names, and the search has all of its trials besides."""
-    trials = run_to_the_end(Study(experiment, "ann", 8))
+    trials = run_to_the_end(Study(experiment, "ann", (8, 8, 1)))
     assert [each.baseline for each in trials] == ["softmax", None, None, None]
     assert [each.number for each in trials] == [0, 1, 2, 3]
 
@@ -43,7 +43,7 @@ def test_baselines_come_first_and_cost_no_budget(experiment: Experiment) -> None
 def test_no_configuration_twice(experiment: Experiment) -> None:
     """A space with few configurations is searched once through, and then the study is at its end."""
     small = experiment.changed(trials=100)
-    study = Study(small, "ann", 8)
+    study = Study(small, "ann", (8, 8, 1))
     keys = [each.params.key() for each in run_to_the_end(study, seconds=0.001)]
     assert len(set(keys)) == len(keys)
     assert len(keys) == 101
@@ -56,7 +56,7 @@ def test_an_exhausted_space_ends_the_study(tmp_path: object, experiment: Experim
     space = "    space: {hidden_layers: 1, units: {type: categorical, choices: [8, 16, 32]}}\n"
     path = tmp_path / "few.yaml"  # type: ignore[operator]
     path.write_text(text[:begin] + space + text[end:])
-    study = Study(load_experiment(path).changed(trials=50), "ann", 8)
+    study = Study(load_experiment(path).changed(trials=50), "ann", (8, 8, 1))
     assert len(run_to_the_end(study)) == 1 + 3
     assert study.progress() == 1.0
 
@@ -64,7 +64,7 @@ def test_an_exhausted_space_ends_the_study(tmp_path: object, experiment: Experim
 def test_seconds_are_never_more_than_allowed(experiment: Experiment) -> None:
     """No trial starts once a family's seconds are spent, and those that run are told to stop, once."""
     clock = Clock()
-    study = Study(experiment.changed(seconds=10.0), "cnn", 8, clock)
+    study = Study(experiment.changed(seconds=10.0), "cnn", (8, 8, 1), clock)
     first, second = searched(study, 2)
     assert study.epoch_ended(first, metrics(1, 0.9)) is SchedulerDecision.CONTINUE
     assert study.out_of_time() == []
@@ -81,7 +81,7 @@ def test_seconds_are_never_more_than_allowed(experiment: Experiment) -> None:
 
 def test_a_trial_that_is_behind_is_pruned(experiment: Experiment) -> None:
     """Successive halving stops the worse of two, and its record says why."""
-    study = Study(experiment, "ann", 8)
+    study = Study(experiment, "ann", (8, 8, 1))
     good, bad = searched(study, 2)
     assert study.epoch_ended(good, metrics(1, 0.9)) is SchedulerDecision.CONTINUE
     assert study.epoch_ended(bad, metrics(1, 0.1)) is SchedulerDecision.STOP
@@ -93,9 +93,9 @@ def test_a_trial_whose_weights_are_lost_is_trained_whole(experiment: Experiment)
     """A trial that had been complete goes to its end again, however good the others are and whatever of the seconds is
     left; what was cut may be pruned, as before."""
     clock = Clock()
-    first = Study(experiment.changed(seconds=10.0), "ann", 8, clock)
+    first = Study(experiment.changed(seconds=10.0), "ann", (8, 8, 1), clock)
     trials = run_to_the_end(first, {1: 0.9, 2: 0.5, 3: 0.5})
-    study = Study(experiment.changed(seconds=10.0), "ann", 8, clock)
+    study = Study(experiment.changed(seconds=10.0), "ann", (8, 8, 1), clock)
     ended = [each for each in first.records if each.trial.number not in (1, 3)]
     study.restore(ended, [trials[3]], [trials[1]])
     lost, cut = study.next_trial(), study.next_trial()
@@ -114,7 +114,7 @@ def test_a_trial_whose_weights_are_lost_is_trained_whole(experiment: Experiment)
 
 def test_a_baseline_is_never_pruned(experiment: Experiment) -> None:
     """A baseline goes on, however bad it is."""
-    study = Study(experiment, "ann", 8)
+    study = Study(experiment, "ann", (8, 8, 1))
     baseline = study.next_trial()
     assert baseline is not None
     assert study.epoch_ended(baseline, metrics(1, 0.0)) is SchedulerDecision.CONTINUE
@@ -122,7 +122,7 @@ def test_a_baseline_is_never_pruned(experiment: Experiment) -> None:
 
 def test_stopped_without_the_studys_word_is_interrupted(experiment: Experiment) -> None:
     """A trial that was stopped for another reason than the study's has failed: it was interrupted."""
-    study = Study(experiment, "ann", 8)
+    study = Study(experiment, "ann", (8, 8, 1))
     trial = study.next_trial()
     assert trial is not None
     record = study.trial_ended(trial, TrialResult(TrialState.PRUNED, (metrics(1, 0.5),), reason="stopped"))
@@ -133,7 +133,7 @@ def test_stopped_without_the_studys_word_is_interrupted(experiment: Experiment) 
 def test_weights_are_kept_of_the_best_only(accuracies: tuple[float, ...], best: int, experiment: Experiment) -> None:
     """Weights and predictions stay with the baselines and the best trial, epochs with all; whoever records a trial gets its
     predictions."""
-    study = Study(experiment, "ann", 8)
+    study = Study(experiment, "ann", (8, 8, 1))
     while (trial := study.next_trial()) is not None:
         result = complete(trial, (0.5, *accuracies)[trial.number])
         record = study.trial_ended(trial, dataclasses.replace(result, predictions=np.zeros(4, np.uint8)))
@@ -148,7 +148,7 @@ def test_what_is_left_follows_from_what_ended(experiment: Experiment) -> None:
     """The seconds that are left: what a trial took in the mean, for each that is still to come, within the budget."""
     clock = Clock()
     without = experiment.changed(trials=10, seconds=50.0).model_copy(update={"finalists": None})
-    study = Study(without, "cnn", 8, clock)
+    study = Study(without, "cnn", (8, 8, 1), clock)
     trials = searched(study, 3)
     assert study.seconds_left() == 42.5, "nothing is known yet: an even share for each that is to come"
     for trial, seconds in zip(trials, (1.0, 3.0), strict=False):
@@ -169,9 +169,9 @@ def test_seeds_differ_and_repeat() -> None:
 
 def test_the_same_seed_draws_the_same_configurations(experiment: Experiment) -> None:
     """With one worker a study is a function of the experiment."""
-    first, second = (run_to_the_end(Study(experiment, "cnn", 8)) for _ in range(2))
+    first, second = (run_to_the_end(Study(experiment, "cnn", (8, 8, 1))) for _ in range(2))
     assert first == second
-    other = run_to_the_end(Study(experiment.changed(seed=1), "cnn", 8))
+    other = run_to_the_end(Study(experiment.changed(seed=1), "cnn", (8, 8, 1)))
     assert [each.params for each in other[1:]] != [each.params for each in first[1:]]
 
 
@@ -181,14 +181,14 @@ def test_the_order_of_baselines(trials: int) -> None:
     follows, the shortest one does, so that there is soon something to compare with. Both families' are one order."""
     experiment = load_experiment(EXPERIMENTS / "mnist.yaml")
     budget = Budget(trials=trials, epochs=6, seconds=100.0)
-    study = Study(experiment.model_copy(update={"budget": budget}), "ann", 28)
+    study = Study(experiment.model_copy(update={"budget": budget}), "ann", (28, 28, 1))
     costs, priorities = [], []
     while priority := study.priority():
         priorities.append(priority)
         trial = study.next_trial()
         assert trial is not None
         assert trial.baseline is not None
-        costs.append(trial.epochs * trial.params.operations(28))
+        costs.append(trial.epochs * trial.params.operations((28, 28, 1)))
     assert len(costs) == 5
     assert costs == sorted(costs, reverse=trials == 0)
     assert priorities == sorted(priorities, reverse=True)
@@ -200,7 +200,7 @@ def test_no_trial_is_pruned_early(pruner: str, tmp_path: Path) -> None:
     text = (EXPERIMENTS / "smoke.yaml").read_text()
     text = text.replace("successive_halving, min_epochs: 1", f"{pruner}, startup_trials: 2, min_epochs: 3")
     (tmp_path / "pruned.yaml").write_text(text.replace("trials: 3, epochs: 3", "trials: 60, epochs: 12"))
-    study = Study(load_experiment(tmp_path / "pruned.yaml").changed(seconds=1e6), "cnn", 8)
+    study = Study(load_experiment(tmp_path / "pruned.yaml").changed(seconds=1e6), "cnn", (8, 8, 1))
     stopped = []
     while (trial := study.next_trial()) is not None:
         accuracy = 0.9 if trial.number < 8 else 0.1

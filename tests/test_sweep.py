@@ -237,9 +237,9 @@ def test_a_lost_trial_begins_again(deaths: int, attempts: int, state: TrialState
     recorder = Recorder()
     experiment = load_experiment(SMOKE)
     data = load_dataset("digits", validation=0.25, seed=0).training
-    studies: dict[str, Study] = {family: Study(experiment, family, data.side) for family in experiment.families}
+    studies: dict[str, Study] = {family: Study(experiment, family, data.shape) for family in experiment.families}
     workers = DyingWorkers(data, [Place(None), Place(None)])
-    Coordinator(workers, 2, data.side, recorder, [recorder], Interruption()).run(studies)
+    Coordinator(workers, 2, data.shape, recorder, [recorder], Interruption()).run(studies)
     assert recorder.attempts == ["its worker died"] * attempts
     ends = [each.result for each in recorder.records if each.trial.name.startswith("ann-000 ")]
     assert [each.state for each in ends] == [state]
@@ -257,11 +257,11 @@ def test_what_is_lost_is_trained_before_the_finals_go_on(
     experiment = load_experiment(SMOKE)
     past = Past()
     for family in experiment.families:
-        study = Study(experiment, family, 8)
+        study = Study(experiment, family, (8, 8, 1))
         while (trial := study.next_trial()) is not None:
             study.trial_ended(trial, complete(trial, 0.9 if trial.number == 1 else 0.5))
         assert experiment.finalists is not None
-        finals = Finalists(experiment, family, experiment.finalists, study.records, Unhurried(8))
+        finals = Finalists(experiment, family, experiment.finalists, study.records, Unhurried((8, 8, 1)))
         finalist = finals.next_trial()
         assert finalist is not None
         finals.trial_ended(finalist, complete(finalist, 0.9))
@@ -312,8 +312,8 @@ def test_the_seconds_run_out_while_a_trial_waits_for_a_worker() -> None:
     recorder = Recorder()
     data = load_dataset("digits", validation=0.25, seed=0).training
     workers = DyingAtTheEnd(data, [Place(None)])
-    study = Study(load_experiment(SMOKE).changed(trials=1), "ann", data.side, lambda: workers.now)
-    Coordinator(workers, 1, data.side, recorder, [recorder], Interruption(), clock=lambda: workers.now).run({"ann": study})
+    study = Study(load_experiment(SMOKE).changed(trials=1), "ann", data.shape, lambda: workers.now)
+    Coordinator(workers, 1, data.shape, recorder, [recorder], Interruption(), clock=lambda: workers.now).run({"ann": study})
     assert recorder.attempts == ["its worker died"]
     (record,) = [each for each in recorder.records if each.trial.name == "ann-001"]
     assert (record.result.state, record.result.reason) == (TrialState.PRUNED, SPENT)
@@ -374,7 +374,7 @@ def test_what_comes_after_a_stop_does_not_count(dies: bool, monkeypatch: pytest.
     data = load_dataset("digits", validation=0.25, seed=0).training
     scheduler = Stoppable(Trial(0, parse_params("ann", {"hidden_layers": 0}), 0, 3))
     workers = LateWorkers(data, [Place(None)])
-    Coordinator(workers, 1, data.side, recorder, [recorder], Interruption()).run({"ann": scheduler})
+    Coordinator(workers, 1, data.shape, recorder, [recorder], Interruption()).run({"ann": scheduler})
     assert scheduler.heard == [1]
     (record,) = recorder.records
     assert record.result.state is TrialState.PRUNED
@@ -392,7 +392,7 @@ LARGE = Trial(1, parse_params("ann", {"hidden_layers": 2, "units": 512}), 0, 3)
 @given(st.lists(st.floats(0.01, 1000), min_size=1, max_size=5), st.floats(0, 100))
 def test_how_long_an_epoch_may_take(seconds: list[float], least: float) -> None:
     """Many times the slowest so far, more for a larger network, and never too little for a busy machine."""
-    pace = Pace(28, least)
+    pace = Pace((28, 28, 1), least)
     assert pace.limit(SMALL) == math.inf
     for each in seconds:
         pace.add(SMALL, metrics(seconds=each))

@@ -12,6 +12,7 @@ import pytest
 from running import EXPERIMENTS
 
 from digitsweep.config.experiment_file import load_experiment
+from digitsweep.families import Shape
 from digitsweep.search.budget import START_SECONDS, SweepTime
 from digitsweep.search.finalists import Finalists, Succession
 from digitsweep.search.promotion import FINALISTS, FinalPace, PromotionStudy
@@ -46,7 +47,14 @@ class Simulated:
 
 
 def simulate(
-    name: str, minutes: float, workers: int, slower: float, *, side: int = 28, images: int = 50_000, seed: int = 0
+    name: str,
+    minutes: float,
+    workers: int,
+    slower: float,
+    *,
+    shape: Shape = (28, 28, 1),
+    images: int = 50_000,
+    seed: int = 0,
 ) -> Simulated:
     """Runs the schedulers of an experiment as the coordinator does, on a machine that takes `slower` times as long as the
     reference machine."""
@@ -55,7 +63,7 @@ def simulate(
     time = SweepTime(minutes, workers, experiment.families, AFTER, 3.0, clock=lambda: now[0])
 
     def succession(family: str) -> Succession:
-        study = PromotionStudy(experiment, family, side, images, time)
+        study = PromotionStudy(experiment, family, shape, images, time)
         return Succession(study, lambda: Finalists(experiment, family, FINALISTS, study.records, FinalPace(study)))
 
     families = {str(family): succession(str(family)) for family in experiment.families}
@@ -71,7 +79,7 @@ def simulate(
             else:
                 return
             refit = 1.2 if trial.kind is Kind.REFIT else 1.0
-            seconds = trial.epochs * trial.params.epoch_seconds(side, images) * refit * slower
+            seconds = trial.epochs * trial.params.epoch_seconds(shape, images) * refit * slower
             seconds = START_SECONDS + seconds * math.exp(random.normal(0.0, UNCERTAIN))
             running[trial.name] = trial, now[0], now[0] + seconds
 

@@ -90,7 +90,7 @@ def test_the_weights_are_those_of_the_last_epoch(data: TrainingData, monkeypatch
     _, result = run(ANN, data)
     assert result.precision == "float32"
     assert result.weights is not None
-    model = trained_model(ANN, data.side, data.classes, result.weights)
+    model = trained_model(ANN, data.shape, data.classes, result.weights)
     assert result.predictions is not None
     predicted = probabilities(model, data.validation.images).argmax(axis=1)
     assert np.array_equal(predicted, result.predictions)

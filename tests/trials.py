@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from digitsweep.config.experiment import Experiment, MinutesBudget
+from digitsweep.families import Shape
 from digitsweep.search.budget import START_SECONDS, SweepTime
 from digitsweep.search.promotion import PromotionStudy
 from digitsweep.search.scheduler import Scheduler
@@ -50,8 +51,8 @@ def searched(study: Study, count: int = 1) -> list[Trial]:
 class Machine:
     """Trains nothing: a clock, on which each training takes its predicted seconds times `slowness`."""
 
-    def __init__(self, workers: int = 1, slowness: float = 1.0, side: int = 8, images: int = 5000) -> None:
-        self.workers, self.slowness, self.side, self.images = workers, slowness, side, images
+    def __init__(self, workers: int = 1, slowness: float = 1.0, shape: Shape = (8, 8, 1), images: int = 5000) -> None:
+        self.workers, self.slowness, self.shape, self.images = workers, slowness, shape, images
         self.clock = Clock()
         self.begun: list[Trial] = []
         """Everything that has begun, in order."""
@@ -63,7 +64,7 @@ class Machine:
     ) -> PromotionStudy:
         """A family's search on this machine; without a time that it shares with others, as if its sweep began now."""
         return PromotionStudy(
-            experiment, family, self.side, self.images, sweep_time or self.time(experiment, after=after, families=[family])
+            experiment, family, self.shape, self.images, sweep_time or self.time(experiment, after=after, families=[family])
         )
 
     def time(
@@ -75,7 +76,7 @@ class Machine:
 
     def seconds(self, trial: Trial) -> float:
         """What a training takes: a refit has a fifth more images."""
-        work = trial.epochs * trial.params.epoch_seconds(self.side, self.images)
+        work = trial.epochs * trial.params.epoch_seconds(self.shape, self.images)
         return START_SECONDS + self.slowness * work * (1.2 if trial.kind is Kind.REFIT else 1.0)
 
     def accuracy(self, trial: Trial) -> float:

@@ -29,7 +29,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from digitsweep.config.space import Space, drawn_by
 from digitsweep.families import Params
-from digitsweep.families.build import build
+from digitsweep.families.build import network
 from peers.fitting import compiled, fit
 from peers.task import Found, Network, Share, Task
 
@@ -109,10 +109,10 @@ def search(share: Share) -> Found:
             return Found([], None)
         best = results.get_best_result()
         params = params_of(best.config, share)
-        network = build(params, share.data.side, share.data.classes)
+        trained = network(params, share.data.shape, share.data.classes)
         with best.checkpoint.as_directory() as checkpoint:
-            network.load_weights(Path(checkpoint) / WEIGHTS)
-        return Found(trainings, Network(params, network.get_weights(), float(best.metrics[METRIC])))
+            trained.load_weights(Path(checkpoint) / WEIGHTS)
+        return Found(trainings, Network(params, trained.get_weights(), float(best.metrics[METRIC])))
 
 
 def main() -> None:

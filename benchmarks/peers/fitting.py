@@ -12,19 +12,18 @@ from numpy.typing import NDArray
 
 from digitsweep.data import Split
 from digitsweep.families import Params
-from digitsweep.families.build import build
+from digitsweep.families.build import network
 from digitsweep.training.schedules import step_rates
 from peers.task import Share
 
 
 def compiled(params: Params, share: Share) -> keras.Model:
     """The network behind augmentation layers, ready to be fitted."""
-    side, classes = share.data.side, share.data.classes
-    network = build(params, side, classes)
-    image = changed = keras.Input((side, side, 1))
+    inner = network(params, share.data.shape, share.data.classes)
+    image = changed = keras.Input(share.data.shape)
     for layer in _augmentation(params.augmentation):
         changed = layer(changed)
-    model = keras.Model(image, network(changed))
+    model = keras.Model(image, inner(changed))
     model.compile(
         _optimizer(params),
         keras.losses.CategoricalCrossentropy(label_smoothing=params.label_smoothing),

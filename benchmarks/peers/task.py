@@ -153,7 +153,7 @@ class Task:
         for share, each in zip(shares, found, strict=True):
             accuracy = None
             if each.network is not None:
-                model = trained_model(each.network.params, share.data.side, share.data.classes, each.network.weights)
+                model = trained_model(each.network.params, share.data.shape, share.data.classes, each.network.weights)
                 accuracy = float(np.mean(probabilities(model, test.images).argmax(axis=1) == test.labels))
             answers[share.family] = Answer(
                 seconds=share.ends - share.begins,

@@ -169,7 +169,7 @@ def images(path: Path, options: Options) -> tuple[Finding, int | None]:
         f"{len(training.train):,} training, {len(training.validation):,} validation, {len(dataset.test):,} test images of "
         f"{training.side}x{training.side}, {training.classes} classes"
     )
-    image_size = (len(training.train) + len(training.validation) + len(dataset.test)) * training.side**2
+    image_size = (len(training.train) + len(training.validation) + len(dataset.test)) * math.prod(training.shape)
     if experiment.path is None or experiment.path.resolve() == path.resolve():
         return ok("data", f"{dataset.name}: {counts}"), image_size
     found = f"not available; {experiment.path.name} would run instead, on {dataset.name}: {counts}"

@@ -163,7 +163,7 @@ class FinalistsSpec(_Part):
             return value or {}
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_EPOCHS:
             raise ValueError(
-                f"is a whole number from 1 to {MOST_EPOCHS:,}, or one for each family as in {{ann: 16, cnn: 11}}, "
+                f"is a whole number from 1 to {MOST_EPOCHS:,}, or one for each family as in {{{next(iter(FAMILIES))}: 16}}, "
                 f"but is {shown(value)}"
             )
         return dict.fromkeys(FAMILIES, value)
@@ -196,7 +196,7 @@ class Baseline(_Part):
     """The source of the figure, and what was chosen because the source leaves it open."""
 
 
-class Family(_Part):
+class FamilySpec(_Part):
     """What is searched in one family."""
 
     space: Space
@@ -219,7 +219,7 @@ class Experiment(_Part):
     finalists: FinalistsSpec | None = None
     """None: the best trial of the search is the winner."""
     workers: WorkersSpec = WorkersSpec()
-    families: Annotated[dict[FamilyName, Family], Field(min_length=1)]
+    families: Annotated[dict[FamilyName, FamilySpec], Field(min_length=1)]
     register_models: bool = True
     """Whether the best model of each family becomes a version in the model registry."""
     path: Annotated[Path | None, Field(exclude=True)] = None

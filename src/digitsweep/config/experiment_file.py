@@ -15,8 +15,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from digitsweep.config.experiment import Baseline, Experiment, Family, MinutesBudget
-from digitsweep.config.space import Space, parse_space
+from digitsweep.config.experiment import Baseline, Experiment, FamilySpec, MinutesBudget
+from digitsweep.config.space import Space, parse_space, without_priors
 from digitsweep.config.yaml_file import BUNDLED, GATE, UNKNOWN, Problem, read_yaml, readable, refused, shown
 from digitsweep.errors import InputError
 from digitsweep.families import FAMILIES, Params, parse_params
@@ -58,7 +58,10 @@ def load_experiment(path: Path, *, fallback: bool = True) -> Experiment:
     if isinstance(raw.get("families"), Mapping):
         budget = raw.get("budget")
         searched = not isinstance(budget, Mapping) or budget.get("trials") != 0
-        families = {str(name): _parse_family(str(name), each, searched) for name, each in raw["families"].items()}
+        in_minutes = isinstance(budget, Mapping) and "minutes" in budget
+        families = {
+            str(name): _parse_family(str(name), each, searched, in_minutes) for name, each in raw["families"].items()
+        }
         problems += [(("families", name, *where), said) for name, (_, wrong) in families.items() for where, said in wrong]
         raw["families"] = {name: family for name, (family, _) in families.items()}
     try:
@@ -109,14 +112,18 @@ def _contradictions(experiment: Experiment) -> Iterator[Problem]:
         yield ("sampler", "type"), "mixture needs budget.minutes; otherwise write tpe or random"
 
 
-def _parse_family(name: str, raw: Any, searched: bool) -> tuple[Family, list[Problem]]:
-    """A family, as far as it is valid, and every problem in it by its path below the family."""
+def _parse_family(name: str, raw: Any, searched: bool, in_minutes: bool) -> tuple[FamilySpec, list[Problem]]:
+    """A family, as far as it is valid, and every problem in it by its path below the family. Without `space` it has its
+    default one, whose priors are used if the budget is in minutes."""
     space = Space(name, {}, {})
     if name not in FAMILIES:
-        return Family(space=space), []  # Experiment refuses the name
+        return FamilySpec(space=space), []  # Experiment refuses the name
+    raw = {} if raw is None else raw
     if not isinstance(raw, Mapping):
-        return Family(space=space), [((), "must be a mapping with `space`, `baselines` or both")]
-    problems: list[Problem] = [((str(key),), UNKNOWN) for key in raw if key not in Family.model_fields]
+        return FamilySpec(space=space), [((), "must be a mapping with `space`, `baselines` or both")]
+    if searched and "space" not in raw and (default := FAMILIES[name].space):
+        raw = {**raw, "space": default if in_minutes else without_priors(default)}
+    problems: list[Problem] = [((str(key),), UNKNOWN) for key in raw if key not in FamilySpec.model_fields]
     wrong: list[Problem] = []
     if isinstance(raw.get("space"), Mapping):
         space, wrong = parse_space(name, raw["space"])
@@ -127,7 +134,7 @@ def _parse_family(name: str, raw: Any, searched: bool) -> tuple[Family, list[Pro
     baselines: dict[str, Baseline] = {}
     given = {} if raw.get("baselines") is None else raw["baselines"]
     if not isinstance(given, Mapping):
-        return Family(space=space), [*problems, (("baselines",), "must be a mapping of names to configurations")]
+        return FamilySpec(space=space), [*problems, (("baselines",), "must be a mapping of names to configurations")]
     for key, each in given.items():
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{,59}", str(key)):
             rule = "a name must be up to 60 letters, digits, dots, dashes and underscores"
@@ -137,7 +144,7 @@ def _parse_family(name: str, raw: Any, searched: bool) -> tuple[Family, list[Pro
         if baseline:
             baselines[str(key)] = baseline
     first, wrong = _parse_first(name, raw.get("first"), None if is_wrong else space)
-    return Family(space=space, baselines=baselines, first=first), [*problems, *wrong]
+    return FamilySpec(space=space, baselines=baselines, first=first), [*problems, *wrong]
 
 
 def _parse_first(family: str, raw: Any, space: Space | None) -> tuple[tuple[Params, ...], list[Problem]]:
@@ -155,7 +162,7 @@ def _parse_first(family: str, raw: Any, space: Space | None) -> tuple[tuple[Para
         try:
             params = parse_params(family, {**(space.fixed if space else {}), **each})
         except ValidationError as error:
-            problems += [((*where, *path), message) for path, message in readable(error, FAMILIES[family])]
+            problems += [((*where, *path), message) for path, message in readable(error, FAMILIES[family].params)]
             continue
         outside = space.outside(params) if space else ""
         if outside:
@@ -171,7 +178,7 @@ def _parse_baseline(family: str, raw: Any) -> tuple[Baseline | None, list[Proble
     try:
         params = parse_params(family, raw["params"])
     except ValidationError as error:
-        return None, [(("params", *where), message) for where, message in readable(error, FAMILIES[family])]
+        return None, [(("params", *where), message) for where, message in readable(error, FAMILIES[family].params)]
     given = {name: [getattr(params, name)] for name in raw["params"]}
     problems: list[Problem] = [(("params", name), message) for name, message in params.without_effect(given)]
     try:

@@ -250,7 +250,7 @@ class Space:
         """Draws a configuration: a value for each hyperparameter that has an effect.
 
         Raises `pydantic.ValidationError` for values that are valid one by one but not together."""
-        params_type = FAMILIES[self.family]
+        params_type = FAMILIES[self.family].params
         values: dict[str, Any] = dict(self.fixed)
         # In an order independent of the file's, so that equal experiments draw equal configurations; what others depend on
         # comes first.
@@ -313,7 +313,7 @@ class Space:
 
     def describe(self) -> list[tuple[str, str]]:
         """(hyperparameter, its distribution or value) in the order of the file, searched ones first."""
-        layers = FAMILIES[self.family].layer_count
+        layers = FAMILIES[self.family].params.layer_count
         rows = []
         for name, searched in self.searched.items():
             each = isinstance(searched, PerLayer) or searched.per
@@ -323,7 +323,7 @@ class Space:
 
 def parse_space(family: str, raw: Mapping[str, Any]) -> tuple[Space, list[Problem]]:
     """A family's space from its YAML mapping, and every problem in it by its path below `space`."""
-    params_type = FAMILIES[family]
+    params_type = FAMILIES[family].params
     searched: dict[str, Searched] = {}
     fixed: dict[str, Any] = {}
     problems: list[Problem] = []
@@ -365,9 +365,20 @@ def parse_space(family: str, raw: Mapping[str, Any]) -> tuple[Space, list[Proble
     return Space(family, searched, fixed), problems
 
 
+def without_priors(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """A space's mapping without the priors of its hyperparameters."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, list):
+            return list(map(plain, value))
+        return {key: each for key, each in value.items() if key != "prior"} if isinstance(value, Mapping) else value
+
+    return {name: plain(value) for name, value in raw.items()}
+
+
 def _wrong_layers(family: str, searched: Mapping[str, Searched], possible: Mapping[str, list[Any]]) -> Iterator[Problem]:
     """Wrong uses of `per` and of lists."""
-    layered, layer_count = FAMILIES[family].layered, FAMILIES[family].layer_count
+    layered, layer_count = FAMILIES[family].params.layered, FAMILIES[family].params.layer_count
     counts = searched[layer_count].samples() if layer_count in searched else possible.get(layer_count, [])
     most = max((each for each in counts if isinstance(each, int)), default=None)
     for name, each in searched.items():
@@ -387,14 +398,15 @@ def _wrong_layers(family: str, searched: Mapping[str, Searched], possible: Mappi
 
 def _wrong_values(family: str, searched: Mapping[str, Searched], possible: Mapping[str, list[Any]]) -> list[Problem]:
     """Checks each bound and choice with the family's own rules, together with one value of every other hyperparameter."""
-    params_type = FAMILIES[family]
+    params_type = FAMILIES[family].params
     first = {name: values[-1] for name, values in possible.items()}
     # With as many layers as there can be: otherwise some layer's values would not be checked.
-    counts = possible[params_type.layer_count]
-    first[params_type.layer_count] = max(counts, key=lambda count: count if isinstance(count, int | float) else 0)
+    layers = params_type.layer_count
+    if layers:
+        first[layers] = max(possible[layers], key=lambda count: count if isinstance(count, int | float) else 0)
     problems: dict[Problem, None] = {}
     for tried, values in [("", first), *((name, first | {name: v}) for name in searched for v in possible[name])]:
-        count = values[params_type.layer_count]
+        count = values.get(layers)
         for name, each in searched.items():
             if isinstance(each, PerLayer) and isinstance(count, int):
                 values = {**values, name: values[name][:count]}

@@ -23,7 +23,7 @@ MOST_CLASSES = 256
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images, uint8 (n, side, side, 1), and their labels, uint8 (n,), counted from 0."""
+    """Images, uint8 (n, height, width, channels), and their labels, uint8 (n,), counted from 0."""
 
     images: Images
     labels: Labels
@@ -89,9 +89,15 @@ class TrainingData:
     classes: int
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height and width of an image, which are equal, in pixels, and its channels."""
+        height, width, channels = self.train.images.shape[1:]
+        return height, width, channels
+
+    @property
     def side(self) -> int:
         """Width and height of an image, in pixels."""
-        return int(self.train.images.shape[1])
+        return self.shape[0]
 
     def joined(self) -> TrainingData:
         """Training and validation images together as training images, with none left for validation."""

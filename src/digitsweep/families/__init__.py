@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from digitsweep.families.ann import AnnParams
-from digitsweep.families.cnn import CnnParams
+from digitsweep.families.ann import ANN
+from digitsweep.families.cnn import CNN
+from digitsweep.families.family import Family
+from digitsweep.families.hyperparameters import Params, Shape
 
-__all__ = ["FAMILIES", "AnnParams", "CnnParams", "Params", "parse_params"]
+__all__ = ["FAMILIES", "Family", "Params", "Shape", "parse_params", "title_of"]
 
-Params = AnnParams | CnnParams
-
-FAMILIES: dict[str, type[AnnParams] | type[CnnParams]] = {"ann": AnnParams, "cnn": CnnParams}
+FAMILIES: dict[str, Family] = {each.name: each for each in (ANN, CNN)}
 
 
 def parse_params(family: str, values: Mapping[str, Any]) -> Params:
     """Checked hyperparameters of a family, from their names and values (layered ones as one value or a list).
 
     Raises `pydantic.ValidationError`; `config` turns that into lines for a person."""
-    return FAMILIES[family].model_validate(dict(values))
+    return FAMILIES[family].params.model_validate(dict(values))
+
+
+def title_of(family: str) -> str:
+    """What people read for a family's name, also for that of a family that is not known here."""
+    return FAMILIES[family].title if family in FAMILIES else family.upper()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from digitsweep.families.hyperparameters import Activation, Normalization, Rate, TrainingParams, Width
+from digitsweep.families.family import Family
+from digitsweep.families.hyperparameters import TRAINING_SPACE, Activation, Normalization, Params, Rate, Shape, Width
 
 if TYPE_CHECKING:
     import keras
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 Pooling = Literal["max", "average", "stride"]
 
 
-class CnnParams(TrainingParams):
+class CnnParams(Params):
     """A convolutional network: one to three blocks, each of one or two convolutions and a pooling, then a dense head."""
 
     family: ClassVar[str] = "cnn"
@@ -30,7 +31,7 @@ class CnnParams(TrainingParams):
         "dropout": 0.0,
     }
     conditional: ClassVar[Mapping[str, tuple[str, frozenset[Any]]]] = {
-        **TrainingParams.conditional,
+        **Params.conditional,
         "dense_dropout": ("dense_units", frozenset(range(1, 65537))),
     }
 
@@ -63,28 +64,28 @@ class CnnParams(TrainingParams):
             return side
         return self._needed(self._sides(side)[-1])
 
-    def operations(self, side: int, classes: int = 10) -> int:
+    def operations(self, shape: Shape, classes: int = 10) -> int:
         """Multiplications for one image: what training costs, up to a factor."""
-        total, channels = 0, 1
-        sides = self._sides(self.used_side(side))
+        total, channels = 0, shape[2]
+        sides = self._sides(self.used_side(shape[0]))
         for (kernel, filters), after in zip(self._each_convolution(), sides, strict=False):
             total += after * after * kernel * kernel * channels * filters
             channels = filters
         widths = [sides[-1] * sides[-1] * channels, *([self.dense_units] if self.dense_units else []), classes]
         return total + sum(before * after for before, after in itertools.pairwise(widths))
 
-    def outputs(self, side: int) -> int:
+    def outputs(self, shape: Shape) -> int:
         """The values for one image that activations and normalisations work on."""
-        sides = self._sides(self.used_side(side))
+        sides = self._sides(self.used_side(shape[0]))
         return sum(at * at * filters for at, (_, filters) in zip(sides, self._each_convolution(), strict=False))
 
-    def kernels(self, side: int) -> int:
+    def kernels(self, shape: Shape) -> int:
         """The weights of all kernels, without those of the last layer."""
-        total, channels = 0, 1
+        total, channels = 0, shape[2]
         for kernel, filters in self._each_convolution():
             total += kernel * kernel * channels * filters
             channels = filters
-        return total + self._sides(self.used_side(side))[-1] ** 2 * channels * self.dense_units
+        return total + self._sides(self.used_side(shape[0]))[-1] ** 2 * channels * self.dense_units
 
     def _each_convolution(self) -> Iterator[tuple[int, int]]:
         """Kernel size and filters."""
@@ -123,53 +124,80 @@ class CnnParams(TrainingParams):
         text = f"conv {blocks} k{'/'.join(map(str, kernels))}"
         return f"{text}, dense {self.dense_units}" if self.dense_units else text
 
-    def features(self, image: keras.KerasTensor, precision: str) -> keras.KerasTensor:
-        """For each block its convolutions and a pooling; then flatten and, if there is one, the dense layer.
 
-        Unused rows and columns are cropped first: conv 32-64 uses 26 of 28 pixels, which saves a sixth of the work."""
-        import keras
+def build(params: CnnParams, shape: Shape, classes: int) -> keras.Model:
+    """For each block its convolutions and a pooling; then flatten and, if there is one, the dense layer.
 
-        from digitsweep.families.build import dropped
+    Unused rows and columns are cropped first: conv 32-64 uses 26 of 28 pixels, which saves a sixth of the work."""
+    import keras
 
-        side = image.shape[1]
-        unused = side - self.used_side(side)
-        features = image
+    from digitsweep.families.build import classifier, dropped
+
+    def features(image: keras.KerasTensor) -> keras.KerasTensor:
+        features, unused = image, shape[0] - params.used_side(shape[0])
         if unused:
-            features = keras.layers.Cropping2D(((0, unused), (0, unused)), dtype=precision, name="used")(image)
-        for block in range(self.blocks):
-            features = self._block(block, features, precision)
-        features = keras.layers.Flatten(dtype=precision, name="flatten")(features)
-        if self.dense_units:
-            features = keras.layers.Dense(self.dense_units, dtype=precision, name="dense")(features)
-            features = keras.layers.Activation(self.activation, dtype=precision, name="dense_activation")(features)
-            features = dropped(features, self.dense_dropout, precision, "dense")
+            features = keras.layers.Cropping2D(((0, unused), (0, unused)), name="used")(image)
+        for block in range(params.blocks):
+            features = _block(params, block, features)
+        features = keras.layers.Flatten(name="flatten")(features)
+        if params.dense_units:
+            features = keras.layers.Dense(params.dense_units, name="dense")(features)
+            features = keras.layers.Activation(params.activation, name="dense_activation")(features)
+            features = dropped(features, params.dense_dropout, "dense")
         return features
 
-    def _block(self, block: int, features: keras.KerasTensor, precision: str) -> keras.KerasTensor:
-        """Convolution, normalisation, activation, once or twice; pooling directly follows the last convolution.
+    return classifier(params.family, shape, classes, features)
 
-        Pooling first leaves a quarter of the values to normalise and activate. For maximum pooling and a monotonic
-        activation without normalisation the function is the same in either order."""
-        import keras
 
-        from digitsweep.families.build import dropped, normalized
+def _block(params: CnnParams, block: int, features: keras.KerasTensor) -> keras.KerasTensor:
+    """Convolution, normalisation, activation, once or twice; pooling directly follows the last convolution.
 
-        normalization, pooling = self.normalization[block], self.pooling[block]
-        last = self.convolutions[block] - 1
-        for index in range(self.convolutions[block]):
-            name = f"block_{block + 1}_conv_{index + 1}"
-            features = keras.layers.Conv2D(
-                self.filters[block],
-                self.kernel_size[block],
-                strides=2 if pooling == "stride" and index == last else 1,
-                padding=self.padding,
-                use_bias=normalization == "none",
-                dtype=precision,
-                name=name,
-            )(features)
-            if index == last and pooling != "stride":
-                layer = keras.layers.MaxPooling2D if pooling == "max" else keras.layers.AveragePooling2D
-                features = layer(2, padding=self.padding, dtype=precision, name=f"block_{block + 1}_pool")(features)
-            features = normalized(features, normalization, precision, name)
-            features = keras.layers.Activation(self.activation, dtype=precision, name=f"{name}_activation")(features)
-        return dropped(features, self.dropout[block], precision, f"block_{block + 1}")
+    Pooling first leaves a quarter of the values to normalise and activate. For maximum pooling and a monotonic
+    activation without normalisation the function is the same in either order."""
+    import keras
+
+    from digitsweep.families.build import dropped, normalized
+
+    normalization, pooling = params.normalization[block], params.pooling[block]
+    last = params.convolutions[block] - 1
+    for index in range(params.convolutions[block]):
+        name = f"block_{block + 1}_conv_{index + 1}"
+        features = keras.layers.Conv2D(
+            params.filters[block],
+            params.kernel_size[block],
+            strides=2 if pooling == "stride" and index == last else 1,
+            padding=params.padding,
+            use_bias=normalization == "none",
+            name=name,
+        )(features)
+        if index == last and pooling != "stride":
+            layer = keras.layers.MaxPooling2D if pooling == "max" else keras.layers.AveragePooling2D
+            features = layer(2, padding=params.padding, name=f"block_{block + 1}_pool")(features)
+        features = normalized(features, normalization, name)
+        features = keras.layers.Activation(params.activation, name=f"{name}_activation")(features)
+    return dropped(features, params.dropout[block], f"block_{block + 1}")
+
+
+CNN = Family(
+    CnnParams,
+    build,
+    title="CNN",
+    space={
+        "blocks": {"type": "int", "low": 1, "high": 3, "prior": {"value": 3, "sure": "low"}},
+        "convolutions": {"type": "int", "low": 1, "high": 2, "per": "blocks"},
+        "filters": {"type": "int", "low": 8, "high": 96, "step": 8, "per": "blocks"},
+        "kernel_size": {"type": "categorical", "choices": [3, 5], "prior": 3},
+        "pooling": {
+            "type": "categorical",
+            "choices": ["max", "average", "stride"],
+            "prior": {"value": "max", "sure": "low"},
+        },
+        "padding": {"type": "categorical", "choices": ["valid", "same"], "prior": "same"},
+        "activation": {"type": "categorical", "choices": ["relu", "gelu", "silu"], "prior": "relu"},
+        "normalization": {"type": "categorical", "choices": ["none", "batch", "layer"], "prior": "batch"},
+        "dropout": {"type": "float", "low": 0.0, "high": 0.3, "prior": 0.02},
+        "dense_units": {"type": "categorical", "choices": [0, 64, 128, 256], "prior": 128},
+        "dense_dropout": {"type": "float", "low": 0.0, "high": 0.5, "prior": {"value": 0.1, "sure": "low"}},
+        **TRAINING_SPACE,
+    },
+)

@@ -1,4 +1,4 @@
-"""How a network is trained: the hyperparameters that both families share, as checked, frozen values.
+"""How a network is trained: the hyperparameters that all families share, as checked, frozen values.
 
 Every field has the same name in YAML, in Optuna and in MLflow. A parameter of layers (or blocks) holds one value for each
 of them; in YAML one value may be given for all.
@@ -18,6 +18,8 @@ Activation = Literal["relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh"
 Normalization = Literal["none", "batch", "layer"]
 
 Scalar = int | float | str
+Shape = tuple[int, int, int]
+"""Of an image: height and width, which are equal, in pixels, and channels, 1 for grey or 3 for colour."""
 
 MOST_LAYERS = 64
 
@@ -31,18 +33,39 @@ NORMALIZATION = {"none": 0.0, "batch": 4.2e-9, "layer": 2.7e-9}
 DROPOUT = 3.8e-9
 """More for each output."""
 AUGMENTATION = {"none": 0.0, "shift": 1.2e-8, "affine": 2.5e-8}
-"""For each pixel."""
+"""For each value of an image."""
+
+TRAINING_SPACE: Mapping[str, Any] = {
+    "optimizer": {"type": "categorical", "choices": ["sgd", "adam", "adamw"], "prior": {"value": "adamw", "sure": "high"}},
+    "learning_rate": {"type": "float", "low": 1e-4, "high": 3e-2, "log": True, "prior": {"value": 0.005, "sure": "high"}},
+    "momentum": {"type": "float", "low": 0.5, "high": 0.99},
+    "weight_decay": {"type": "float", "low": 1e-4, "high": 0.3, "log": True, "prior": {"value": 0.05, "sure": "high"}},
+    "schedule": {
+        "type": "categorical",
+        "choices": ["constant", "step", "exponential", "cosine", "one_cycle", "plateau"],
+        "prior": "one_cycle",
+    },
+    "warmup": {"type": "float", "low": 0.05, "high": 0.5, "prior": {"value": 0.3, "sure": "high"}},
+    "label_smoothing": {"type": "float", "low": 0.0, "high": 0.2, "prior": 0.05},
+    "batch_size": {"type": "categorical", "choices": [32, 64, 128, 256], "prior": 128},
+    "augmentation": {"type": "categorical", "choices": ["none", "shift", "affine"], "prior": "affine"},
+}
+"""The part of a default search space that all families share. Its priors are what the portfolios of `images.yaml` have in
+common (`make portfolio`)."""
 
 
-class TrainingParams(BaseModel):
-    """Abstract: the training hyperparameters that both families share. Defaults are those of Keras."""
+class Params(BaseModel):
+    """Abstract: a configuration of a family, with the training hyperparameters that all families share.
+
+    Their defaults are those of Keras."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     family: ClassVar[str]
-    layer_count: ClassVar[str]
-    """The field that says how many layers (or blocks) there are."""
-    layered: ClassVar[Mapping[str, Any]]
+    """In experiment files and in MLflow: lower-case letters, digits and underscores."""
+    layer_count: ClassVar[str] = ""
+    """The field that says how many layers (or blocks) there are; empty if no field holds a value for each of them."""
+    layered: ClassVar[Mapping[str, Any]] = {}
     """The fields that hold one value for each layer, with their defaults (None: there is none)."""
     conditional: ClassVar[Mapping[str, tuple[str, frozenset[Any]]]] = {
         "momentum": ("optimizer", frozenset({"sgd"})),
@@ -81,10 +104,9 @@ class TrainingParams(BaseModel):
         return spread
 
     @model_validator(mode="after")
-    def _one_value_for_each_layer(self) -> TrainingParams:
-        count = getattr(self, self.layer_count)
+    def _one_value_for_each_layer(self) -> Params:
         for name in sorted(self.layered):
-            given = len(getattr(self, name))
+            count, given = getattr(self, self.layer_count), len(getattr(self, name))
             if given != count:
                 raise ValueError(
                     f"`{name}` takes one value for all layers or one for each, but {self.layer_count}={count} "
@@ -113,29 +135,42 @@ class TrainingParams(BaseModel):
                 given = " or ".join(map(str, values)) if decider in possible else f"{values[0]}, the default"
                 yield name, f"has no effect: it counts with {decider} {counts}, but {decider} is {given}; leave it out"
 
-    def operations(self, side: int, classes: int = 10) -> int:
-        """Multiplications for one image of this side, in pixels."""
+    def operations(self, shape: Shape, classes: int = 10) -> int:
+        """Abstract: multiplications for one image of this shape in a forward pass. What training costs, up to a factor."""
         raise NotImplementedError
 
-    def outputs(self, side: int) -> int:
-        """The values for one image that activations and normalisations work on."""
-        raise NotImplementedError
+    def smallest_image(self) -> int:
+        """The least side of an image, in pixels, that the network can take."""
+        return 1
 
-    def kernels(self, side: int) -> int:
-        """The weights of all kernels, without those of the last layer."""
-        raise NotImplementedError
+    def outputs(self, shape: Shape) -> int:
+        """The values for one image that activations and normalisations work on; 0 if they are not worth counting."""
+        return 0
 
-    def epoch_seconds(self, side: int, images: int) -> float:
+    def kernels(self, shape: Shape) -> int:
+        """The weights of all kernels, without those of the last layer; 0 if they are not worth counting."""
+        return 0
+
+    def describe(self) -> str:
+        """The network in a few characters, such as `mixer, depth 4, width 64`: the family's own hyperparameters."""
+        own = [name for name in type(self).model_fields if name not in Params.model_fields]
+        return ", ".join([self.family, *(f"{name.replace('_', ' ')} {_plain(getattr(self, name))}" for name in own)])
+
+    def epoch_seconds(self, shape: Shape, images: int) -> float:
         """Predicted seconds of an epoch of so many training images on the reference machine: one core of an AMD EPYC that
         computes in bfloat16. Rungs and plans count in these; how fast a machine is, is measured beside them."""
-        values = self.model_dump()
-        activations = values["activation"] if isinstance(values["activation"], tuple) else (values["activation"],)
-        each = MULTIPLICATION * self.operations(side) + IMAGE + AUGMENTATION[self.augmentation] * side * side
-        cost = OUTPUT + max((ACTIVATION.get(name, 0.0) for name in activations), default=0.0)
-        cost += max((NORMALIZATION[name] for name in values["normalization"]), default=0.0)
-        cost += DROPOUT * any(values["dropout"])
-        step = STEP + WEIGHT[self.optimizer] * self.kernels(side)
-        return images * (each + cost * self.outputs(side)) + images / self.batch_size * step
+
+        def all_of(name: str) -> tuple[Any, ...]:
+            value = getattr(self, name, ())
+            return value if isinstance(value, tuple) else (value,)
+
+        values = shape[0] * shape[1] * shape[2]
+        each = MULTIPLICATION * self.operations(shape) + IMAGE + AUGMENTATION[self.augmentation] * values
+        cost = OUTPUT + max((ACTIVATION.get(name, 0.0) for name in all_of("activation")), default=0.0)
+        cost += max((NORMALIZATION.get(name, 0.0) for name in all_of("normalization")), default=0.0)
+        cost += DROPOUT * any(all_of("dropout"))
+        step = STEP + WEIGHT[self.optimizer] * self.kernels(shape)
+        return images * (each + cost * self.outputs(shape)) + images / self.batch_size * step
 
     def flat(self) -> dict[str, Scalar]:
         """Every hyperparameter that has an effect, one scalar a key: `units_1`, `units_2`, ... for layered ones."""
@@ -151,3 +186,8 @@ class TrainingParams(BaseModel):
     def key(self) -> tuple[tuple[str, Scalar], ...]:
         """Equal for two configurations that train the same network the same way."""
         return tuple(sorted(self.flat().items()))
+
+
+def _plain(value: Any) -> str:
+    """`64`, or `64-128` of a layered hyperparameter."""
+    return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)

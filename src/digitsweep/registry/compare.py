@@ -154,9 +154,11 @@ def load_for(found: NamedModel, dataset: Dataset) -> keras.Model:
     """A model that takes the images of a dataset.
 
     Raises InputError if it takes others."""
-    model, side = load(found.uri), dataset.training.side
-    if model.input_shape[1:3] != (side, side):
-        raise InputError(f"{found.label}: takes images of {model.input_shape[1:3]} pixels, but {dataset.name} has {side}")
+    model, shape = load(found.uri), dataset.training.shape
+    if model.input_shape[1:] != shape:
+        raise InputError(
+            f"{found.label}: takes images of shape {model.input_shape[1:]}, but those of {dataset.name} have {shape}"
+        )
     return model
 
 

@@ -18,7 +18,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from mlflow.types import Schema, TensorSpec
 from numpy.typing import NDArray
 
-from digitsweep.families import Params
+from digitsweep.families import Params, Shape
 from digitsweep.registry.models import CHALLENGER
 from digitsweep.tracking.client import open_store, server_errors
 
@@ -47,7 +47,7 @@ def log_model(
     params: Params,
     weights: Sequence[NDArray[Any]],
     *,
-    side: int,
+    shape: Shape,
     classes: int,
     run_id: str,
     tags: Mapping[str, str],
@@ -62,7 +62,7 @@ def log_model(
     from digitsweep.training.loop import trained_model
 
     signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, side, side, 1))]),
+        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *shape))]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, classes))]),
     )
     with server_errors(f"took no model {name}"), tempfile.TemporaryDirectory(prefix="digitsweep-") as folder:
@@ -72,7 +72,7 @@ def log_model(
         if model.status != LoggedModelStatus.READY:
             place = f"{folder}/model"
             about = Model(artifact_path=model.artifact_location, run_id=run_id, model_id=model.model_id)
-            network = trained_model(params, side, classes, weights)
+            network = trained_model(params, shape, classes, weights)
             pinned = [f"{each}=={metadata.version(each)}" for each in REQUIREMENTS]
             mlflow.keras.save_model(network, place, mlflow_model=about, signature=signature, pip_requirements=pinned)
             for file, content in (files or {}).items():

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from digitsweep.config.experiment import Budget
+from digitsweep.families import Shape
 from digitsweep.trial import Kind, Trial, TrialResult
 
 STOPPING_SECONDS = 1.0
@@ -82,14 +83,14 @@ class BudgetMeter:
 class CostModel:
     """Estimates how long whole trainings take, which grows with their epochs and their network's operations."""
 
-    def __init__(self, side: int) -> None:
-        """side: of the images, pixels."""
-        self._side = side
+    def __init__(self, shape: Shape) -> None:
+        """shape: of an image."""
+        self._shape = shape
         self._seconds, self._cost = 0.0, 0.0
 
     def cost(self, trial: Trial) -> float:
         """In operations for each training image."""
-        return float(trial.epochs * trial.params.operations(self._side))
+        return float(trial.epochs * trial.params.operations(self._shape))
 
     def add(self, trial: Trial, seconds: float) -> None:
         """Counts a training that took so long."""

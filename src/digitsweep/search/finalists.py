@@ -14,6 +14,7 @@ from statistics import fmean
 from typing import Protocol
 
 from digitsweep.config.experiment import Budget, Experiment, FinalistsSpec
+from digitsweep.families import Shape
 from digitsweep.search.budget import CostModel
 from digitsweep.search.scheduler import Scheduler, SchedulerDecision
 from digitsweep.trial import (
@@ -81,9 +82,9 @@ class Pace(Protocol):
 class Unhurried:
     """The pace of finalists that all are trained, however long that takes."""
 
-    def __init__(self, side: int) -> None:
-        """side: of the images, pixels."""
-        self._costs = CostModel(side)
+    def __init__(self, shape: Shape) -> None:
+        """shape: of an image."""
+        self._costs = CostModel(shape)
 
     def seconds(self, trial: Trial) -> float:
         return self._costs.seconds([trial])
@@ -307,7 +308,7 @@ class Search(Scheduler, Protocol):
     """The scheduler of a family's search: a Study, or a PromotionStudy."""
 
     family: str
-    side: int
+    shape: Shape
     """Of the images, pixels."""
     records: list[TrialRecord]
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from digitsweep.config.experiment import Experiment, FinalistsSpec, MinutesBudget
-from digitsweep.families import Params
+from digitsweep.families import Params, Shape
 from digitsweep.search.budget import OVERDUE, START_SECONDS, Speed, SweepTime
 from digitsweep.search.proposals import Proposer
 from digitsweep.search.scheduler import SchedulerDecision
@@ -116,20 +116,20 @@ class PromotionStudy:
         self,
         experiment: Experiment,
         family: str,
-        side: int,
+        shape: Shape,
         images: int,
         sweep_time: SweepTime,
         proposer: Proposer | None = None,
         ladder: Ladder | None = None,
     ) -> None:
-        """side: of the images, pixels; images: for training; ladder: None to plan it from the time there is."""
+        """shape: of an image; images: for training; ladder: None to plan it from the time there is."""
         assert isinstance(experiment.budget, MinutesBudget)
-        self.family, self.side = family, side
+        self.family, self.shape = family, shape
         self._seed, self._budget, self._metric = experiment.seed, experiment.budget, experiment.objective.metric
         self._log = TrialLog(self._metric)
         self.records = self._log.records
         self._images, self.sweep_time = images, sweep_time
-        self._proposer = proposer or Proposer(experiment, family, lambda params: params.smallest_image() <= side)
+        self._proposer = proposer or Proposer(experiment, family, lambda params: params.smallest_image() <= shape[0])
         self._speed = Speed()
         self._ladder, self._is_planned = ladder, ladder is None
         self._history: list[TrialPoint] = []
@@ -318,7 +318,7 @@ class PromotionStudy:
 
     def _epoch_seconds(self, params: Params) -> float:
         """Predicted seconds of an epoch on the reference machine."""
-        return params.epoch_seconds(self.side, self._images)
+        return params.epoch_seconds(self.shape, self._images)
 
     def _epochs(self, params: Params, rung: int) -> float:
         assert self._ladder is not None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from digitsweep.config.experiment import Budget, Experiment
-from digitsweep.families import Params
+from digitsweep.families import Params, Shape
 from digitsweep.search.budget import BudgetMeter, CostModel
 from digitsweep.search.finalists import planned_seconds
 from digitsweep.search.sampler import Sampler
@@ -41,17 +41,19 @@ class _Running:
 class Study:
     """The scheduler of a family's search. Baselines come first, are trained whole and cost no budget."""
 
-    def __init__(self, experiment: Experiment, family: str, side: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """side: of the images, pixels."""
-        self.family, self.side = family, side
+    def __init__(
+        self, experiment: Experiment, family: str, shape: Shape, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """shape: of an image."""
+        self.family, self.shape = family, shape
         assert isinstance(experiment.budget, Budget)
         self._experiment, self._budget = experiment, experiment.budget
         self._log = TrialLog(experiment.objective.metric)
         self.records = self._log.records
         self._metric = experiment.objective.metric
-        self._sampler = Sampler(experiment, family, lambda params: params.smallest_image() <= side)
+        self._sampler = Sampler(experiment, family, lambda params: params.smallest_image() <= shape[0])
         self._meter = BudgetMeter(self._budget, clock)
-        self._baseline_costs = CostModel(side)
+        self._baseline_costs = CostModel(shape)
         self._history: list[TrialPoint] = []
         self._used = 0.0
         """Training seconds when the last trial ended."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Self
 
+from digitsweep.families import Shape
 from digitsweep.search.scheduler import Scheduler, SchedulerDecision
 from digitsweep.sweep.workers import EpochEnded, Event, TrialEnded, Workers
 from digitsweep.tracking.tracker import Listener, Tracker
@@ -67,19 +68,19 @@ class Interruption:
 class Pace:
     """How long an epoch may take, from the slowest epoch so far, in seconds for each operation of its network."""
 
-    def __init__(self, side: int, least: float = LEAST_EPOCH_SECONDS) -> None:
-        """side: of the images, pixels; least: seconds that every epoch may take."""
-        self._side, self._least, self._slowest = side, least, 0.0
+    def __init__(self, shape: Shape, least: float = LEAST_EPOCH_SECONDS) -> None:
+        """shape: of an image; least: seconds that every epoch may take."""
+        self._shape, self._least, self._slowest = shape, least, 0.0
 
     def add(self, trial: Trial, metrics: EpochMetrics) -> None:
         """Counts an epoch that has ended."""
-        self._slowest = max(self._slowest, metrics.epoch_seconds / trial.params.operations(self._side))
+        self._slowest = max(self._slowest, metrics.epoch_seconds / trial.params.operations(self._shape))
 
     def limit(self, trial: Trial) -> float:
         """Seconds that an epoch of a trial may take; inf until one has been measured."""
         if not self._slowest:
             return math.inf
-        return max(self._least, TIMES * self._slowest * trial.params.operations(self._side))
+        return max(self._least, TIMES * self._slowest * trial.params.operations(self._shape))
 
 
 @dataclass
@@ -106,19 +107,19 @@ class Coordinator:
         self,
         workers: Workers,
         worker_count: int,
-        side: int,
+        shape: Shape,
         tracker: Tracker,
         listeners: Sequence[Listener],
         interruption: Interruption,
         after: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """side: of the images, pixels; tracker: is checked at each turn; it hears events only as one of the listeners;
+        """shape: of an image; tracker: is checked at each turn; it hears events only as one of the listeners;
         after: seconds that a sweep takes once everything is trained."""
         self._workers, self._worker_count = workers, worker_count
         self._tracker, self._listeners = tracker, listeners
         self._interruption, self._after, self._clock = interruption, after, clock
-        self._pace = Pace(side)
+        self._pace = Pace(shape)
         self._schedulers: Mapping[str, Scheduler] = {}
         self._running: dict[str, _Running] = {}
         self._attempts: Counter[str] = Counter()

@@ -110,7 +110,7 @@ def _register_winner(searched: Searched, family: str) -> Registered:
         assert weights is not None
         return patiently(
             lambda: log_model(
-                name, params, weights, side=training.side, classes=training.classes, run_id=run_id, tags=tags, files=files
+                name, params, weights, shape=training.shape, classes=training.classes, run_id=run_id, tags=tags, files=files
             )
         )
 
@@ -146,7 +146,7 @@ def _evaluate_winner(searched: Searched, family: str, registered: Registered | N
         if record is winner.trained and registered is not None:
             return patiently(lambda: load(registered.uri))
         assert record.result.weights is not None
-        return trained_model(record.trial.params, dataset.training.side, dataset.training.classes, record.result.weights)
+        return trained_model(record.trial.params, dataset.training.shape, dataset.training.classes, record.result.weights)
 
     records = searched.families[family].search.records
     complete = (each for each in records if each.trial.baseline is not None and each.result.state is TrialState.COMPLETE)

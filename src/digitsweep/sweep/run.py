@@ -60,7 +60,7 @@ def sweep(
     else:
         experiment, dataset = prepare(wanted, options, display)
         params, run_id = {"experiment": wanted, **options.recorded()}, None
-    commit, places, side = current_commit(), places_for(experiment, options), dataset.training.side
+    commit, places, shape = current_commit(), places_for(experiment, options), dataset.training.shape
     interruption, evaluation = Interruption(), EvaluationImport()
     with (
         closing(start_workers(dataset.training, places)) as workers,  # they import TensorFlow while the records are opened
@@ -76,7 +76,7 @@ def sweep(
                 listener.trial_restored(record)
         families = {family: with_finalists(experiment, search, tracker.past) for family, search in searches.items()}
         with Coordinator(
-            workers, len(places), side, tracker, listeners, interruption, after_seconds(experiment)
+            workers, len(places), shape, tracker, listeners, interruption, after_seconds(experiment)
         ) as coordinator:
             coordinator.run(families)
         tracker.settle()
@@ -124,16 +124,16 @@ def restored_searches(experiment: Experiment, dataset: Dataset, past: Past, work
     """Each family's search, with what the sweep had done.
 
     begun: when the command was given, by the monotonic clock."""
-    families, side = list(map(str, experiment.families)), dataset.training.side
+    families, shape = list(map(str, experiment.families)), dataset.training.shape
     searches: dict[str, Search] = {}
     if isinstance(experiment.budget, MinutesBudget):
         trained = sum(each.result.train_seconds for each in past.ended) + past.lost_seconds
         elapsed = time.monotonic() - begun + trained / workers
         sweep_time = SweepTime(experiment.budget.minutes, workers, families, after_seconds(experiment), elapsed)
         images = len(dataset.training.train)
-        searches = {family: PromotionStudy(experiment, family, side, images, sweep_time) for family in families}
+        searches = {family: PromotionStudy(experiment, family, shape, images, sweep_time) for family in families}
     else:
-        searches = {family: Study(experiment, family, side) for family in families}
+        searches = {family: Study(experiment, family, shape) for family in families}
     for family, search in searches.items():
         search.restore(*past.of(family, Kind.TRIAL), past.attempt_seconds.get(family, 0.0))
         if past.has_finalists(family):
@@ -147,7 +147,7 @@ def with_finalists(experiment: Experiment, search: Search, past: Past) -> Succes
         spec: FinalistsSpec = FINALISTS
         pace: Pace = FinalPace(search)
     elif experiment.finalists is not None:
-        spec, pace = experiment.finalists, Unhurried(search.side)
+        spec, pace = experiment.finalists, Unhurried(search.shape)
     else:
         return Succession(search, None)
 

@@ -17,8 +17,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from digitsweep.data import Split, TrainingData
-from digitsweep.families import Params
-from digitsweep.families.build import build, logits_of
+from digitsweep.families import Params, Shape
+from digitsweep.families.build import logits_of, network
 from digitsweep.training.augmentation import augment
 from digitsweep.training.optimizers import Optimizer
 from digitsweep.training.schedules import step_rates
@@ -61,7 +61,7 @@ def train(
     begun = time.perf_counter()
     keras.utils.set_random_seed(seed)
     precision = fastest_precision()
-    model = build(params, data.side, data.classes, precision)
+    model = network(params, data.shape, data.classes, precision)
     loop = _Loop(params, model, data, seed)
     validated = len(data.validation) > 0
     history: list[EpochMetrics] = []
@@ -121,7 +121,7 @@ class _Loop:
         # Whole batches only, so that every step has the same static shape. The images left over differ from epoch to epoch.
         self.steps = count // batch
         self._segment = min(self.steps, FIRST_SEGMENT)
-        network = logits_of(model)  # losses from logits are exact where those from a softmax are clipped
+        forward = logits_of(model)  # losses from logits are exact where those from a softmax are clipped
         variables = model.trainable_variables
         optimizer = Optimizer(params, variables)
         step = tf.Variable(0)
@@ -151,7 +151,7 @@ class _Loop:
                 images = augment(tf.gather(self._images, chosen), params.augmentation, tf.stack([seed, step]))
                 labels = tf.gather(self._labels, chosen)
                 with tf.GradientTape() as tape:
-                    logits = network(images, training=True)
+                    logits = forward(images, training=True)
                     loss = tf.reduce_mean(losses(labels, logits))
                 optimizer.apply(tape.gradient(loss, [each.value for each in variables]), rates[index])
                 step.assign_add(1)
@@ -171,7 +171,7 @@ class _Loop:
             autograph=False,
         )
         def evaluate(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            logits = network(images, training=False)
+            logits = forward(images, training=False)
             loss = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
             return loss, tf.argmax(logits, 1, tf.int32)
 
@@ -229,22 +229,24 @@ def _tensors(split: Split) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.constant(split.images), tf.constant(split.labels.astype(np.int32))
 
 
-def trained_model(params: Params, side: int, classes: int, weights: Sequence[NDArray[Any]]) -> keras.Model:
+def trained_model(params: Params, shape: Shape, classes: int, weights: Sequence[NDArray[Any]]) -> keras.Model:
     """A network with these weights, in float32 throughout and without an optimizer, to be registered or evaluated."""
-    model = build(params, side, classes)
+    model = network(params, shape, classes)
     model.set_weights(list(weights))
     return model
 
 
 def compiled(model: keras.Model) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """A model as it is served: one graph for batches of any size, uint8 (n, side, side, 1) to float32 (n, classes)."""
+    """A model as it is served: one graph for batches of any size.
+
+    It takes images, uint8 (n, height, width, channels), and returns float32 (n, classes)."""
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)]
     graph = tf.function(lambda images: model(images, training=False), input_signature=signature, autograph=False)
     return lambda images: np.asarray(graph(images))
 
 
 def probabilities(model: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """A model's class probabilities, float32 (n, classes), of images, uint8 (n, side, side, 1)."""
+    """A model's class probabilities, float32 (n, classes), of images, uint8 (n, height, width, channels)."""
     parts = (images[start : start + EVALUATION_BATCH] for start in range(0, len(images), EVALUATION_BATCH))
     # Not `model.predict`: it first compiles a graph, which takes longer than a few thousand images.
     return np.concatenate([np.asarray(model(part, training=False), np.float32) for part in parts])
