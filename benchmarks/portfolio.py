@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 from search import Table, portfolio, scales_of, tables
+from search_table import RUNGS
 
 from digitsweep.config.space import Categorical, Distribution
-from digitsweep.families import FAMILIES, Params
+from digitsweep.families import Params
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 LEARNED_FROM = {"mnist": ("letters", "digits"), "digits": ("mnist", "letters"), "images": ("mnist", "digits")}
@@ -36,7 +37,7 @@ def main(mode: str = "write") -> None:
         path = EXPERIMENTS / f"{name}.yaml"
         text = path.read_text()
         learned = text
-        for family in FAMILIES:
+        for family in RUNGS[sources[0]]:
             learned = with_knowledge(learned, family, [known[family, source] for source in sources])
         if learned != text:
             stale.append(path.name)

@@ -248,7 +248,7 @@ def test_finding_an_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError) as error:
         find_experiment("small")
-    only_line(error, "small: no such experiment file; there are digits, images, mnist, published, smoke")
+    only_line(error, "small: no such experiment file; there are digits, images, mnist, published, smoke, three")
     assert find_experiment("digits").read_text() == (EXPERIMENTS / "digits.yaml").read_text()
     (tmp_path / "experiments").mkdir()
     small(tmp_path / "experiments")
@@ -258,7 +258,9 @@ def test_finding_an_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for name in ("smal", "other/small", "../small"):
         with pytest.raises(InputError) as error:
             find_experiment(name)
-        only_line(error, f"{name}: no such experiment file", "there are digits, images, mnist, published, small, smoke")
+        only_line(
+            error, f"{name}: no such experiment file", "there are digits, images, mnist, published, small, smoke, three"
+        )
     with pytest.raises(InputError) as error:
         find_experiment("experiments")
     only_line(error, "experiments: an experiment must be a YAML file, but this is a folder")

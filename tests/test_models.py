@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -49,13 +51,34 @@ def cnn(draw: st.DrawFn) -> Params:
     )
 
 
-@settings(max_examples=25, deadline=None)
-@given(params=st.one_of(ann, cnn()), extra=st.integers(0, 5), classes=st.integers(2, 12))
-def test_any_configuration_builds(params: Params, extra: int, classes: int) -> None:
-    """From its smallest image on, every configuration maps raw images to probabilities of as many classes."""
+@st.composite
+def resnet(draw: st.DrawFn) -> Params:
+    filters = draw(st.lists(st.sampled_from([1, 4, 6]), min_size=1, max_size=4))
+    blocks = draw(st.lists(st.integers(1, 2), min_size=len(filters), max_size=len(filters)))
+    normalization, dropout = draw(st.sampled_from(["batch", "layer"])), draw(st.sampled_from([0.0, 0.2]))
+    return parse_params(
+        "resnet",
+        {"stages": len(filters), "filters": filters, "residual_blocks": blocks, "normalization": normalization,
+         "dropout": dropout},
+    )  # fmt: skip
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    params=st.one_of(ann, cnn(), resnet()),
+    extra=st.integers(0, 5),
+    classes=st.integers(2, 12),
+    channels=st.sampled_from([1, 3]),
+)
+def test_any_configuration_builds(params: Params, extra: int, classes: int, channels: int) -> None:
+    """From its smallest image on, every configuration maps raw images to probabilities of as many classes. Its kernels,
+    without the last layer's, have as many weights as it says."""
     side = params.smallest_image() + extra
-    model = network(params, (side, side, 1), classes)
-    images = np.random.default_rng(0).integers(0, 256, (2, side, side, 1)).astype(np.uint8)
+    shape = (side, side, channels)
+    model = network(params, shape, classes)
+    images = np.random.default_rng(0).integers(0, 256, (2, *shape)).astype(np.uint8)
+    kernels = [each.kernel for each in model.layers if isinstance(each, keras.layers.Dense | keras.layers.Conv2D)]
+    assert params.kernels(shape) == sum(math.prod(each.shape) for each in kernels[:-1])
     found = np.asarray(model(images, training=False))
     assert found.shape == (2, classes)
     np.testing.assert_allclose(found.sum(axis=1), 1.0, atol=1e-5)

@@ -125,6 +125,7 @@ def test_smallest_image_in_figures() -> None:
         ("cnn", {"blocks": 1, "filters": 32}, "conv 32 k3"),
         ("cnn", {"blocks": 2, "filters": [32, 64], "convolutions": [1, 2], "kernel_size": [5, 3], "dense_units": 100},
          "conv 32-64x2 k3/5, dense 100"),
+        ("resnet", {"stages": 2, "filters": [16, 32], "residual_blocks": [1, 2]}, "residual 16-32x2"),
     ],
 )  # fmt: skip
 def test_describe(family: str, values: dict[str, Any], text: str) -> None:
@@ -152,6 +153,11 @@ def test_params_are_values() -> None:
             "cnn",
             {"blocks": 2, "filters": [8, 4], "convolutions": [2, 1], "pooling": ["max", "stride"], "padding": "same"},
             28 * 28 * 9 * 8 + 28 * 28 * 9 * 8 * 8 + 7 * 7 * 9 * 8 * 4 + 7 * 7 * 4 * 10,
+        ),
+        (
+            "resnet",
+            {"stages": 2, "filters": [8, 16]},
+            28 * 28 * 9 * 8 * (1 + 8 + 8) + 14 * 14 * (9 * 8 * 16 + 9 * 16 * 16 + 8 * 16) + 16 * 10,
         ),
     ],
 )

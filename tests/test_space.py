@@ -66,6 +66,7 @@ DROPOUT = {"dropout": numbers(0, 0.99), "normalization": choices("none", "batch"
 NEEDED: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "ann": {"hidden_layers": integers(0, 5) | choices(0, 1, 2), "units": integers(1, 512)},
     "cnn": {"blocks": integers(1, 3) | choices(1, 2, 3), "filters": integers(1, 64)},
+    "resnet": {"stages": integers(1, 4) | choices(1, 2), "filters": integers(1, 64)},
 }
 OPTIONAL: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "ann": {**SHARED, **DROPOUT, "activation": choices("relu", "gelu", "tanh")},
@@ -78,6 +79,13 @@ OPTIONAL: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "padding": choices("valid", "same"),
         "dense_units": integers(0, 128) | choices(0, 100),
         "dense_dropout": numbers(0, 0.99),
+    },
+    "resnet": {
+        **SHARED,
+        "residual_blocks": integers(1, 8),
+        "normalization": choices("batch", "layer"),
+        "activation": choices("relu", "gelu", "tanh"),
+        "dropout": numbers(0, 0.99),
     },
 }
 

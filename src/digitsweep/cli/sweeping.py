@@ -26,11 +26,11 @@ WITH_RESUME = " and ".join(f"--{name}" for name in Options.names(resumes=True))
 @click.option("--resume", metavar="RUN_ID|last", help=f"Continue an interrupted sweep. Allows only {WITH_RESUME}.")
 @click.pass_context
 def sweep(ctx: click.Context, /, experiment: str, resume: str | None, **values: Any) -> None:
-    """Search both families, then compare the best of each.
+    """Search the families of an experiment, then compare the best of each.
 
     EXPERIMENT is a file or a name. digitsweep looks for experiments/NAME.yaml in the current folder, then among the
-    experiments that come with it (mnist, digits, images, published, smoke). Unless an option says otherwise, auto means the
-    value in the experiment file.
+    experiments that come with it (mnist, digits, images, three, published, smoke). Unless an option says otherwise, auto
+    means the value in the experiment file.
     """
     begun = time.monotonic()
     options = Options(**values)

@@ -9,10 +9,11 @@ from digitsweep.families.ann import ANN
 from digitsweep.families.cnn import CNN
 from digitsweep.families.family import Family
 from digitsweep.families.hyperparameters import Params, Shape
+from digitsweep.families.resnet import RESNET
 
 __all__ = ["FAMILIES", "Family", "Params", "Shape", "parse_params", "title_of"]
 
-FAMILIES: dict[str, Family] = {each.name: each for each in (ANN, CNN)}
+FAMILIES: dict[str, Family] = {each.name: each for each in (ANN, CNN, RESNET)}
 
 
 def parse_params(family: str, values: Mapping[str, Any]) -> Params:
