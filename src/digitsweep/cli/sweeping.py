@@ -26,7 +26,7 @@ WITH_RESUME = " and ".join(f"--{name}" for name in Options.names(resumes=True))
 @click.option("--resume", metavar="RUN_ID|last", help=f"Continue an interrupted sweep. Allows only {WITH_RESUME}.")
 @click.pass_context
 def sweep(ctx: click.Context, /, experiment: str, resume: str | None, **values: Any) -> None:
-    """Search the families of an experiment, then compare the best of each.
+    """Search all families, then compare the best of each.
 
     EXPERIMENT is a file or a name. digitsweep looks for experiments/NAME.yaml in the current folder, then among the
     experiments that come with it (mnist, digits, images, three, published, smoke). Unless an option says otherwise, auto

@@ -31,7 +31,7 @@ from digitsweep.families import FAMILIES, Params
 
 def _known(name: str) -> str:
     if name not in FAMILIES:
-        raise ValueError(f"a family must be {' or '.join(FAMILIES)}, but is {name}")
+        raise ValueError(f"a family must be one of {', '.join(FAMILIES)}, but is {name}")
     return name
 
 
@@ -93,7 +93,7 @@ class Budget(_Part):
 
 def _kind_of_budget(value: Any) -> str:
     given = value if isinstance(value, Mapping) else vars(value) if isinstance(value, BaseModel) else {}
-    return "[minutes]" if "minutes" in given else "[seconds]"
+    return "[seconds]" if given.keys() & Budget.model_fields.keys() and "minutes" not in given else "[minutes]"
 
 
 AnyBudget = Annotated[
