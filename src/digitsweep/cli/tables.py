@@ -18,11 +18,13 @@ from rich.text import Text
 
 from digitsweep.config.experiment import Budget, Experiment, MinutesBudget
 from digitsweep.evaluation.comparison import Comparison, Entry
+from digitsweep.evaluation.statistics import Difference, FamilyDifference
+from digitsweep.families import title_of
 from digitsweep.registry.gate import Decision, Figures, decision_from
 from digitsweep.registry.ledger import Record
 from digitsweep.registry.promote import History
-from digitsweep.report.format import latency, percent, plural, points, seconds, share_interval, the, times
-from digitsweep.report.sentences import cautions, earlier_openings, how_chosen, on_validation, search_told
+from digitsweep.report.format import latency, p_value, percent, plural, points, seconds, share_interval, the, times
+from digitsweep.report.sentences import cautions, earlier_openings, how_chosen, on_validation, overlap, search_told
 
 if TYPE_CHECKING:  # importing these imports TensorFlow, or takes long
     from digitsweep.doctor import Finding
@@ -96,7 +98,7 @@ def _finalists_plan(experiment: Experiment, budget: Budget) -> str:
     steps += [f"the winner on {plural(spec.confirm, 'confirmation seed')}"] if spec.confirm else []
     steps += ["its refit"] if spec.refit else []
     each = " and ".join(
-        f"{spec.epochs_of(family, budget.epochs):g} epochs for the {family.upper()}" for family in experiment.families
+        f"{spec.epochs_of(family, budget.epochs):g} epochs for the {title_of(family)}" for family in experiment.families
     )
     return f", and for each family {plural(spec.trainings, 'training')} ({each}): {', '.join(steps)}"
 
@@ -114,8 +116,26 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         name, network = escape(comparison.name_of(each)), escape(each.network)
         table.add_row(name, network, *(cells[name] for name in shown), style="bold" if each.role == "best" else "")
     console.print(table)
+    for found in (comparison.differences, comparison.family_differences):
+        if found:
+            console.print(_pairs(found))
     for line in sentences(comparison):
         print_text(line, console)
+
+
+def _pairs(found: Sequence[Difference] | Sequence[FamilyDifference]) -> Table:
+    """Each pair of three networks or more, or of their families."""
+    corrected = found[0].comparisons > 1
+    title = "each pair of networks" if isinstance(found[0], Difference) else "each pair of families"
+    table = _table("", title, right=("points", "interval", *(("alone", "corrected") if corrected else ("p-value",))))
+    table.add_column("better", overflow="fold")
+    for each in found:
+        low, middle, high = (points(end, each.images, signed=True) for end in (each.low, each.accuracy, each.high))
+        values = (each.raw_p_value, each.p_value) if each.raw_p_value is not None else (each.p_value,)
+        better = each.ranked[0] if each.significant else "undecided"
+        pair = f"{each.second} minus {each.first}"
+        table.add_row(escape(pair), middle, f"{low} to {high}", *map(p_value, values), escape(better))
+    return table
 
 
 def _cells(comparison: Comparison, entry: Entry, between: str) -> dict[str, str]:
@@ -150,6 +170,8 @@ def sentences(comparison: Comparison) -> list[str]:
         less = f", a baseline on {other:,}" if other != each.trained_on else ""
         trained = f"The network evaluated here was trained on {each.trained_on:,} images{less}."
         lines.append(f"{how_chosen(comparison, each)} {trained}")
+    if comparison.mistakes and comparison.mistakes.overlap:
+        lines.append(overlap(comparison.mistakes.overlap))
     if found := comparison.difference:
         first, second = the(found.first), the(found.second)
         lines.append(
@@ -165,7 +187,7 @@ def sentences(comparison: Comparison) -> list[str]:
         others = spent.beside_the_search().items()
         beside = "".join(f"; {plural(used.trainings, kind[:-1])}, {seconds(used.seconds)}" for kind, used in others)
         lines.append(
-            f"{family.upper()}: {trials} ({spent.ended}), {seconds(spent.budget_seconds)}{limit} of training"
+            f"{title_of(family)}: {trials} ({spent.ended}), {seconds(spent.budget_seconds)}{limit} of training"
             f"{attempts}{beside}."
         )
     for each in baselines:

@@ -16,6 +16,7 @@ from digitsweep.data import Duplicates
 from digitsweep.evaluation.cost import Cost
 from digitsweep.evaluation.mistakes import Mistakes
 from digitsweep.evaluation.statistics import Difference, FamilyDifference, Share, Spread
+from digitsweep.families import title_of
 from digitsweep.families.hyperparameters import Scalar
 from digitsweep.trial import OUTCOMES, Kind, SearchHistory, TrialRecord
 
@@ -184,7 +185,7 @@ class Opening:
     """One opening of the sealed test set."""
 
     by: str
-    """As `sweep 3f2a: best CNN`."""
+    """Who, and what for: `sweep 3f2a: best` and the family's title."""
     at: str
     """ISO 8601, UTC."""
     digest: str
@@ -211,13 +212,18 @@ class Comparison:
     spent: Mapping[str, Spent]
     entries: tuple[Entry, ...]
     verdict: str = ""
-    """One honest sentence, about the two networks that `difference` compares."""
+    """One honest sentence, about the networks that `difference` or `differences` compare."""
     difference: Difference | None = None
-    """Of the two best models on the test images; None where there is only one family."""
+    """Of two best models on the test images; None where there are more, or only one."""
     family_verdict: str = ""
-    """What can be said about the two families, whatever the seed; empty where no two families were compared."""
+    """What can be said about the families, whatever the seed; empty where no two families were compared."""
     family_difference: FamilyDifference | None = None
-    """Of the winners' confirmation networks on the test images; None where a family has none."""
+    """Of the confirmation networks of two winners on the test images; None where a family has none, or there are more
+    families."""
+    differences: tuple[Difference, ...] = ()
+    """Of each pair of best models, where there are three or more."""
+    family_differences: tuple[FamilyDifference, ...] = ()
+    """Of each pair of families with enough networks, where there are three families or more."""
     finalists: tuple[Finalist, ...] = ()
     """By family, the winner first, then by their mean over the selection seeds."""
     mistakes: Mistakes | None = None
@@ -256,10 +262,10 @@ class Comparison:
         return {name: value for name, value in found.items() if value is not None}
 
     def name_of(self, entry: Entry) -> str:
-        """`best ANN`, a baseline's name, or, where no sweep found it, what a registered model is called."""
+        """`best` and the family's title, a baseline's name, or, where no sweep found it, a registered model's label."""
         if entry.role != "best":
             return entry.trial.partition(" ")[2]
-        return f"best {entry.family.upper()}" if self.spent else entry.trial
+        return f"best {title_of(entry.family)}" if self.spent else entry.trial
 
     def values(self) -> dict[str, Any]:
         """For JSON: the keys are those of the fields; accuracies are fractions, with their intervals."""

@@ -27,7 +27,7 @@ class Cost:
     """One model's place among the others."""
 
     name: str
-    """As in the comparison: `best ANN`, or a baseline's name."""
+    """As in the comparison: `best` and the family's title, or a baseline's name."""
     family: str
     accuracy: float
     """Of the test images."""

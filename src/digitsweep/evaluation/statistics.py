@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
 from statistics import fmean, stdev
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +62,7 @@ class Difference:
     """Two models that judged the same test images: the second's accuracy minus the first's, and what that is worth."""
 
     first: str
-    """What the first is called, as `ANN`."""
+    """What the first is called: a family's title, or a registered model's label."""
     second: str
     images: int
     first_wrong: int
@@ -71,12 +73,14 @@ class Difference:
     0.05."""
     high: float
     p_value: float
-    """Of McNemar's exact test, times the number of rivals."""
+    """Of McNemar's exact test; corrected if there are several comparisons."""
     smallest: float
     """The smallest difference, as a fraction, that a test set of this size shows with a power of 80 % at level 0.05, given
     the share of images that exactly one of the two gets right here."""
-    rivals: int = 1
-    """The number of models that the second was chosen from, by these same images."""
+    comparisons: int = 1
+    """The number of pairs that were compared, for which `p_value` and the interval are corrected by `holm`."""
+    raw_p_value: float | None = None
+    """Without the correction; None for a single comparison."""
 
     @property
     def accuracy(self) -> float:
@@ -101,12 +105,15 @@ class Difference:
         """Whether the test set shows that the two differ."""
         return self.p_value < LEVEL
 
+    @property
+    def ranked(self) -> tuple[str, str]:
+        """Who is ahead, and who is behind; the second is ahead of an equal."""
+        return _ranked(self)
+
     @model_serializer(mode="wrap")
     def _with_derived(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
         derived = ("accuracy", "only_first_wrong", "only_second_wrong", "discordant")
-        values = {**fields(self), **{name: getattr(self, name) for name in derived}}
-        rivals = values.pop("rivals")
-        return values if rivals == 1 else {**values, "rivals": rivals, "correction": "Bonferroni"}
+        return {**_correction_told(fields(self)), **{name: getattr(self, name) for name in derived}}
 
 
 @dataclass(frozen=True)
@@ -130,7 +137,7 @@ class FamilyDifference:
     """Two families, each as several networks of one configuration on fresh seeds, that classified the same images."""
 
     first: str
-    """What the first family is called, as `ANN`."""
+    """The first family's title."""
     second: str
     images: int
     seeds: tuple[int, int]
@@ -142,41 +149,120 @@ class FamilyDifference:
     seeds, -1 and 1: anything is possible."""
     high: float
     p_value: float
-    """Of the same method as the interval: below 0.05 exactly where the interval leaves out 0. 1 with too few seeds."""
+    """Of the same method as the interval: below 0.05 exactly where the interval leaves out 0. 1 with too few seeds.
+    Corrected if there are several comparisons."""
     seed_std: tuple[float | None, float | None]
     """Standard deviation of the accuracies within each family; None for a single network."""
+    comparisons: int = 1
+    """The number of pairs that were compared, for which `p_value` and the interval are corrected by `holm`."""
+    raw_p_value: float | None = None
+    """Without the correction; None for a single comparison."""
 
     @property
     def enough_seeds(self) -> bool:
         """Whether there are enough networks to say anything about the families."""
         return min(self.seeds) >= SEEDS_NEEDED
 
+    @property
+    def significant(self) -> bool:
+        """Whether seeds and images together show that the two differ."""
+        return self.p_value < LEVEL
+
+    @property
+    def ranked(self) -> tuple[str, str]:
+        """Which family is ahead, and which is behind; the second is ahead of an equal."""
+        return _ranked(self)
+
     @model_serializer(mode="wrap")
     def _with_derived(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {**fields(self), "enough_seeds": self.enough_seeds}
+        return {**_correction_told(fields(self)), "enough_seeds": self.enough_seeds}
+
+
+def _ranked(found: Difference | FamilyDifference) -> tuple[str, str]:
+    return (found.second, found.first) if found.accuracy >= 0.0 else (found.first, found.second)
+
+
+def _correction_told(values: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a difference, for JSON: a single comparison has nothing to correct for."""
+    if values["comparisons"] > 1:
+        return {**values, "correction": "Holm"}
+    return {key: value for key, value in values.items() if key not in ("comparisons", "raw_p_value")}
+
+
+Compared = TypeVar("Compared", Difference, FamilyDifference)
+
+
+def differences(labels: NDArray[np.uint8], predicted: Mapping[str, NDArray[np.uint8]]) -> tuple[Difference, ...]:
+    """Compares each pair of models, by name, in the order given; a single model has no pair. With three models or more,
+    p-values and intervals are corrected by `holm`.
+
+    labels: the true ones; predicted: those that each model predicts for the same images; all of shape (n,)."""
+    return _each_pair(
+        predicted, lambda one, other, share: difference(labels, predicted[one], predicted[other], (one, other), share=share)
+    )
+
+
+def family_differences(correct: Mapping[str, NDArray[np.bool_]]) -> tuple[FamilyDifference, ...]:
+    """Compares each pair of families, by title, in the order given; a single family has no pair. With three families or
+    more, p-values and intervals are corrected by `holm`.
+
+    correct: whether each of a family's networks classified each image rightly, shape (seeds, images)."""
+    return _each_pair(
+        correct, lambda one, other, share: family_difference(correct[one], correct[other], (one, other), share=share)
+    )
+
+
+def _each_pair(names: Iterable[str], compare: Callable[[str, str, int], Compared]) -> tuple[Compared, ...]:
+    """`compare` gets two names and the number of comparisons that share the level with this one."""
+    pairs = list(combinations(names, 2))
+    alone = [compare(*pair, 1) for pair in pairs]
+    if len(pairs) < 2:
+        return tuple(alone)
+    corrected, shares = holm([each.p_value for each in alone])
+    return tuple(
+        replace(compare(*pair, share), p_value=p_value, raw_p_value=each.p_value, comparisons=len(pairs))
+        for pair, each, p_value, share in zip(pairs, alone, corrected, shares, strict=True)
+    )
+
+
+def holm(p_values: Sequence[float]) -> tuple[list[float], list[int]]:
+    """Holm's step-down correction (1979, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
+    Statistics 6) of several p-values: with it, the probability of claiming any difference that does not exist is at most the
+    level, however the comparisons depend on each other.
+
+    From the smallest p-value on, each is multiplied by the number of those that are not smaller, and is at least the one
+    before. Returns the corrected p-values, and for each the number of comparisons that share the level when it is tested, in
+    the order given: those that no earlier step rejected. A corrected p-value is below 0.05 exactly where the p-value itself
+    is below 0.05 divided by that number. So an interval of confidence 1 - 0.05 / number leaves out 0 exactly there, too."""
+    ranks = np.arange(len(p_values))
+    order = np.argsort(p_values, kind="stable")
+    steps = np.minimum(np.maximum.accumulate((len(p_values) - ranks) * np.asarray(p_values)[order]), 1.0)
+    shares = len(p_values) - np.minimum(ranks, int((steps < LEVEL).sum()))
+    places = np.argsort(order)
+    return steps[places].tolist(), shares[places].tolist()
 
 
 def difference(
     labels: NDArray[np.uint8],
     first: NDArray[np.uint8],
     second: NDArray[np.uint8],
-    names: tuple[str, str] = ("ANN", "CNN"),
+    names: tuple[str, str],
     *,
-    rivals: int = 1,
+    share: int = 1,
 ) -> Difference:
     """Compares two models' predicted labels of the same images with the true ones; all are of shape (n,).
 
     McNemar's exact test decides whether they differ. The interval is Tango's, which leaves out 0 wherever the exact test
-    finds a difference (at any level above 0.0006, so with up to 90 rivals), and sometimes where it finds none, such as for
-    five images against none. There the interval is extended to 0, so that it never contradicts the test.
+    finds a difference (at any level above 0.0006, so for up to 90 comparisons), and sometimes where it finds none, such as
+    for five images against none. There the interval is extended to 0, so that it never contradicts the test.
 
-    If the second is the best of several rivals by these images, Bonferroni's correction (1936; Dunn 1961) allows for that
-    choice: p-value, interval and smallest difference are those of that many simultaneous tests."""
+    share: the number of comparisons that share the level 0.05, for interval and smallest difference; the p-value is this
+    comparison's own."""
     first_wrong, second_wrong = first != labels, second != labels
     only_first, only_second = int((first_wrong & ~second_wrong).sum()), int((second_wrong & ~first_wrong).sum())
-    p_value = min(rivals * mcnemar(only_first, only_second), 1.0)
-    low, high = score_interval(len(labels), only_first, only_second, 1.0 - LEVEL / rivals)
-    if p_value >= LEVEL:
+    p_value = mcnemar(only_first, only_second)
+    low, high = score_interval(len(labels), only_first, only_second, 1.0 - LEVEL / share)
+    if share * p_value >= LEVEL:
         low, high = min(low, 0.0), max(high, 0.0)
     return Difference(
         first=names[0],
@@ -188,13 +274,12 @@ def difference(
         low=low,
         high=high,
         p_value=p_value,
-        smallest=smallest_difference(len(labels), (only_first + only_second) / len(labels), rivals),
-        rivals=rivals,
+        smallest=smallest_difference(len(labels), (only_first + only_second) / len(labels), share),
     )
 
 
 def family_difference(
-    first: NDArray[np.bool_], second: NDArray[np.bool_], names: tuple[str, str] = ("ANN", "CNN")
+    first: NDArray[np.bool_], second: NDArray[np.bool_], names: tuple[str, str], *, share: int = 1
 ) -> FamilyDifference:
     """Compares two families by whether each of their networks classified each image rightly: shapes (seeds, images), where
     the images are the same. Raises ValueError where a family has no network, or the images do not match.
@@ -206,7 +291,9 @@ def family_difference(
     own degrees of freedom, see `joint_reach`: one number for the sum, by Satterthwaite's formula (Hillis 2007), trusts two
     or three seeds that happen to agree, and can be wrong in more than 5 % of cases.
 
-    docs/statistics.md has the simulated error rates and power of this and of other methods."""
+    docs/statistics.md has the simulated error rates and power of this and of other methods.
+
+    share: the number of comparisons that share the level 0.05, for the interval; the p-value is this comparison's own."""
     if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1] or not first.size or not second.size:
         raise ValueError(f"two arrays (seeds, images) of the same images are needed, not {first.shape} and {second.shape}")
     images, seeds = first.shape[1], (len(first), len(second))
@@ -219,10 +306,10 @@ def family_difference(
         variances = np.array([image_variance, *((each.std or 0.0) ** 2 / len(each.values) for each in spreads)])
         degrees = np.array([image_degrees, seeds[0] - 1, seeds[1] - 1])
         if variances.any():
-            reach = float(joint_reach(variances, degrees))
+            reach = float(joint_reach(variances, degrees, LEVEL / share))
             low, high, p_value = max(gap - reach, -1.0), min(gap + reach, 1.0), _level_reaching(abs(gap), variances, degrees)
         else:
-            low, high = score_interval(images, 0, 0)
+            low, high = score_interval(images, 0, 0, 1.0 - LEVEL / share)
     return FamilyDifference(
         first=names[0],
         second=names[1],
@@ -301,18 +388,18 @@ def score_interval(
     return lower(only_first_wrong, only_second_wrong), -lower(only_second_wrong, only_first_wrong)
 
 
-def smallest_difference(images: int, discordant_share: float, rivals: int = 1) -> float:
+def smallest_difference(images: int, discordant_share: float, share: int = 1) -> float:
     """The least difference in accuracy, as a fraction, that McNemar's test finds with a power of 80 % at level 0.05, shared
-    by the rivals, where exactly one of the two models is right on `discordant_share` of so many images.
+    by so many comparisons, where exactly one of the two models is right on `discordant_share` of so many images.
 
     Connor's formula (1987; Miettinen 1968), n d^2 = (z_a sqrt(s) + z_b sqrt(s - d^2))^2, solved for the difference d. It
     is asymptotic: the exact test is stricter where few images differ, with a power of 75 to 80 % on 50 images or more.
     A difference cannot be larger than the share of the images that it comes from. Where d would be, the share is taken
     to be as large as d, every such image in favour of one model: about 8 images. 1.0 for fewer images than the exact test
     needs to find anything."""
-    if rivals * mcnemar(images, 0) >= LEVEL:
+    if share * mcnemar(images, 0) >= LEVEL:
         return 1.0
-    level, power = float(norm.isf(LEVEL / rivals / 2.0)), float(norm.isf(1.0 - POWER))
+    level, power = float(norm.isf(LEVEL / share / 2.0)), float(norm.isf(1.0 - POWER))
     square = images + power**2
 
     def larger_root(half: float, constant: float) -> float:

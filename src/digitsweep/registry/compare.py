@@ -17,7 +17,7 @@ from digitsweep.evaluation.comparison import Comparison, Entry, Opening
 from digitsweep.evaluation.cost import Cost
 from digitsweep.evaluation.mistakes import find_mistakes
 from digitsweep.evaluation.opening import Evaluation, Predictions, evaluate
-from digitsweep.evaluation.statistics import Difference, difference
+from digitsweep.evaluation.statistics import Difference, difference, differences
 from digitsweep.registry.gate import Figures
 from digitsweep.registry.models import NamedModel, find, load
 from digitsweep.registry.openings import openings_of
@@ -34,8 +34,7 @@ SOURCE, NAME = "digitsweep.data.source", "digitsweep.data"
 
 
 def compare_models(named: Sequence[str], data: Path | None) -> Comparison:
-    """Compares the first model with the best of the others, and shows all of them. Which one is the best is decided by the
-    test images themselves; the difference is corrected for that.
+    """Compares each pair of models.
 
     Raises InputError if a model does not exist, if they were made for different test images, or if these cannot be found."""
     begun = time.monotonic()
@@ -46,11 +45,8 @@ def compare_models(named: Sequence[str], data: Path | None) -> Comparison:
     dataset = dataset_of(found, data)
     before = patiently(lambda: openings_of(dataset.test.digest))
     tested = _evaluate(found, dataset, f"compare {', '.join(labels)}")
-    first, *others = labels
-    second = max(others, key=lambda label: tested.predictions[label].accuracy.hits)
-    one, other = tested.predictions[first], tested.predictions[second]
-    differing = difference(tested.labels, one.predicted, other.predicted, (first, second), rivals=len(others))
-    probabilities = {first: one.probabilities, second: other.probabilities}
+    differing = differences(tested.labels, {label: tested.predictions[label].predicted for label in labels})
+    probabilities = {label: tested.predictions[label].probabilities for label in labels}
     comparison = Comparison(
         experiment="comparison",
         question=f"Which is better, {' or '.join(labels)}?",
@@ -66,8 +62,9 @@ def compare_models(named: Sequence[str], data: Path | None) -> Comparison:
         budget={},
         spent={},
         entries=tuple(_entry(each, tested.predictions[each.label]) for each in found),
-        verdict=verdict(differing),
-        difference=differing,
+        verdict=verdict(*differing),
+        difference=differing[0] if len(found) == 2 else None,
+        differences=differing if len(found) > 2 else (),
         mistakes=find_mistakes(tested.labels, probabilities, dataset.training.classes),
         costs=tuple(_cost(each, tested.predictions[each.label]) for each in found),
         openings=(tested.opening,),

@@ -11,6 +11,7 @@ from digitsweep.evaluation.comparison import Finalist
 from digitsweep.evaluation.cost import Cost, pareto
 from digitsweep.evaluation.mistakes import ClassRecall, Mistakes
 from digitsweep.evaluation.statistics import Difference
+from digitsweep.families import title_of
 from digitsweep.report import plots
 from digitsweep.report.format import mean, percent, plural, points, proposer, seconds
 from digitsweep.report.plots.style import COLORS
@@ -44,6 +45,24 @@ def difference(found: Difference) -> Plot:
         "The dot is the difference in test accuracy, the bar its 95 % interval. A bar across the zero line means that "
         "these test images cannot tell the two apart; a difference inside the grey band is smaller than they can "
         "reliably show.",
+    )
+
+
+def differences(found: Sequence[Difference]) -> Plot:
+    def signed(fraction: float) -> str:
+        return points(fraction, found[0].images, signed=True)
+
+    told = "; ".join(
+        f"{each.second} minus {each.first} {signed(each.accuracy)}, {signed(each.low)} to {signed(each.high)}"
+        for each in found
+    )
+    return _plot(
+        plots.difference_intervals(found),
+        "differences",
+        f"The difference of each pair in points, and its interval: {told}.",
+        "The differences and their intervals",
+        "A dot is a difference in test accuracy, the bar its interval. A grey bar, across the zero line, means that these test "
+        "images cannot tell the two apart.",
     )
 
 
@@ -125,7 +144,7 @@ def matrices(mistakes: Mistakes, tones: Mapping[str, str]) -> list[Plot]:
 
 def equal_cost(histories: Sequence[SearchHistory]) -> Plot:
     told = "; ".join(
-        f"{each.family.upper()} ends at {reached} after {seconds(path[-1][0])}"
+        f"{title_of(each.family)} ends at {reached} after {seconds(path[-1][0])}"
         for each in histories
         if (path := plots.best_so_far(each))
         and (reached := percent(path[-1][1]) if each.metric == "val_accuracy" else f"{path[-1][1]:.4g}")
@@ -172,10 +191,12 @@ def trade_offs(costs: Sequence[Cost], best: Mapping[str, str]) -> list[Plot]:
 
 
 def search(history: SearchHistory, winner: str = "") -> list[Plot]:
-    """The trials in order, and their learning; or, of a search with rungs, who was promoted. winner: as `cnn-007`."""
+    """The trials in order, and their learning; or, of a search with rungs, who was promoted.
+
+    winner: family, hyphen and number of its trial."""
     if history.has_rungs:
         return [rungs(history, winner)]
-    family, name = history.family, history.family.upper()
+    family, name = history.family, title_of(history.family)
     states = [each.state for each in history.trials]
     counts = ", ".join(f"{states.count(state)} {told}" for state, told in OUTCOMES.items() if state in states)
     return [
@@ -198,7 +219,7 @@ def search(history: SearchHistory, winner: str = "") -> list[Plot]:
 
 
 def rungs(history: SearchHistory, winner: str = "") -> Plot:
-    """What each configuration reached on each rung; winner: as `cnn-007`."""
+    """What each configuration reached on each rung; winner: as in `search`."""
     reached = history.rungs()
     told = "; ".join(f"{len(each)} on rung {rung}" for rung, each in enumerate(reached))
     best = next((each for each in plots.configuration_paths(history, winner) if each.won), None)
@@ -213,7 +234,7 @@ def rungs(history: SearchHistory, winner: str = "") -> Plot:
     return _plot(
         plots.search_rungs(history, winner),
         f"{history.family}-rungs",
-        f"What the {history.family.upper()} configurations reached: trainings that were complete, {told}.{won}",
+        f"What the {title_of(history.family)} configurations reached: trainings that were complete, {told}.{won}",
         "Accuracy on each rung",
         "Each mark is a whole training: across its work, in predicted seconds on digitsweep’s reference machine, upwards "
         "what it reached (lower is better). A line joins the trainings of one configuration: it was promoted, and trained "
@@ -237,7 +258,7 @@ def _cuts(states: Sequence[str]) -> str:
 def importance(history: SearchHistory) -> Plot | None:
     if not history.importance:
         return None
-    name = history.family.upper()
+    name = title_of(history.family)
     told = ", ".join(f"{key} {percent(share, 0)}" for key, share in history.importance.items())
     where = " on the lowest rung" if history.has_rungs else ""
     return _plot(
@@ -255,7 +276,7 @@ def slices(history: SearchHistory) -> list[Plot]:
         _plot(
             plots.parameter_slice(history, name),
             f"{history.family}-slice-{number}",
-            f"The objective of each complete {history.family.upper()} trial against {name}.",
+            f"The objective of each complete {title_of(history.family)} trial against {name}.",
             name,
             "",
         )

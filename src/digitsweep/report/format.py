@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from digitsweep.evaluation.statistics import LEVEL, Share, Spread
+from digitsweep.families import title_of
 
 MARKUP = "\\|<>&`*_~[]#!"
 """Characters that mean something in Markdown."""
@@ -109,8 +110,13 @@ def proposer(by: str) -> str:
 
 
 def the(name: str, article: str = "the") -> str:
-    """`the CNN`, but `mnist-cnn 3`: only families have an article."""
-    return f"{article} {name}" if name.isupper() else name
+    """A family's title with its article. Registered models have none; their labels are lower-case or several words."""
+    return f"{article} {name}" if name[:1].isupper() and " " not in name else name
+
+
+def listed(parts: Sequence[str]) -> str:
+    """`one`, `one and two`, `one, two and three`."""
+    return ", ".join(parts[:-1]) + f" and {parts[-1]}" if len(parts) > 1 else parts[0]
 
 
 def cell(text: Any) -> str:
@@ -135,7 +141,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     each.__name__: each
     for each in (
         *(percent, share_interval, points, p_value, mean, count, plural, seconds, latency),
-        *(moment, scalar, proposer, the, cell, inlined),
+        *(moment, scalar, proposer, the, title_of, cell, inlined),
     )
 }
 """For the templates, by name."""

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from digitsweep.evaluation.comparison import Comparison, Entry, Finalist
 from digitsweep.evaluation.mistakes import ClassifiedImage, ConfusedPair
+from digitsweep.evaluation.statistics import Difference
+from digitsweep.families import title_of
 from digitsweep.report import figures, plots
 from digitsweep.report.figures import Plot
 from digitsweep.report.format import FILTERS, percent, plural, tied
-from digitsweep.report.plots.style import TONES
+from digitsweep.report.plots.style import family_tone, tone_at
 from digitsweep.report.sentences import (
     ORIGINS,
     cautions,
@@ -25,6 +27,7 @@ from digitsweep.report.sentences import (
     how_chosen,
     limits,
     optimism,
+    overlap,
     search_told,
 )
 from digitsweep.trial import SearchHistory
@@ -66,7 +69,7 @@ class Card:
     name: str
     """As in the verdict."""
     tone: str
-    """`first` or `second`: its colour."""
+    """Its colour, as in `COLORS`."""
     entry: Entry
     finalist: Finalist | None
     """What it was on fresh seeds."""
@@ -92,6 +95,17 @@ class Gallery:
     count: int
     """Of all such images; the tiles may be fewer."""
     tiles: Sequence[Tile]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One of three models or more, against each of the others."""
+
+    name: str
+    wrong: int
+    """Test images that it gets wrong."""
+    others_right: Mapping[str, int]
+    """Of these, those that another one gets right, by its name."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +136,11 @@ class Page:
     letters: Mapping[str, str]
     """What stands for a model below an image: its name, or a letter where that is long."""
     difference: Plot | None
+    """Of two models, or of each pair of more."""
+    overlap: str
+    """How many test images three models or more get wrong together."""
+    rows: Sequence[Row]
+    """One for each of three models or more."""
     fresh_seeds: str
     """What the finalists' seeds are for."""
     finalists: Plot | None
@@ -157,7 +176,7 @@ def page_of(comparison: Comparison, images: NDArray[np.uint8]) -> Page:
     names = (
         list(mistakes.classes[0].recalls) if mistakes and mistakes.classes else list(mistakes.confused) if mistakes else []
     )
-    tones |= {name: ("first", "second")[number % 2] for number, name in enumerate(names) if name not in tones}
+    tones |= {name: tone_at(number) for number, name in enumerate(names) if name not in tones}
     named = {prefix + each.name: each.tone for each in cards for prefix in ("", "best ")}
     winners = {each.family: each.trial.split()[0] for each in comparison.best()}
     outstanding = {each.name: named[each.name] for each in comparison.costs if each.name in named}
@@ -168,7 +187,9 @@ def page_of(comparison: Comparison, images: NDArray[np.uint8]) -> Page:
         cards=cards,
         tones=tones,
         letters={name: name if len(name) <= LONGEST else chr(ord("A") + number) for number, name in enumerate(names)},
-        difference=figures.difference(comparison.difference) if comparison.difference else None,
+        difference=_difference(comparison),
+        overlap=overlap(mistakes.overlap) if mistakes and mistakes.overlap else "",
+        rows=_rows(comparison.differences),
         fresh_seeds=fresh_seeds(comparison),
         finalists=figures.finalists(comparison.finalists) if comparison.finalists else None,
         chosen=[told for best in comparison.best() if (told := how_chosen(comparison, best))],
@@ -192,8 +213,8 @@ def page_of(comparison: Comparison, images: NDArray[np.uint8]) -> Page:
 
 
 def _search(history: SearchHistory, winner: str) -> Search:
-    """winner: as `cnn-007`."""
-    trials, name = plural(len(history.trials), "trial"), history.family.upper()
+    """winner: family, hyphen and number of its trial."""
+    trials, name = plural(len(history.trials), "trial"), title_of(history.family)
     if history.has_rungs:
         configurations = plural(sum(not each.rung for each in history.trials), "configuration")
         trials = f"{configurations}, {plural(len(history.trials), 'training')}"
@@ -214,20 +235,30 @@ def _told(history: SearchHistory) -> bool:
 
 
 def _cards(comparison: Comparison) -> list[Card]:
-    """The best models, named as the difference names them where it does."""
-    best, difference = comparison.best(), comparison.difference
-    known = [difference.first, difference.second] if difference else []
-    by_family = {each.family.upper() for each in best} >= set(known) and len({each.family for each in best}) == len(best)
+    """The best models: of a sweep by their families, else by their labels."""
     cards = []
-    for number, entry in enumerate(best):
-        if by_family:
-            name, tone = entry.family.upper(), TONES.get(entry.family.lower(), "first")
+    for place, entry in enumerate(comparison.best()):
+        if comparison.spent:
+            name, tone, finalist = title_of(entry.family), family_tone(entry.family), comparison.finalist_of(entry)
         else:
-            name = known[number] if len(best) == len(known) else entry.model or entry.trial
-            tone = "second" if known and name == known[1] else "first"
-        finalist = comparison.finalist_of(entry) if by_family else None
+            name, tone, finalist = entry.trial, tone_at(place), None
         cards.append(Card(name, tone, entry, finalist, ORIGINS.get(finalist.proposed_by, "") if finalist else ""))
     return cards
+
+
+def _difference(comparison: Comparison) -> Plot | None:
+    if comparison.difference:
+        return figures.difference(comparison.difference)
+    return figures.differences(comparison.differences) if comparison.differences else None
+
+
+def _rows(differences: Sequence[Difference]) -> list[Row]:
+    wrong, right = dict[str, int](), dict[str, dict[str, int]]()
+    for each in differences:
+        wrong |= {each.first: each.first_wrong, each.second: each.second_wrong}
+        right.setdefault(each.first, {})[each.second] = each.only_first_wrong
+        right.setdefault(each.second, {})[each.first] = each.only_second_wrong
+    return [Row(name, count, right[name]) for name, count in wrong.items()]
 
 
 def _headline(cards: Sequence[Card]) -> str:
@@ -242,9 +273,9 @@ def _galleries(comparison: Comparison, names: Sequence[str], images: NDArray[np.
     mistakes, difference = comparison.mistakes, comparison.difference
     if mistakes is None or not names:
         return []
-    found = mistakes.galleries
+    found, overlap = mistakes.galleries, mistakes.overlap
     sure = "The surest mistakes come first."
-    odd = "Both models agree, with confidence, against the label: check whether it is right."
+    odd = f"{'All' if overlap else 'Both'} models agree, with confidence, against the label: check whether it is right."
     of_first, of_second, of_both = (
         (difference.only_first_wrong, difference.only_second_wrong, difference.both_wrong) if difference else (0, 0, 0)
     )
@@ -252,7 +283,16 @@ def _galleries(comparison: Comparison, names: Sequence[str], images: NDArray[np.
     listed = [
         (f"{names[0]} is wrong" if alone else f"Only {names[0]} is wrong", sure, found.only_first_wrong, of_first),
         (f"Only {names[-1]} is wrong", sure, found.only_second_wrong, of_second),
-        ("Both are wrong", sure, found.both_wrong, of_both),
+        *(
+            (f"Only {name} is wrong", sure, shown, overlap.only_wrong[name] if overlap else 0)
+            for name, shown in found.only_wrong.items()
+        ),
+        (
+            "All are wrong" if overlap else "Both are wrong",
+            sure,
+            found.both_wrong,
+            overlap.all_wrong if overlap else of_both,
+        ),
         ("Suspicious labels", odd, found.suspicious, found.suspicious_count),
     ]
     return [

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from digitsweep.evaluation.comparison import Comparison, Entry, Finalist
-from digitsweep.evaluation.statistics import LEVEL, SEEDS_ADVISED, SEEDS_NEEDED, Difference, FamilyDifference
-from digitsweep.report.format import mean, p_value, percent, plural, points, seconds, the, times
+from digitsweep.evaluation.mistakes import Overlap
+from digitsweep.evaluation.statistics import SEEDS_ADVISED, SEEDS_NEEDED, Difference, FamilyDifference
+from digitsweep.families import title_of
+from digitsweep.report.format import listed, mean, p_value, percent, plural, points, seconds, the, times
 from digitsweep.trial import SearchHistory
 
 _OVER_BOTH = "Over training seeds and test images together,"
@@ -15,19 +17,27 @@ _ADVICE = {False: f"set finalists.confirm to {SEEDS_ADVISED}", True: "give the s
 """How to get more seeds, by whether the budget is in minutes."""
 
 
-def verdict(difference: Difference) -> str:
-    """One sentence: which of these two trained models is better and by how much, or that this test set cannot tell.
+def verdict(*found: Difference) -> str:
+    """One sentence about trained networks that were compared in pairs: which is better, or that this test set cannot tell.
+    Empty for a single network.
 
-    It is about these two networks; `family_verdict` is about what other seeds would give. If the second model was the best
-    of several rivals, the sentence names the correction."""
+    It is about these networks; `family_verdict` is about what other seeds would give."""
+    if len(found) < 2:
+        return _difference_told(found[0]) if found else ""
+    better, apart = _standing(found, "this")
+    unknown = " or ".join(f"{group[0]} from {group[1]}" if len(group) == 2 else f"{listed(group)} apart" for group in apart)
+    told = [*better, *([f"this test set cannot tell {unknown}"] if apart else [])]
+    how = f"{found[0].images:,} test images; McNemar's exact test, {_corrected(found)}"
+    return f"{_capital('; '.join(told))} ({how})."
+
+
+def _difference_told(difference: Difference) -> str:
+    """Which of two networks is better and by how much, or that the test set cannot tell."""
     first, second = the(difference.first, "this"), the(difference.second, "this")
-    ahead, behind = (second, first) if difference.accuracy >= 0.0 else (first, second)
+    ahead, behind = (the(each, "this") for each in difference.ranked)
     images, gap, figures = difference.images, points(abs(difference.accuracy), difference.images), _figures(difference)
-    if difference.rivals > 1:
-        figures += f"; Bonferroni's correction for {difference.rivals} comparisons"
     if difference.significant:
-        subject = ahead.replace("this ", "This ", 1) if ahead.startswith("this ") else ahead
-        return f"{subject} is better than {behind} by {gap} points on {images:,} test images ({figures})."
+        return f"{_capital(ahead)} is better than {behind} by {gap} points on {images:,} test images ({figures})."
     if difference.accuracy:
         seen = f"{ahead} is ahead by {gap} points ({figures})"
     elif difference.discordant:
@@ -42,32 +52,106 @@ def verdict(difference: Difference) -> str:
     return f"This test set cannot tell {first} from {second}: {seen}; {could}."
 
 
-def family_verdict(found: FamilyDifference | None, *, in_minutes: bool = False) -> str:
-    """One or two sentences about the families, over seeds and images together: which is better and by how much, that they
-    cannot be told apart, or that there are too few networks to say.
+def family_verdict(*found: FamilyDifference, alone: Sequence[str] = (), in_minutes: bool = False) -> str:
+    """What can be said about the families, over seeds and images together: which is better, that they cannot be told apart,
+    or that there are too few networks to say.
 
-    in_minutes: whether the budget is in minutes, from which the number of seeds follows."""
-    if found is None or not found.enough_seeds:
+    alone: the titles of families that were not compared, since they have too few networks. in_minutes: whether the budget is
+    in minutes, from which the number of seeds follows."""
+    if not any(each.enough_seeds for each in found):
         return (
             "A single network does not show what another seed would change, so nothing can be said about the families. "
             f"Train each winner on at least {SEEDS_NEEDED} fresh seeds, better on {SEEDS_ADVISED}: {_ADVICE[in_minutes]}."
         )
-    ahead, behind = (found.second, found.first) if found.accuracy >= 0.0 else (found.first, found.second)
+    told = [_family_difference_told(found[0]) if len(found) == 1 else _families_told(found)]
+    if alone:
+        names = listed([the(each) for each in alone])
+        told.append(f"Nothing can be said about {names}: a single network does not show what another seed would change.")
+    few = min(seeds for each in found for seeds in each.seeds) < SEEDS_ADVISED
+    if alone or (few and not all(each.significant for each in found)):
+        told.append(f"More seeds would tell more: {_ADVICE[in_minutes]}.")
+    return " ".join(told)
+
+
+def _family_difference_told(found: FamilyDifference) -> str:
+    ahead, behind = map(the, found.ranked)
     gap, networks = points(abs(found.accuracy), found.images), f"{found.seeds[0]} networks of each"
     if found.seeds[0] != found.seeds[1]:
         networks = f"{found.seeds[0]} networks of {the(found.first)}, {found.seeds[1]} of {the(found.second)}"
     figures = f"{networks}, {_figures(found)}"
-    if found.p_value < LEVEL:
-        return f"{_OVER_BOTH} {the(ahead)} is better than {the(behind)} by {gap} points ({figures})."
-    seen = f"{the(ahead)} is ahead by {gap} points" if found.accuracy else "their mean accuracies are equal"
-    more = "" if min(found.seeds) >= SEEDS_ADVISED else f" More seeds would tell more: {_ADVICE[in_minutes]}."
-    return f"{_OVER_BOTH} {the(found.first)} and {the(found.second)} cannot be told apart: {seen} ({figures}).{more}"
+    if found.significant:
+        return f"{_OVER_BOTH} {ahead} is better than {behind} by {gap} points ({figures})."
+    seen = f"{ahead} is ahead by {gap} points" if found.accuracy else "their mean accuracies are equal"
+    return f"{_OVER_BOTH} {the(found.first)} and {the(found.second)} cannot be told apart: {seen} ({figures})."
+
+
+def _families_told(found: Sequence[FamilyDifference]) -> str:
+    better, apart = _standing(found, "the")
+    told = [*better, *(f"{listed(group)} cannot be told apart" for group in apart)]
+    fewest, most = (pick(seeds for each in found for seeds in each.seeds) for pick in (min, max))
+    networks = f"{fewest} networks" if fewest == most else f"{fewest} to {most} networks"
+    return f"{_OVER_BOTH} {'; '.join(told)} ({networks} of each; {_corrected(found)})."
+
+
+def _standing(found: Sequence[Difference] | Sequence[FamilyDifference], article: str) -> tuple[list[str], list[list[str]]]:
+    """From comparisons of each pair: who is better than whom, the best first; and the groups of those of whom nobody is
+    better than another (Piepho 2004, "An algorithm for a letter-based representation of all-pairwise comparisons", Journal
+    of Computational and Graphical Statistics 13)."""
+    lead = dict.fromkeys((name for each in found for name in (each.first, each.second)), 0.0)
+    for each in found:
+        lead[each.first] -= each.accuracy
+        lead[each.second] += each.accuracy
+    names = sorted(lead, key=lambda name: -lead[name])
+    decided = [each.ranked for each in found if each.significant]
+    winners: dict[tuple[str, ...], list[str]] = {}
+    for name in names:
+        if beaten := tuple(each for each in names if (name, each) in decided):
+            winners.setdefault(beaten, []).append(name)
+    groups = [names]
+    for pair in decided:
+        parts = [
+            [name for name in group if name != left_out]
+            for group in groups
+            for left_out in (pair if {*pair} <= {*group} else ("",))
+        ]
+        groups = [
+            each
+            for place, each in enumerate(parts)
+            if not any({*each} < {*other} for other in parts) and each not in parts[:place]
+        ]
+
+    def called(group: Iterable[str]) -> list[str]:
+        return [the(name, article) for name in group]
+
+    better = [
+        f"{listed(called(group))} {'is' if len(group) == 1 else 'are'} better than {listed(called(beaten))}"
+        for beaten, group in winners.items()
+    ]
+    return better, [called(group) for group in groups if len(group) > 1]
+
+
+def _corrected(found: Sequence[Difference] | Sequence[FamilyDifference]) -> str:
+    return f"Holm's correction for {len(found)} comparisons"
+
+
+def _capital(text: str) -> str:
+    """The beginning of a sentence; a registered model is called as it is called."""
+    return f"T{text[1:]}" if text.startswith("this ") else text
 
 
 def _figures(found: Difference | FamilyDifference) -> str:
     """Interval, seen from whoever is ahead, and p-value."""
     low, high = (found.low, found.high) if found.accuracy >= 0.0 else (-found.high, -found.low)
     return f"95 % interval {points(low, found.images)} to {points(high, found.images)}, {p_value(found.p_value)}"
+
+
+def overlap(found: Overlap) -> str:
+    """How many test images three models or more get wrong together, and each of them alone."""
+    alone = listed([f"{the(name)} {count:,}" for name, count in found.only_wrong.items()])
+    return (
+        f"Of {found.images:,} test images, all models get {found.all_right:,} right and {found.all_wrong:,} wrong. Images that "
+        f"only one of them gets wrong: {alone}."
+    )
 
 
 def cautions(comparison: Comparison) -> list[str]:
@@ -111,7 +195,7 @@ def earlier_openings(comparison: Comparison) -> str:
 def how_chosen(comparison: Comparison, best: Entry) -> str:
     """How a best was chosen on the validation images, and what it is worth on seeds that chose nothing; empty for a model
     that was named rather than found by a sweep."""
-    name, finalist, score = best.family.upper(), comparison.finalist_of(best), best.search_val_accuracy
+    name, finalist, score = title_of(best.family), comparison.finalist_of(best), best.search_val_accuracy
     if finalist is None:
         if score is None:
             return ""
@@ -176,21 +260,17 @@ def search_told(history: SearchHistory) -> str:
     origins = ": " + ", ".join(f"{tried[by]:,} {told}" for by, told in ORIGINS.items() if by in tried)
     if len(tried) == 1:
         origins = f", {'all ' if tried.total() > 1 else ''}{ORIGINS[next(iter(tried))]}"
-    told = f"The {history.family.upper()} search tried {plural(tried.total(), 'configuration')}{origins}."
+    told = f"The {title_of(history.family)} search tried {plural(tried.total(), 'configuration')}{origins}."
     promoted = Counter(each.rung for each in history.trials if each.rung)
     if promoted:
         first, *others = sorted(promoted)
         parts = [f"{promoted[first]:,} {'was' if promoted[first] == 1 else 'were'} promoted to rung {first}"]
         parts += [f"{promoted[rung]:,} to rung {rung}" for rung in others]
-        told += f" Of these, {_listed(parts)}."
+        told += f" Of these, {listed(parts)}."
     if history.too_slow:
         are = "another configuration was" if history.too_slow == 1 else f"{history.too_slow:,} other configurations were"
         told += f" {are[0].upper()}{are[1:]} too slow for these minutes and not trained."
     return told
-
-
-def _listed(parts: Sequence[str]) -> str:
-    return ", ".join(parts[:-1]) + f" and {parts[-1]}" if len(parts) > 1 else parts[0]
 
 
 def fresh_seeds(comparison: Comparison) -> str:
@@ -238,7 +318,7 @@ def on_validation(comparison: Comparison, entry: Entry) -> str:
 
 def optimism(finalist: Finalist) -> str:
     """By how much the search overrated a winner, or why that is not known."""
-    name = finalist.family.upper()
+    name = title_of(finalist.family)
     if finalist.optimism is not None and abs(finalist.optimism) < 1e-9:
         return f"The search scored the {name} exactly as high as its mean over the confirmation seeds."
     if finalist.optimism is not None:

@@ -17,7 +17,8 @@ from digitsweep.evaluation.cost import Cost
 from digitsweep.evaluation.metrics import classification_metrics
 from digitsweep.evaluation.mistakes import find_mistakes
 from digitsweep.evaluation.opening import Evaluation, Predictions, evaluate
-from digitsweep.evaluation.statistics import Share, difference, family_difference
+from digitsweep.evaluation.statistics import SEEDS_NEEDED, FamilyDifference, Share, differences, family_differences
+from digitsweep.families import title_of
 from digitsweep.predict.reference import FILE, reference_of
 from digitsweep.registry.models import load
 from digitsweep.registry.openings import Openings, openings_of
@@ -127,7 +128,7 @@ def _register_winner(searched: Searched, family: str) -> Registered:
         DIRTY_TAG: str(any(each.dirty for each in commits)).lower(),
     }
     network = cell(winner.search.trial.params.describe())
-    description = f"{network}, the best {family.upper()} of sweep {tracker.run_id}."
+    description = f"{network}, the best {title_of(family)} of sweep {tracker.run_id}."
     return patiently(lambda: register(name, uri, model_id, run_id=run_id, tags=tags, description=description))
 
 
@@ -154,7 +155,7 @@ def _evaluate_winner(searched: Searched, family: str, registered: Registered | N
     trained = {each.trial.name: each for each in (winner.trained, *winner.confirmations, *baselines)}
     evaluation = evaluate(
         dataset,
-        f"sweep {tracker.run_id or searched.experiment.name}: best {family.upper()}",
+        f"sweep {tracker.run_id or searched.experiment.name}: best {title_of(family)}",
         ((name, network(record)) for name, record in trained.items()),
         untimed={each.trial.name for each in winner.confirmations if each is not winner.trained},
         before=tracker.past.openings.get(family, 0),
@@ -170,15 +171,10 @@ def compare(searched: Searched, judged: Mapping[str, Judged], *, seconds: float)
 
     judged: by family; seconds: that the sweep has taken."""
     experiment, dataset, tracker, families = searched.experiment, searched.dataset, searched.tracker, searched.families
-    names = [family.upper() for family in judged]
+    named = {title_of(family): each for family, each in judged.items()}
     tests = [each.evaluation for each in judged.values()]
-    found = between = None
-    if len(judged) == 2:
-        first, second = judged.values()
-        found = difference(tests[0].labels, first.best.predicted, second.best.predicted, (names[0], names[1]))
-        confirmed = [[each.of(record).correct for record in each.winner.confirmations] for each in (first, second)]
-        if all(confirmed):
-            between = family_difference(np.stack(confirmed[0]), np.stack(confirmed[1]), (names[0], names[1]))
+    found = differences(tests[0].labels, {name: each.best.predicted for name, each in named.items()})
+    between, alone = _between(named)
     before = Openings()
     if tracker.run_id:
         before = patiently(lambda: openings_of(dataset.test.digest, apart_from=tracker.run_id))
@@ -205,10 +201,14 @@ def compare(searched: Searched, judged: Mapping[str, Judged], *, seconds: float)
             *(entry(each, None) for each in judged.values()),
             *(entry(each, baseline) for each in judged.values() for baseline in each.baselines),
         ),
-        verdict=verdict(found) if found else "",
-        difference=found,
-        family_verdict=family_verdict(between, in_minutes=isinstance(experiment.budget, MinutesBudget)) if found else "",
-        family_difference=between,
+        verdict=verdict(*found),
+        difference=found[0] if len(named) == 2 else None,
+        family_verdict=(
+            family_verdict(*between, alone=alone, in_minutes=isinstance(experiment.budget, MinutesBudget)) if found else ""
+        ),
+        family_difference=between[0] if between and len(named) == 2 else None,
+        differences=found if len(named) > 2 else (),
+        family_differences=between if len(named) > 2 else (),
         finalists=tuple(
             finalist
             for family, each in judged.items()
@@ -220,7 +220,7 @@ def compare(searched: Searched, judged: Mapping[str, Judged], *, seconds: float)
         ),
         mistakes=find_mistakes(
             tests[0].labels,
-            {name: each.best.probabilities for name, each in zip(names, judged.values(), strict=True)},
+            {name: each.best.probabilities for name, each in named.items()},
             training.classes,
         ),
         costs=tuple(cost for each in judged.values() for cost in _costs(each)),
@@ -232,6 +232,16 @@ def compare(searched: Searched, judged: Mapping[str, Judged], *, seconds: float)
         run_id=tracker.run_id,
         seconds=seconds,
     )
+
+
+def _between(named: Mapping[str, Judged]) -> tuple[tuple[FamilyDifference, ...], list[str]]:
+    """The families compared by their confirmation networks; and those of three or more that have too few of them."""
+    correct = {
+        name: np.stack([each.of(record).correct for record in each.winner.confirmations])
+        for name, each in named.items()
+        if len(each.winner.confirmations) >= (SEEDS_NEEDED if len(named) > 2 else 1)
+    }
+    return family_differences(correct), [name for name in named if name not in correct]
 
 
 def describe_versions(judged: Mapping[str, Judged], comparison: Comparison) -> None:
@@ -249,7 +259,7 @@ def report_files(searched: Searched, judged: Mapping[str, Judged], comparison: C
         [record for each in searched.families.values() for record in each.search.records],
         {each.winner.search.trial.name for each in judged.values()},
         evaluations[0].labels,
-        {family.upper(): each.best.predicted for family, each in judged.items()},
+        {title_of(family): each.best.predicted for family, each in judged.items()},
         searched.dataset.training.classes,
     )
     return {**drawn, **report(comparison, evaluations[0].images)}
@@ -312,7 +322,7 @@ def _entry(experiment: Experiment, dataset: Dataset, judged: Judged, baseline: T
 
 def _costs(judged: Judged) -> list[Cost]:
     winner = judged.winner
-    named = [(f"best {winner.search.trial.family.upper()}", winner.trained)]
+    named = [(f"best {title_of(winner.search.trial.family)}", winner.trained)]
     named += [(str(each.trial.baseline), each) for each in judged.baselines]
     return [
         Cost(
@@ -359,7 +369,7 @@ def _describe(registered: Registered, comparison: Comparison, entry: Entry, *, r
     text = (
         f"{cell(entry.network)}: {percent(entry.test.accuracy)} of {entry.test.total:,} test images "
         f"(95 % interval {share_interval(entry.test)}), {entry.weights:,} weights. "
-        f"The best {entry.family.upper()} of experiment {cell(comparison.experiment)}, "
+        f"The best {title_of(entry.family)} of experiment {cell(comparison.experiment)}, "
         f"trained on {entry.trained_on:,} images{' (training and validation)' if refitted else ''}. "
         f"{how_chosen(comparison, entry)} Takes raw uint8 images, 0 to 255; gives probabilities."
     )

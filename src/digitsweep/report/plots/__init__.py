@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 
 from digitsweep.report.plots.confusion import confusion_matrices, confusion_matrix, error_matrix
 from digitsweep.report.plots.cost import equal_cost, trade_off
-from digitsweep.report.plots.judged import class_recalls, difference_interval, finalists_on_seeds
+from digitsweep.report.plots.judged import class_recalls, difference_interval, difference_intervals, finalists_on_seeds
 from digitsweep.report.plots.output import pixels, png, svg
 from digitsweep.report.plots.search import (
     ConfigurationPath,
@@ -17,12 +17,10 @@ from digitsweep.report.plots.search import (
     search_rungs,
     sliced,
 )
-from digitsweep.report.plots.style import FIRST, SECOND, family_color
+from digitsweep.report.plots.style import family_color
 from digitsweep.report.plots.training import Curve, learning_curves, training_curves
 
 __all__ = [
-    "FIRST",
-    "SECOND",
     "ConfigurationPath",
     "Curve",
     "Figure",
@@ -32,6 +30,7 @@ __all__ = [
     "confusion_matrices",
     "confusion_matrix",
     "difference_interval",
+    "difference_intervals",
     "equal_cost",
     "error_matrix",
     "family_color",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -24,9 +25,12 @@ def confusion_matrix(matrix: NDArray[np.int64], title: str) -> Figure:
 
 
 def confusion_matrices(matrices: Mapping[str, NDArray[np.int64]], title: str) -> Figure:
-    """The matrices of several models side by side."""
-    figure = Figure(figsize=(5.2 * len(matrices), 5.0), layout="constrained")
-    for axes, (name, matrix) in zip(np.atleast_1d(figure.subplots(1, len(matrices))), matrices.items(), strict=True):
+    """The matrices of several models, up to three side by side."""
+    columns = min(len(matrices), 3)
+    rows = math.ceil(len(matrices) / columns)
+    figure = Figure(figsize=(5.2 * columns, 5.0 * rows), layout="constrained")
+    for place, (name, matrix) in enumerate(matrices.items(), start=1):
+        axes = figure.add_subplot(rows, columns, place)
         _draw_confusion(axes, matrix)
         axes.set_title(name, fontsize=10)
     figure.suptitle(title, fontsize=11)

@@ -13,9 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from digitsweep.evaluation.cost import Cost, pareto
+from digitsweep.families import title_of
 from digitsweep.report.format import percent
 from digitsweep.report.plots.search import Measure, best_so_far
 from digitsweep.report.plots.style import (
+    DASHES,
     INK,
     MUTED,
     PAPER,
@@ -36,7 +38,7 @@ def equal_cost(histories: Sequence[SearchHistory]) -> Figure:
     paths = {history.family: best_so_far(history) for history in histories}
     values = [reached for path in paths.values() for _, reached in path]
     everything = positive(values)
-    for history in histories:
+    for place, history in enumerate(histories):
         path = paths[history.family]
         if path:
             axes.step(
@@ -44,8 +46,9 @@ def equal_cost(histories: Sequence[SearchHistory]) -> Figure:
                 [max(reached, min(everything)) for _, reached in path],
                 where="post",
                 color=family_color(history.family),
+                linestyle=DASHES[place % len(DASHES)],
                 linewidth=1.8,
-                label=history.family.upper(),
+                label=title_of(history.family),
             )
     measure = Measure(histories[0].metric)
     if everything:

@@ -12,7 +12,7 @@ from digitsweep.evaluation.comparison import Finalist
 from digitsweep.evaluation.mistakes import ClassRecall
 from digitsweep.evaluation.statistics import Difference
 from digitsweep.report.format import percent, points
-from digitsweep.report.plots.style import INK, MUTED, PAPER, SMALL, TEXT, family_color, legend, panel
+from digitsweep.report.plots.style import INK, MARKERS, MUTED, PAPER, SMALL, TEXT, family_color, legend, panel
 
 
 def difference_interval(difference: Difference) -> Figure:
@@ -40,18 +40,51 @@ def difference_interval(difference: Difference) -> Figure:
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: "0" if abs(value) < 1e-9 else f"{value:+.3g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(_signed))
     named = f"points by which {difference.second} is above {difference.first}"
     axes.set_xlabel(named if len(named) <= 66 else "points, the second minus the first")
     axes.grid(visible=False)
     return figure
 
 
+def difference_intervals(differences: Sequence[Difference]) -> Figure:
+    """The difference of each pair in points with its interval, one below the other, beside no difference at all."""
+    figure, axes = panel(height=0.75 + 0.42 * len(differences))
+    axes.axvline(0.0, color=INK, linewidth=1.0)
+    for place, each in enumerate(differences):
+        strength = 1.0 if each.significant else 0.45
+        line: dict[str, Any] = {"color": INK, "alpha": strength}
+        axes.plot([100 * each.low, 100 * each.high], [place, place], linewidth=2.2, solid_capstyle="butt", **line)
+        axes.plot([100 * each.accuracy], [place], "o", markersize=6, markeredgecolor=PAPER, markeredgewidth=1.0, **line)
+        axes.annotate(
+            f"{each.second} minus {each.first}: {points(each.accuracy, each.images, signed=True)}",
+            (0.0, place),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 6),
+            textcoords="offset points",
+            fontsize=SMALL,
+            color=INK,
+            fontweight="bold" if each.significant else "normal",
+        )
+    axes.set(ylim=(len(differences) - 0.5, -0.85), xlabel="points by which the one named first is above the other")
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_formatter(FuncFormatter(_signed))
+    axes.grid(visible=False, axis="y")
+    return figure
+
+
+def _signed(value: float, _: Any) -> str:
+    return "0" if abs(value) < 1e-9 else f"{value:+.3g}"
+
+
 def class_recalls(classes: Sequence[ClassRecall], colors: Mapping[str, str]) -> Figure:
     """Of each class the share that each model gets right, with 95 % intervals; `colors` by the model's name."""
-    figure, axes = panel(height=0.9 + 0.27 * len(classes))
+    models = max(len(colors), 2)
+    figure, axes = panel(height=0.9 + 0.09 * (models + 1) * len(classes))
     for number, (name, color) in enumerate(colors.items()):
-        shift = 0.34 * (number - (len(colors) - 1) / 2) / max(len(colors) - 1, 1)
+        shift = (0.8 - 0.92 / models) * (number - (len(colors) - 1) / 2) / (models - 1)
         found = [(place, each.recalls[name]) for place, each in enumerate(classes) if each.recalls.get(name)]
         shown = [(place + shift, share) for place, share in found if share.total]
         axes.hlines(
@@ -65,7 +98,7 @@ def class_recalls(classes: Sequence[ClassRecall], colors: Mapping[str, str]) -> 
         axes.plot(
             [share.accuracy for _, share in shown],
             [place for place, _ in shown],
-            "o",
+            MARKERS[number % len(MARKERS)],
             color=color,
             markersize=5,
             markeredgecolor=PAPER,

@@ -84,7 +84,7 @@ class ConfigurationPath:
     """What a configuration reached on each rung that it was trained on."""
 
     trial: str
-    """As `cnn-007`."""
+    """As in its tables: family, hyphen, number."""
     proposed_by: str
     works: tuple[float, ...]
     """Predicted seconds of its trainings, by rung; only complete ones count, here and below."""
@@ -94,7 +94,7 @@ class ConfigurationPath:
 
 
 def configuration_paths(history: SearchHistory, winner: str = "") -> list[ConfigurationPath]:
-    """The configurations that completed a training, by number, the winner (as `cnn-007`) last."""
+    """The configurations that completed a training, by number, the winner (family, hyphen, number) last."""
     measure, points = Measure(history.metric), dict[int, list[TrialPoint]]()
     for each in (point for rung in history.rungs() for point in rung):
         points.setdefault(each.number, []).append(each)

@@ -13,21 +13,28 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from digitsweep.families import FAMILIES
+
 INK, MUTED, RULE, PAPER = "#1c2026", "#666d78", "#d8dbe0", "#fefefd"
-FIRST, SECOND = "#3b6fb6", "#d1603d"
-"""Of the two things compared: ANN and CNN, or the first and the second model."""
-COLORS: Mapping[str, str] = {"first": FIRST, "second": SECOND}
-"""By tone, as the page's style sheet calls them."""
-TONES: Mapping[str, str] = {"ann": "first", "cnn": "second"}
-"""By family."""
+COLORS: Mapping[str, str] = {
+    "first": "#3b6fb6",
+    "second": "#d1603d",
+    "third": "#1b4836",
+    "fourth": "#7e00d8",
+    "fifth": "#512d00",
+    "sixth": "#08080c",
+}
+"""Of the things compared, by tone, as the page's style sheet calls them. They differ for every kind of colour vision, and
+those from the third on in lightness, too."""
+MARKERS, DASHES = "os^DvP", ("-", (0, (6, 1.5)), (0, (2, 1)), (0, (6, 1.5, 1, 1.5)), (0, (1, 1)), (0, (10, 2, 2, 2)))
+"""Of the things compared, for a picture without colours."""
 
 THEME: Mapping[str, str] = {
     INK: "currentColor",
     MUTED: "var(--muted)",
     RULE: "var(--rule)",
     PAPER: "var(--paper)",
-    FIRST: "var(--first)",
-    SECOND: "var(--second)",
+    **{color: f"var(--{tone})" for tone, color in COLORS.items()},
 }
 """Colour of a figure: what stands for it on the page."""
 
@@ -36,9 +43,19 @@ TEXT, SMALL = 8.5, 7.5
 SIZE = (4.8, 3.2)
 
 
+def tone_at(place: int) -> str:
+    """The tone of the thing at this place, from 0; after the last, the first comes again."""
+    return tuple(COLORS)[place % len(COLORS)]
+
+
+def family_tone(family: str) -> str:
+    """A family has its tone in every figure: that of its place among the registered families."""
+    names = list(FAMILIES)
+    return tone_at(names.index(family) if family in names else len(names))
+
+
 def family_color(family: str) -> str:
-    """A family has its colour in every figure."""
-    return COLORS[TONES.get(family.lower(), "first")]
+    return COLORS[family_tone(family)]
 
 
 def panel(width: float = SIZE[0], height: float = SIZE[1]) -> tuple[Figure, Axes]:
