@@ -79,8 +79,8 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Unique in a sweep: `cnn-007`, `cnn-007 rung 1` where it was promoted, `ann-000 softmax` for a baseline, `cnn-007
-        finalist 2`, `cnn-007 confirmation 1`, `cnn-007 refit`."""
+        """Unique in a sweep: family and number, as `x-007`; `x-007 rung 1` where it was promoted, `x-000 softmax` for a
+        baseline, `x-007 finalist 2`, `x-007 confirmation 1`, `x-007 refit`."""
         name = f"{self.family}-{self.number:03d}"
         match self.kind:
             case Kind.FINALIST | Kind.CONFIRMATION:

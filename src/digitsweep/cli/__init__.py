@@ -42,8 +42,8 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="digitsweep")
 def main() -> None:
-    """Find the best dense and the best convolutional network for a set of images within a budget, and test whether the
-    difference between them is real.
+    """Find the best network of each family for a set of images within a budget, and test whether the differences between
+    them are real.
 
     Begin with `digitsweep sweep digits`, which takes about a minute. `digitsweep COMMAND --help` explains each command.
     """

@@ -22,8 +22,8 @@ def compare(what: tuple[str, ...], data: Path | None) -> None:
 
     WHAT is the run id of a sweep; without it, the newest sweep is shown. To compare models instead, name two or more, each
     as NAME@ALIAS, NAME/VERSION or a models:/ URI. They must share their test images. The models are evaluated on these
-    images, and the first is compared with the best of the others. With three or more models, Bonferroni's correction
-    applies. The report is the artifact comparison/report.html of a new run. --data applies only to models.
+    images, and each pair is compared. With three or more models, Holm's correction applies to the p-values. The report is
+    the artifact comparison/report.html of a new run. --data applies only to models.
     """
     named = [name for each in what for name in each.split()]  # `mlflow run` gives them as one
     comparison = _compare_models(named, data) if len(named) > 1 else _recorded(named, data)

@@ -27,10 +27,11 @@ def promote(
 ) -> None:
     """Make a challenger champion if it passes the gate.
 
-    NAME is a registered model, such as mnist-cnn. Challenger and champion are evaluated on the same sealed test images. Each
-    further model that is tried on these images must show a clearer lead, since one would eventually win by luck: at attempt
-    k, p must be below level / (k (k + 1) / 2). Every model that a sweep, a comparison, a promotion or a dry run evaluates on
-    these images is an attempt, except the champion. Evaluating a model again is not another attempt.
+    NAME is a registered model: the name of the data, a hyphen and the family. Challenger and champion are evaluated on the
+    same sealed test images. Each further model that is tried on these images must show a clearer lead, since one would
+    eventually win by luck: at attempt k, p must be below level / (k (k + 1) / 2). Every model that a sweep, a comparison, a
+    promotion or a dry run evaluates on these images is an attempt, except the champion. Evaluating a model again is not
+    another attempt.
 
     The exit code is 3 if nothing was promoted, because the gate refused, another promotion came first, or the model is the
     champion already. The ledger records this, except for a dry run.

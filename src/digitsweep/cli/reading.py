@@ -1,4 +1,4 @@
-"""Commands that use a champion: read digits, and show where two models differ."""
+"""Commands that use a champion: read digits, and show where models differ."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ MODEL = "A registered model: NAME@ALIAS, NAME/VERSION or a models:/ URI."
 
 @click.command()
 @_images
-@click.option("--model", metavar="MODEL", default="mnist-cnn@champion", show_default=True, help=MODEL)
+@click.option("--model", metavar="MODEL", help=f"{MODEL} By default, the champion with the best validation accuracy.")
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write a CSV file with a row for each image.")
 @_json
-def predict(images: tuple[str, ...], model: str, csv_file: Path | None, as_json: bool) -> None:
+def predict(images: tuple[str, ...], model: str | None, csv_file: Path | None, as_json: bool) -> None:
     """Read digits in images, one digit per image.
 
     IMAGE is a file (PNG, JPEG, TIFF, BMP, GIF, WebP, PPM; dark on light or light on dark), a multi-page scan, or a folder.
@@ -33,6 +33,9 @@ def predict(images: tuple[str, ...], model: str, csv_file: Path | None, as_json:
     tables, predicting = _modules()
     if csv_file is not None:  # before anything is read
         _check_writable(csv_file)
+    if model is None:
+        model, why = predicting.best_champion()
+        click.echo(why, err=True)
     answer = predicting.read(images, model)
     if csv_file is not None:
         _write(csv_file, tables.readings_as_csv(answer.readings))
@@ -48,17 +51,18 @@ def predict(images: tuple[str, ...], model: str, csv_file: Path | None, as_json:
 
 @click.command()
 @_images
-@click.option("--ann", metavar="MODEL", default="mnist-ann@champion", show_default=True, help=MODEL)
-@click.option("--cnn", metavar="MODEL", default="mnist-cnn@champion", show_default=True, help=MODEL)
+@click.option(
+    "--model", "models", metavar="MODEL", multiple=True, help=f"{MODEL} Give it twice or more. By default, all champions."
+)
 @_json
-def agree(images: tuple[str, ...], ann: str, cnn: str, as_json: bool) -> None:
-    """Show images on which two models differ or are unsure.
+def agree(images: tuple[str, ...], models: tuple[str, ...], as_json: bool) -> None:
+    """Show images on which models differ or are unsure.
 
-    These are the images that a person should check: the models give different digits, or either adds a note. IMAGE is as for
-    `digitsweep predict`.
+    These are the images that a person should check: the models give different digits, or one of them adds a note. IMAGE is
+    as for `digitsweep predict`.
     """
     tables, predicting = _modules()
-    found, answer = predicting.disagreements(images, ann, cnn)
+    found, answer = predicting.disagreements(images, models)
     if as_json:
         click.echo(tables.disagreements_as_json(found))
     else:

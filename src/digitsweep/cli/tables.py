@@ -268,17 +268,21 @@ def print_readings(readings: Sequence[Reading], console: Console) -> None:
 
 
 def print_disagreements(found: Sequence[Disagreement], images: int, console: Console) -> None:
-    """Prints both readings of each image that needs a look, and how many there are."""
-    table = _table("", "image", right=("page", "ANN", "CNN"))
+    """Prints the readings of each image that needs a look, and how many there are."""
+    table = _table("", "image", right=("page",))
+    for name in found[0].readings if found else ():
+        table.add_column(Text(name), justify="right", overflow="fold")
     table.add_column("")
     for each in found:
         sure = [
-            _label(one) if one.label is None else f"{one.label} ({_whole(one.confidence)} %)" for one in (each.ann, each.cnn)
+            _label(one) if one.label is None else f"{one.label} ({_whole(one.confidence)} %)"
+            for one in each.readings.values()
         ]
-        table.add_row(Text(each.cnn.source), str(each.cnn.page), *sure, Text(each.why))
+        source, page = each.place
+        table.add_row(Text(source), str(page), *sure, Text(each.why))
     if found:
         console.print(table)
-    agreed = f"ANN and CNN read all {images} images alike, without doubts."
+    agreed = f"The models read all {images} images alike, without doubts."
     if images:
         print_text(f"{len(found)} of {images} images need a look." if found else agreed, console)
 
@@ -314,9 +318,14 @@ def readings_as_json(readings: Sequence[Reading]) -> str:
 
 
 def disagreements_as_json(found: Sequence[Disagreement]) -> str:
-    """A JSON array with an object for each: where it is, both readings, and the reason."""
+    """A JSON array with an object for each: where it is, the reason, and the readings by the model's name."""
     values = [
-        {"source": each.cnn.source, "page": each.cnn.page, "why": each.why, "ann": _plain(each.ann), "cnn": _plain(each.cnn)}
+        {
+            "source": each.place[0],
+            "page": each.place[1],
+            "why": each.why,
+            "readings": {name: _plain(one) for name, one in each.readings.items()},
+        }
         for each in found
     ]
     return json.dumps(values, indent=2, ensure_ascii=False)

@@ -246,7 +246,7 @@ def difference(
     labels: NDArray[np.uint8],
     first: NDArray[np.uint8],
     second: NDArray[np.uint8],
-    names: tuple[str, str],
+    names: tuple[str, str] = ("first", "second"),
     *,
     share: int = 1,
 ) -> Difference:
@@ -279,7 +279,11 @@ def difference(
 
 
 def family_difference(
-    first: NDArray[np.bool_], second: NDArray[np.bool_], names: tuple[str, str], *, share: int = 1
+    first: NDArray[np.bool_],
+    second: NDArray[np.bool_],
+    names: tuple[str, str] = ("first", "second"),
+    *,
+    share: int = 1,
 ) -> FamilyDifference:
     """Compares two families by whether each of their networks classified each image rightly: shapes (seeds, images), where
     the images are the same. Raises ValueError where a family has no network, or the images do not match.

@@ -15,7 +15,8 @@ from digitsweep.errors import InputError
 from digitsweep.predict.images import Page, Unreadable, files_of, is_folder, pages_of, read_pages
 from digitsweep.predict.preparing import Prepared, nothing, prepare
 from digitsweep.predict.reference import FILE, Reference
-from digitsweep.registry.models import find, load_with_file
+from digitsweep.registry.models import champions, find, load_with_file
+from digitsweep.report.format import listed, percent
 from digitsweep.training.loop import probabilities
 
 if TYPE_CHECKING:
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 Given = str | Path | NDArray[Any]
 """A file, a folder of images, or an array."""
 
-MODEL = "mnist-cnn@champion"
+ACCURACY = "confirmation_val_accuracy"
+"""Tag of a version, by which the champion is chosen that reads if nobody names a model."""
 UNSURE = 0.8
-"""Readings with less confidence are unsure. Of MNIST's 10,000 test images, the CNN found by mnist.yaml was unsure of
+"""Readings with less confidence are unsure. Of MNIST's 10,000 test images, the best network of mnist.yaml was unsure of
 207, and 38 of the 46 images that it misread were among them (at 0.7: 115 and 32; at 0.9: 599 and 45)."""
 UNFAMILIAR = "unfamiliar: not like the images this model was trained on"
 BATCH = 256
@@ -72,47 +74,86 @@ class Answer:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """An image that two models read differently, or that at least one of them doubts."""
+    """An image that models read differently, or that at least one of them doubts."""
 
-    ann: Reading
-    cnn: Reading
+    readings: Mapping[str, Reading]
+    """By the model's name, as it was given."""
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Source and page of the image."""
+        first = next(iter(self.readings.values()))
+        return first.source, first.page
 
     @property
     def why(self) -> str:
-        if self.ann.label is None or self.cnn.label is None:
-            return self.cnn.note or self.ann.note
-        if self.ann.label != self.cnn.label:
+        found = self.readings.values()
+        if unread := [each.note for each in found if each.label is None]:
+            return unread[0]
+        if len({each.label for each in found}) > 1:
             return "they disagree"
-        if UNFAMILIAR in (self.ann.note, self.cnn.note):
+        if any(each.note == UNFAMILIAR for each in found):
             return UNFAMILIAR
-        unsure = [name for name, each in (("ANN", self.ann), ("CNN", self.cnn)) if each.doubtful]
-        return "both are unsure" if len(unsure) == 2 else f"the {unsure[0]} is unsure"
+        unsure = [name for name, each in self.readings.items() if each.doubtful]
+        if len(unsure) == len(found):
+            return "both are unsure" if len(unsure) == 2 else "all are unsure"
+        return f"{listed(unsure)} {'is' if len(unsure) == 1 else 'are'} unsure"
 
 
-def predict(given: Given | Sequence[Given], model: str = MODEL) -> list[Reading]:
+def predict(given: Given | Sequence[Given], model: str | None = None) -> list[Reading]:
     """Reads digits in files, folders (all images in them, by name), multi-page scans (one reading a page) and arrays.
 
-    Images have any size, dark on light or light on dark. Arrays are (height, width), (height, width, channels) with 1, 3
-    or 4 channels, or stacks of these; uint8, uint16, or float from 0 to 1 or from 0 to 255. `model` is NAME@ALIAS,
-    NAME/VERSION or a model URI. Raises InputError if there is no such model, and, with a line for each, if files cannot
-    be read; `read` returns the other readings in that case."""
-    answer = read([given] if isinstance(given, str | Path | np.ndarray) else given, model)
+    Images have any size, dark on light or light on dark. Arrays are (height, width), (height, width, channels) with 1, 3 or
+    4 channels, or stacks of these; uint8, uint16, or float from 0 to 1 or from 0 to 255. `model` is NAME@ALIAS, NAME/VERSION
+    or a model URI; without it, `best_champion` decides. Raises InputError if there is no such model, and, with a line for
+    each, if files cannot be read; `read` returns the other readings in that case."""
+    answer = read([given] if isinstance(given, str | Path | np.ndarray) else given, model or best_champion()[0])
     answer.check()
     return list(answer.readings)
 
 
-def read(given: Iterable[Given], model: str = MODEL) -> Answer:
+def best_champion() -> tuple[str, str]:
+    """The champion that reads if nobody names a model, as NAME@ALIAS, and a sentence on why: of the champions of one data
+    set, the one with the best mean accuracy over its confirmation seeds. The test set plays no part.
+
+    Raises InputError if there is no champion, or none that can be chosen."""
+    found = champions()
+    if len(found) == 1:
+        (alone,) = found
+        return alone, f"{alone} reads: it is the only champion."
+    accuracies = {named: float(each.tags[ACCURACY]) for named, each in found.items() if ACCURACY in each.tags}
+    if not accuracies:
+        raise InputError(f"{', '.join(found)}: none has the tag {ACCURACY} to choose by; name one with --model")
+    best = max(accuracies, key=accuracies.__getitem__)
+    return (
+        best,
+        f"{best} reads: of {len(found)} champions, it has the best validation accuracy, {percent(accuracies[best])}.",
+    )
+
+
+def read(given: Iterable[Given], model: str) -> Answer:
     """Like `predict`, but a file that cannot be read gives a reading without a label instead of an error."""
     (answer,) = _answers(given, [model])
     return answer
 
 
-def disagreements(given: Iterable[Given], ann: str, cnn: str) -> tuple[list[Disagreement], Answer]:
-    """The images that a person should look at, and the CNN's readings of all images."""
-    first, second = _answers(given, [ann, cnn])
-    pairs = (Disagreement(*each) for each in zip(first.readings, second.readings, strict=True))
-    found = [each for each in pairs if each.ann.label != each.cnn.label or each.ann.doubtful or each.cnn.doubtful]
-    return found, second
+def disagreements(given: Iterable[Given], named: Sequence[str] = ()) -> tuple[list[Disagreement], Answer]:
+    """The images that a person should look at, and the last model's readings of all images.
+
+    named: the models; without any, all champions of one data set. Raises InputError if these are not two different ones or
+    more, or if there is no such model."""
+    named = list(named) or list(champions())
+    if len(set(named)) < max(len(named), 2):
+        raise InputError(f"{' '.join(named)}: name two different models or more, each with --model")
+    answers = _answers(given, named)
+    images = zip(*(each.readings for each in answers), strict=True)
+    read = (Disagreement(dict(zip(named, readings, strict=True))) for readings in images)
+    found = [
+        each
+        for each in read
+        if len({one.label for one in each.readings.values()}) > 1 or any(one.doubtful for one in each.readings.values())
+    ]
+    return found, answers[-1]
 
 
 def _answers(given: Iterable[Given], named: Sequence[str]) -> list[Answer]:

@@ -27,7 +27,7 @@ FULL_SIDE = 8
 scaled to 32x32, then reduced by 4x4."""
 THINNEST = 1.5
 """Pixels of BOX. One in twenty of MNIST's images has thinner strokes (the first 400 test images, enlarged eight times).
-Of 300 test images redrawn with a line a third of a pixel wide, the CNN of mnist.yaml reads 293 correctly without
+Of 300 test images redrawn with a line a third of a pixel wide, the best network of mnist.yaml reads 293 correctly without
 thickening and is unsure of 27; with it, 296 and 8. Widths of 2.0 and 2.5 are no better."""
 
 

@@ -7,9 +7,9 @@ A statistical decision rule with incomplete knowledge about classes). Nothing in
 the network.
 
 Other scores were measured on noise, textures, Greek letters and letters A to J, none of which were used for the figures in
-benchmarks/RESULTS.md. Of 695 letters that a CNN trained on MNIST read with at least 80 %, and with 1 % of MNIST's own images
-flagged, this left 381 unflagged; the energy of the logits left 641, the least probability over ten small rotations and
-scalings 615, a class-conditional Gaussian 546, a subspace for each class 429, 400 prototypes of k-means 385.
+benchmarks/RESULTS.md. Of 695 letters that a convolutional network trained on MNIST read with at least 80 %, and with 1 % of
+MNIST's own images flagged, this left 381 unflagged; the energy of the logits left 641, the least probability over ten small
+rotations and scalings 615, a class-conditional Gaussian 546, a subspace for each class 429, 400 prototypes of k-means 385.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from digitsweep.evaluation.mistakes import find_mistakes
 from digitsweep.evaluation.opening import Evaluation, Predictions, evaluate
 from digitsweep.evaluation.statistics import Difference, difference, differences
 from digitsweep.registry.gate import Figures
-from digitsweep.registry.models import NamedModel, find, load
+from digitsweep.registry.models import DATA, DEFAULT_DATA, NamedModel, find, load
 from digitsweep.registry.openings import openings_of
 from digitsweep.report.page import report
 from digitsweep.report.sentences import verdict
@@ -30,7 +30,7 @@ from digitsweep.tracking.records import record_comparison
 if TYPE_CHECKING:
     import keras
 
-SOURCE, NAME = "digitsweep.data.source", "digitsweep.data"
+SOURCE, NAME = "digitsweep.data.source", DATA
 
 
 def compare_models(named: Sequence[str], data: Path | None) -> Comparison:
@@ -134,7 +134,7 @@ def dataset_of(found: Sequence[NamedModel], data: Path | None) -> Dataset:
 def _tagged(tags: Mapping[str, str]) -> Dataset:
     """The data that a model's tags name: MNIST from the folder that the model was made from, or else from anywhere else."""
     name, source = tags[NAME], Path(tags[SOURCE])
-    if name == "mnist":
+    if name == DEFAULT_DATA:
         with suppress(InputError):
             dataset = load_dataset(source, validation=None)
             if dataset.test.digest == tags.get(TEST_DIGEST):

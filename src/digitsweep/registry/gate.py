@@ -130,7 +130,7 @@ class Figures:
     """What is known of a model that was evaluated on every test image."""
 
     label: str
-    """`mnist-cnn 3`."""
+    """Name and version."""
     accuracy: Share
     worst_class: int
     """The digit with the lowest recall."""

@@ -51,12 +51,11 @@ from mlflow.protos.databricks_pb2 import (
 )
 
 from digitsweep.errors import DigitsweepError, RefusedError, printable
-from digitsweep.registry.models import aliases_of, versions_of
+from digitsweep.registry.models import CHAMPION, aliases_of, versions_of
 from digitsweep.registry.versions import create_registered_model, point_alias
 from digitsweep.tracking.client import open_store, server_errors, user
 from digitsweep.tracking.provenance import current_commit
 
-CHAMPION = "champion"
 PATIENCE = 2.0
 """Seconds that a promotion under way has for its next step before somebody else takes it; taking it twice does no harm."""
 PAUSE = 0.1

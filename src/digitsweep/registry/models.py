@@ -31,7 +31,11 @@ from digitsweep.tracking.client import (
 if TYPE_CHECKING:
     import keras
 
-CHALLENGER = "challenger"
+CHALLENGER, CHAMPION = "challenger", "champion"
+DATA = "digitsweep.data"
+"""Tag of a version: the name of the data that it was made from."""
+DEFAULT_DATA = "mnist"
+"""That of the experiment that `sweep` runs by default."""
 MOST_FILE = 10_000_000
 """Bytes of a file beside a network; ours take 200,000."""
 MOST_CONFIG = 10_000_000
@@ -59,7 +63,7 @@ class NamedModel:
     uri: str
     """`models:/…`, with the version that an alias stood for."""
     label: str
-    """Unique, for a person: `mnist-cnn 3`, or `mnist-cnn m-3f2a9c0d` for a logged model that is no version."""
+    """Unique, for a person: `NAME 3`, or `NAME m-3f2a9c0d` for a logged model that is no version."""
     tags: Mapping[str, str]
 
 
@@ -93,6 +97,26 @@ def find(named: str) -> NamedModel:
             ) from None
 
 
+def champions() -> dict[str, NamedModel]:
+    """The champions that are meant if nobody names a model, by NAME@ALIAS: those of one data set. If there are champions of
+    several, those of DEFAULT_DATA.
+
+    Raises InputError if there is none, or several data sets without that one."""
+    quiet_mlflow()
+    with server_errors("could not be asked"):
+        client = open_store()
+        names = sorted(each.name for each in mlflow.search_registered_models() if CHAMPION in each.aliases)
+        instead = _instead(client, "")
+    if not names:
+        raise InputError(f"there is no champion at {shown_uri()}; name a model with --model, or promote one: {instead}")
+    found = {named: find(named) for named in (f"{name}@{CHAMPION}" for name in names)}
+    data = {each.tags.get(DATA, "") for each in found.values()}
+    if len(data) > 1 and DEFAULT_DATA not in data:
+        raise InputError(f"there are champions of several data sets, {', '.join(found)}; name one with --model")
+    wanted = DEFAULT_DATA if len(data) > 1 else data.pop()
+    return {named: each for named, each in found.items() if each.tags.get(DATA, "") == wanted}
+
+
 def aliases_of(name: str) -> Mapping[str, str]:
     """Each alias of a registered model, and its version. Raises InputError if there is no such model."""
     quiet_mlflow()
@@ -110,7 +134,7 @@ def _instead(client: MlflowClient, name: str) -> str:
     """What can be named instead of a model that does not exist."""
     known = {each.name: each.aliases for each in client.search_registered_models()}
     if not known:
-        return "`digitsweep sweep` registers two"
+        return "`digitsweep sweep` registers one for each family"
     if CHALLENGER in known.get(name, ()):
         return f"name {name}@{CHALLENGER}, or promote that with `digitsweep promote {name}`"
     models = (f"{each}@{alias}" for each, aliases in sorted(known.items()) for alias in sorted(aliases) or ["ALIAS"])

@@ -12,8 +12,8 @@ from typing import Any
 
 from digitsweep.errors import InputError, RefusedError
 from digitsweep.registry.gate import Attempt, Decision, decide, load_gate
-from digitsweep.registry.ledger import CHAMPION, Action, Ledger, Lineage, Record, State, new_record
-from digitsweep.registry.models import CHALLENGER, find, versions_of
+from digitsweep.registry.ledger import Action, Ledger, Lineage, Record, State, new_record
+from digitsweep.registry.models import CHALLENGER, CHAMPION, find, versions_of
 from digitsweep.registry.openings import Openings, openings_of
 from digitsweep.registry.versions import Registered, describe_version, write_decision
 from digitsweep.tracking.client import OPENED, TEST_DIGEST, adopt_run, patiently, quiet_mlflow
@@ -177,6 +177,6 @@ def _decided(record: Record) -> Any:
 def _check(name: str, reason: str | None) -> None:
     quiet_mlflow()
     if not name or any(mark in name for mark in "@/:"):
-        raise InputError(f"{name}: write only the name of a registered model, such as mnist-cnn")
+        raise InputError(f"{name}: write only the name of a registered model, without a version or an alias")
     if reason is not None and (not reason.strip() or len(reason) > MOST_REASON or not reason.isprintable()):
         raise InputError(f"--reason: must be one line of 1 to {MOST_REASON:,} characters")

@@ -16,8 +16,8 @@ import mlflow
 import yaml
 
 from digitsweep.errors import InputError, RefusedError
-from digitsweep.registry.ledger import CHAMPION, Action, Ledger, new_record
-from digitsweep.registry.models import CHALLENGER, find, versions_of
+from digitsweep.registry.ledger import Action, Ledger, new_record
+from digitsweep.registry.models import CHALLENGER, CHAMPION, find, versions_of
 from digitsweep.registry.versions import Registered, create_registered_model, point_alias
 from digitsweep.tracking.client import (
     EXPERIMENT_NAME,

@@ -61,8 +61,8 @@ def differences(found: Sequence[Difference]) -> Plot:
         "differences",
         f"The difference of each pair in points, and its interval: {told}.",
         "The differences and their intervals",
-        "A dot is a difference in test accuracy, the bar its interval. A grey bar, across the zero line, means that these test "
-        "images cannot tell the two apart.",
+        "A dot is a difference in test accuracy, the bar its interval. A grey bar, across the zero line, means that these "
+        "test images cannot tell the two apart.",
     )
 
 

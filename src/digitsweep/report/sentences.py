@@ -149,8 +149,8 @@ def overlap(found: Overlap) -> str:
     """How many test images three models or more get wrong together, and each of them alone."""
     alone = listed([f"{the(name)} {count:,}" for name, count in found.only_wrong.items()])
     return (
-        f"Of {found.images:,} test images, all models get {found.all_right:,} right and {found.all_wrong:,} wrong. Images that "
-        f"only one of them gets wrong: {alone}."
+        f"Of {found.images:,} test images, all models get {found.all_right:,} right and {found.all_wrong:,} wrong. Images "
+        f"that only one of them gets wrong: {alone}."
     )
 
 

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from digitsweep.config.experiment import Experiment, MinutesBudget
 from digitsweep.data import Dataset
+from digitsweep.families import title_of
 from digitsweep.report.format import percent, plural, proposer
 from digitsweep.tracking.tracker import Listener
 from digitsweep.trial import EpochMetrics, Kind, Trial, TrialRecord, TrialState
@@ -127,7 +128,7 @@ class Display(Listener):
         for family in [each for each, was_said in self._over.items() if not was_said]:
             # Not as soon as the first finalist starts: the search's last trial is shown after that.
             self._over[family] = True
-            self.note(f"The search of the {family.upper()} is over; its best is trained again, on fresh seeds.")
+            self.note(f"The search of the {title_of(family)} is over; its best is trained again, on fresh seeds.")
 
     def note(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
