@@ -11,10 +11,19 @@ from numpy.typing import NDArray
 from digitsweep.data import Duplicates
 from digitsweep.evaluation.comparison import Comparison, Entry, Finalist, Opening, Spent, Used
 from digitsweep.evaluation.cost import Cost, Latency
-from digitsweep.evaluation.mistakes import ClassifiedImage, ClassRecall, ConfusedPair, Galleries, Mistakes, Prediction
-from digitsweep.evaluation.statistics import Difference, FamilyDifference, Share
+from digitsweep.evaluation.mistakes import (
+    ClassifiedImage,
+    ClassRecall,
+    ConfusedPair,
+    Galleries,
+    Mistakes,
+    Prediction,
+    find_mistakes,
+)
+from digitsweep.evaluation.statistics import Difference, FamilyDifference, Share, differences, family_differences
+from digitsweep.families import FAMILIES, title_of
 from digitsweep.families.hyperparameters import Scalar
-from digitsweep.report.sentences import family_verdict
+from digitsweep.report.sentences import family_verdict, verdict
 from digitsweep.trial import SearchHistory, TrialPoint
 
 TEST = 10_000
@@ -120,6 +129,89 @@ def alone(whole: Comparison, family: str = "cnn") -> Comparison:
     )
 
 
+MANY = ("ann", "cnn", "resnet", "mixer", "capsule", "vit")
+"""Families of `many`; the last three are known only where `MADE_UP` is registered."""
+MADE_UP = {name: dataclasses.replace(FAMILIES["cnn"], title=name.capitalize()) for name in MANY[3:]}
+WRONG = (0.0092, 0.0041, 0.0042, 0.0058, 0.0047, 0.0071)
+"""Shares of the test images that these families get wrong."""
+
+
+def many(whole: Comparison, count: int, true: NDArray[np.uint8] | None = None) -> Comparison:
+    """The same as a sweep of so many families has it, three or more: what is said of pairs and mistakes is computed from
+    made predictions, and the other families' searches are those of the CNN under other names."""
+    true = labels() if true is None else true
+    draw = np.random.default_rng(11)
+    families = MANY[:count]
+    names = [title_of(family) for family in families]
+    hard = draw.random(len(true)) < 0.03
+    said, right = dict[str, NDArray[np.float32]](), dict[str, NDArray[np.bool_]]()
+    for name, share in zip(names, WRONG, strict=False):
+        networks = [~(hard & (draw.random(len(true)) < share / 0.03)) for _ in range(4)]
+        predicted = np.where(networks[0], true, (true + draw.integers(1, 3, len(true))) % 10)
+        sure = draw.uniform(0.55, 1.0, len(true)).astype(np.float32)
+        said[name] = np.repeat(((1 - sure) / 9)[:, None], 10, axis=1)
+        said[name][np.arange(len(true)), predicted] = sure
+        right[name] = np.stack(networks[1:])
+    found = differences(true, {name: each.argmax(axis=1).astype(np.uint8) for name, each in said.items()})
+    between = family_differences(right)
+
+    def of(family: str) -> str:
+        return family if family in NETWORKS else "cnn"
+
+    best = {each.family: each for each in whole.best()}
+    wrong = {each.first: each.first_wrong for each in found} | {each.second: each.second_wrong for each in found}
+    shares = {family: Share(len(true) - wrong[name], len(true)) for family, name in zip(families, names, strict=True)}
+    costs = {each.family: each for each in whole.costs if each.name.startswith("best ")}
+    return dataclasses.replace(
+        whole,
+        question=f"Which of {count} families is best, and which differences are real?",
+        verdict=verdict(*found),
+        difference=None,
+        differences=found,
+        family_verdict=family_verdict(*between),
+        family_difference=None,
+        family_differences=between,
+        spent={family: whole.spent[of(family)] for family in families},
+        entries=(
+            *(
+                dataclasses.replace(
+                    best[of(family)],
+                    family=family,
+                    trial=best[of(family)].trial.replace(of(family), family),
+                    model=f"models:/mnist-{family}/4",
+                    test=shares[family],
+                )
+                for family in families
+            ),
+            *(each for each in whole.entries if each.role == "baseline"),
+        ),
+        finalists=tuple(
+            [
+                dataclasses.replace(each, family=family, trial=each.trial.replace(of(family), family))
+                for family in families
+                for each in whole.finalists
+                if each.family == of(family)
+            ]
+        ),
+        mistakes=find_mistakes(true, said, 10, shown=6),
+        costs=(
+            *(
+                dataclasses.replace(
+                    costs[of(family)],
+                    name=f"best {name}",
+                    family=family,
+                    accuracy=shares[family].accuracy,
+                    weights=round(costs[of(family)].weights * 1.7**place),
+                )
+                for place, (family, name) in enumerate(zip(families, names, strict=True))
+            ),
+            *(each for each in whole.costs if not each.name.startswith("best ")),
+        ),
+        history={family: dataclasses.replace(whole.history[of(family)], family=family) for family in families},
+        openings=tuple([dataclasses.replace(whole.openings[0], by=f"sweep 3f2a9c: best {name}") for name in names]),
+    )
+
+
 def registered(whole: Comparison) -> Comparison:
     """The same as a comparison of two registered models has it: no search, no budget, no finalists; other names."""
     found = whole.mistakes
@@ -155,7 +247,7 @@ def registered(whole: Comparison) -> Comparison:
         duplicates=None,
         entries=tuple(
             [
-                dataclasses.replace(each, family="cnn", model=name, search_val_accuracy=None)
+                dataclasses.replace(each, family="cnn", trial=name, model=name, search_val_accuracy=None)
                 for each, name in zip(whole.best(), names.values(), strict=True)
             ]
         ),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from itertools import combinations
 
 import pytest
 from mlflow import MlflowClient
 from running import Sweep, run_digitsweep
 from scipy.stats import binomtest
+
+from digitsweep.evaluation.statistics import holm
 
 
 def test_registered_models_are_compared(smoke: Sweep) -> None:
@@ -37,8 +40,8 @@ def test_registered_models_are_compared(smoke: Sweep) -> None:
 
 
 def test_models_of_one_name_are_told_apart(smoke: Sweep) -> None:
-    """Two logged models of one name beside a version: each has a label of its own, and the choice of the rival is allowed
-    for by Bonferroni's correction, which the sentence names."""
+    """Two logged models of one name beside a version: each has a label of its own, and each pair is compared, with Holm's
+    correction, which the sentence names."""
     client = MlflowClient(smoke.uri)
     logged = client.search_logged_models([each.experiment_id for each in client.search_experiments()])
     ids = [each.model_id for each in logged if each.name == "digits-cnn"][:2]
@@ -50,10 +53,15 @@ def test_models_of_one_name_are_told_apart(smoke: Sweep) -> None:
     found = json.loads(smoke.artifact(run, "comparison/comparison.json"))
     labels = [each["trial"] for each in found["entries"]]
     assert labels == ["digits-ann 1", *(f"digits-cnn {each[:10]}" for each in ids)]
-    told = found["difference"]
-    raw = binomtest(told["only_first_wrong"], told["discordant"]).pvalue if told["discordant"] else 1.0
-    assert told["p_value"] == pytest.approx(min(2 * raw, 1.0))
-    assert "Bonferroni's correction for 2 comparisons" in finished.stdout
+    pairs = found["differences"]
+    assert [(each["first"], each["second"]) for each in pairs] == list(combinations(labels, 2))
+    for told in pairs:
+        raw = binomtest(told["only_first_wrong"], told["discordant"]).pvalue if told["discordant"] else 1.0
+        assert told["raw_p_value"] == pytest.approx(raw)
+        assert f"{told['second']} minus {told['first']}" in finished.stdout
+    assert [each["p_value"] for each in pairs] == pytest.approx(holm([each["raw_p_value"] for each in pairs])[0])
+    assert "Holm's correction for 3 comparisons" in finished.stdout
+    assert found["difference"] is None
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from digitsweep.evaluation.comparison import (
 )
 from digitsweep.evaluation.cost import Cost, Latency
 from digitsweep.evaluation.mistakes import find_mistakes
-from digitsweep.evaluation.statistics import Share, difference, family_difference
+from digitsweep.evaluation.statistics import Share, difference, differences, family_difference, family_differences
 from digitsweep.families import parse_params
 from digitsweep.report.sentences import family_verdict, how_chosen, on_validation, verdict
 from digitsweep.trial import (
@@ -41,6 +41,8 @@ from digitsweep.trial import (
     TrialState,
     best_of,
 )
+
+NAMES = ("ANN", "CNN")
 
 
 def record(
@@ -118,10 +120,10 @@ def full(comparison: Comparison) -> Comparison:
     """A comparison that has a value in every field."""
     labels = np.array([0, 1, 1, 0, 1, 0], np.uint8)
     ann, cnn = (np.eye(2, dtype=np.float32)[each] for each in ([1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 1, 1]))
-    found = difference(labels, ann.argmax(axis=1).astype(np.uint8), cnn.argmax(axis=1).astype(np.uint8))
+    found = difference(labels, ann.argmax(axis=1).astype(np.uint8), cnn.argmax(axis=1).astype(np.uint8), NAMES)
     fresh = ((5, 6), (0.94, 0.96), (7, 8), (0.9, 0.94), (0.8, 0.9))
     finalist = Finalist("ann", "ann-001", "dense 8", 90, 2, 2, 0.97, *fresh, won=True)
-    families = family_difference(np.array([[True, False]] * 2), np.array([[True, True]] * 2))
+    families = family_difference(np.array([[True, False]] * 2), np.array([[True, True]] * 2), NAMES)
     point = TrialPoint(1, "PRUNED", {"units_1": 8, "learning_rate": 1.0, "optimizer": "sgd"}, (0.5, 0.75), 1.5)
     return dataclasses.replace(
         comparison,
@@ -140,7 +142,27 @@ def full(comparison: Comparison) -> Comparison:
     )
 
 
-@pytest.mark.parametrize("which", ["comparison", "full"])
+@pytest.fixture
+def many(full: Comparison) -> Comparison:
+    """A comparison of three families that has what two do not have."""
+    said = {name: np.eye(2, dtype=np.float32)[[0, 1, 1, 0, 1, place]] for place, name in enumerate(("ANN", "CNN"))}
+    said["ResNet"] = np.eye(2, dtype=np.float32)[[1, 1, 1, 0, 1, 1]]
+    labels = np.array([0, 1, 1, 0, 1, 0], np.uint8)
+    found = differences(labels, {name: each.argmax(axis=1).astype(np.uint8) for name, each in said.items()})
+    between = family_differences({name: np.stack([each.argmax(axis=1) == labels] * 2) for name, each in said.items()})
+    return dataclasses.replace(
+        full,
+        difference=None,
+        family_difference=None,
+        differences=found,
+        family_differences=between,
+        verdict=verdict(*found),
+        family_verdict=family_verdict(*between),
+        mistakes=find_mistakes(labels, said, 2),
+    )
+
+
+@pytest.mark.parametrize("which", ["comparison", "full", "many"])
 def test_json_round_trip(which: str, request: pytest.FixtureRequest) -> None:
     """What is written as JSON is read back as the same comparison, whichever fields have values."""
     comparison: Comparison = request.getfixturevalue(which)
@@ -148,10 +170,40 @@ def test_json_round_trip(which: str, request: pytest.FixtureRequest) -> None:
     assert comparison_from(json.loads(written)) == comparison
 
 
-def test_the_full_comparison_is_full(full: Comparison) -> None:
+def test_the_full_comparison_is_full(full: Comparison, many: Comparison) -> None:
     """No field is left out of the round trip: each has a value that is not its default."""
     for each in dataclasses.fields(full):
-        assert getattr(full, each.name), each.name
+        assert getattr(full, each.name) or getattr(many, each.name), each.name
+
+
+def test_json_of_pairs(many: Comparison) -> None:
+    """Each pair has its own p-value, the corrected one and the name of the correction, which a single pair does not have."""
+    values = many.values()
+    for found in (values["differences"], values["family_differences"]):
+        assert [(each["first"], each["second"]) for each in found] == [("ANN", "CNN"), ("ANN", "ResNet"), ("CNN", "ResNet")]
+        assert {(each["comparisons"], each["correction"]) for each in found} == {(3, "Holm")}
+        assert all(each["raw_p_value"] <= each["p_value"] <= 1.0 for each in found)
+    single = dataclasses.replace(many, differences=(difference(*np.zeros((3, 4), np.uint8)),)).values()["differences"]
+    assert not {"comparisons", "raw_p_value", "correction"} & set(single[0])
+
+
+@pytest.mark.parametrize("old", [{"rivals": 3, "correction": "Bonferroni"}, {}])
+def test_a_comparison_of_an_earlier_version_is_read(old: dict[str, object], full: Comparison) -> None:
+    """What was written before there were more than two families is read, also if several models had been compared."""
+    values = json.loads(json.dumps(full.values()))
+    del values["differences"], values["family_differences"], values["mistakes"]["overlap"]
+    del values["mistakes"]["galleries"]["only_wrong"]
+    values["difference"] |= old
+    assert comparison_from(values) == full
+
+
+def test_overlap_is_told(many: Comparison) -> None:
+    """Below the verdict, three models have a sentence on how their errors overlap, and none about two of them."""
+    told = sentences(many)
+    assert told[:2] == [many.verdict, many.family_verdict]
+    said = "Of 6 test images, all models get 4 right and 0 wrong. Images that only one of them gets wrong: "
+    assert f"{said}the ANN 0, the CNN 0 and the ResNet 1." in told
+    assert not any(line.startswith("Of the") for line in told)
 
 
 def test_json_keys(full: Comparison) -> None:

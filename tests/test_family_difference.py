@@ -17,7 +17,14 @@ from scipy.stats import norm, ttest_ind
 from scipy.stats import t as student
 from support import PROPERTY
 
-from digitsweep.evaluation.statistics import FamilyDifference, difference, family_difference, mcnemar
+from digitsweep.evaluation.statistics import (
+    FamilyDifference,
+    difference,
+    family_difference,
+    family_differences,
+    holm,
+    mcnemar,
+)
 from digitsweep.report.format import p_value
 from digitsweep.report.sentences import family_verdict
 
@@ -44,7 +51,7 @@ def networks(wrong: list[list[int]], images: int) -> Right:
 
 def test_the_figures_of_a_family_difference() -> None:
     """Accuracies are averaged over the networks; each family's standard deviation is that of its networks' accuracies."""
-    found = family_difference(networks([[0, 1, 2], [0], [0, 1]], 10), networks([[], [0]], 10))
+    found = family_difference(networks([[0, 1, 2], [0], [0, 1]], 10), networks([[], [0]], 10), ("ANN", "CNN"))
     assert (found.first, found.second, found.images, found.seeds) == ("ANN", "CNN", 10, (3, 2))
     assert found.accuracy == pytest.approx(0.15)
     assert np.allclose(np.array(found.seed_std, float), [0.1, 0.1 / 2**0.5])
@@ -141,7 +148,7 @@ def test_one_network_says_nothing_about_a_family(seeds: tuple[int, int]) -> None
     assert (found.low, found.high, found.p_value, found.enough_seeds) == (-1.0, 1.0, 1.0, False)
     assert (
         family_verdict(found)
-        == family_verdict(None)
+        == family_verdict()
         == (
             "A single network does not show what another seed would change, so nothing can be said about the families. "
             "Train each winner on at least 2 fresh seeds, better on 5: set finalists.confirm to 5."
@@ -234,11 +241,42 @@ def test_no_clear_difference_of_families() -> None:
     assert "apart: their mean accuracies are equal (" in family_verdict(level)
 
 
+def test_three_families() -> None:
+    """Three families are ranked over seeds and images, with Holm's correction; the intervals leave out 0 exactly where the
+    corrected p-value is below 0.05."""
+    right = {
+        "ANN": networks([[*range(90 + seed)] for seed in range(3)], 10_000),
+        "CNN": networks([[*range(seed, 31)] for seed in range(3)], 10_000),
+        "ResNet": networks([[*range(seed, 30)] for seed in range(3)], 10_000),
+    }
+    found = family_differences(right)
+    raw = [family_difference(right[each.first], right[each.second]).p_value for each in found]
+    assert [each.raw_p_value for each in found] == raw
+    assert [each.p_value for each in found] == holm(raw)[0]
+    assert [each.significant for each in found] == [True, True, False]
+    for each in found:
+        assert (each.low > 0.0 or each.high < 0.0) == each.significant
+    assert family_verdict(*found, in_minutes=True) == (
+        "Over training seeds and test images together, the ResNet and the CNN are better than the ANN; the ResNet and the "
+        "CNN cannot be told apart (3 networks of each; Holm's correction for 3 comparisons). More seeds would tell more: "
+        "give the sweep more minutes."
+    )
+
+
+def test_families_with_too_few_networks() -> None:
+    """A family with a single network is named as one of which nothing can be said; the others are compared all the same."""
+    said = family_verdict(CLEAR, alone=["ResNet"])
+    assert said.startswith(family_verdict(CLEAR))
+    assert "Nothing can be said about the ResNet: a single network does not show what another seed would change." in said
+    assert said.endswith("More seeds would tell more: set finalists.confirm to 5.")
+    assert family_verdict(alone=["ANN", "CNN", "ResNet"]) == family_verdict()
+
+
 @PROPERTY
 @given(SHAPES)
 def test_the_sentence_does_not_contradict_its_figures(shape: tuple[int, int, int, int, float]) -> None:
     """It claims a difference exactly where the p-value and the interval do, and as they are printed."""
-    found = family_difference(*random_families(shape))
+    found = family_difference(*random_families(shape), ("ANN", "CNN"))
     sentence = family_verdict(found)
     claimed = re.search(r"the (\w+) is better than the (\w+)", sentence)
     assert bool(claimed) == (found.p_value < 0.05)

@@ -287,7 +287,7 @@ def test_the_headline_is_about_two_networks_and_the_families_have_their_own(smok
     exact = binomtest(first, first + second).pvalue if first + second else 1.0
     assert told.values["difference"]["p_value"] == pytest.approx(exact)
     families = [np.stack([told.rights(run) for run in told.of(family, "confirmation")]) for family in ("ann", "cnn")]
-    found = family_difference(families[0], families[1])
+    found = family_difference(families[0], families[1], ("ANN", "CNN"))
     assert found.accuracy == pytest.approx(families[1].mean() - families[0].mean())
     for key in ("accuracy", "low", "high", "p_value"):
         assert told.values["family_difference"][key] == pytest.approx(getattr(found, key))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from digitsweep.families import FAMILIES
 from digitsweep.sweep.processes import Place
 
 PACKAGE = Path(__file__).parent.parent / "src" / "digitsweep"
@@ -83,6 +85,21 @@ def test_only_judges_open_the_test_set() -> None:
         "sweep/judge.py",
         "registry/compare.py",
     }
+
+
+def test_only_families_name_a_family() -> None:
+    """No word outside `families/` is a family's name or title: whoever adds a family touches nothing else."""
+    names = {each.lower() for family in FAMILIES.values() for each in (family.name, family.title)}
+    named = re.compile(rf"(?<![a-z])({'|'.join(map(re.escape, names))})s?(?![a-z])", re.IGNORECASE)
+    texts = [path for path in PACKAGE.rglob("*") if path.suffix in (".py", ".jinja", ".css", ".js")]
+    assert len(texts) > 90
+    found = {
+        f"{path.relative_to(PACKAGE)}: {each[0]}"
+        for path in texts
+        if room(path) != "families"
+        for each in named.finditer(path.read_text(encoding="utf-8"))
+    }
+    assert not found
 
 
 def test_every_room_is_in_the_house() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from support import PROPERTY
 
-from digitsweep.evaluation.mistakes import ClassifiedImage, ConfusedPair, Mistakes, Prediction, find_mistakes
+from digitsweep.evaluation.mistakes import ClassifiedImage, ConfusedPair, Mistakes, Overlap, Prediction, find_mistakes
 from digitsweep.evaluation.statistics import Share
 
 
@@ -85,11 +85,27 @@ def test_one_model_alone() -> None:
     assert found.galleries.suspicious_count == 0
 
 
-def test_one_model_or_two() -> None:
-    """No model, and three, are refused."""
-    for count in (0, 3):
-        with pytest.raises(ValueError, match=f"one model or two, but there are {count}"):
-            find_mistakes(LABELS, {str(number): ANN for number in range(count)}, 3)
+def test_no_model_is_refused() -> None:
+    """There is nothing to find without a model."""
+    with pytest.raises(ValueError, match="one model or more"):
+        find_mistakes(LABELS, {}, 3)
+
+
+def test_three_models() -> None:
+    """What one of three gets wrong alone stands under its name, what all get wrong together; they are counted, too."""
+    third = predictions([0, 1, 0, 1, 1, 1, 1, 2], [0.9] * 8)
+    found = find_mistakes(LABELS, {"ANN": ANN, "CNN": CNN, "third": third}, 3)
+    galleries = found.galleries
+    assert {name: [each.index for each in shown] for name, shown in galleries.only_wrong.items()} == {
+        "ANN": [],
+        "CNN": [5],
+        "third": [],
+    }
+    assert [each.index for each in galleries.both_wrong] == [6]
+    assert [each.index for each in galleries.suspicious] == [6]
+    assert galleries.only_first_wrong == galleries.only_second_wrong == ()
+    assert found.overlap == Overlap(8, 2, 1, {"ANN": 0, "CNN": 1, "third": 0})
+    assert set(galleries.both_wrong[0].predictions) == {"ANN", "CNN", "third"}
 
 
 def test_a_class_without_test_images_is_left_out() -> None:

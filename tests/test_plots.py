@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
+from collections.abc import Iterable
+from importlib.resources import files
 from xml.etree import ElementTree
 
 import numpy as np
@@ -13,15 +15,17 @@ import samples
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+from numpy.typing import NDArray
 from support import PROPERTY
 
 from digitsweep.evaluation.comparison import Comparison
 from digitsweep.report import plots
-from digitsweep.report.plots.style import INK, THEME, log_ticks, positive, short
+from digitsweep.report.plots.style import COLORS, INK, THEME, log_ticks, positive, short
 from digitsweep.trial import EpochMetrics, SearchHistory, TrialPoint
 
 
@@ -241,7 +245,7 @@ def test_equal_cost(whole: Comparison) -> None:
 
 def test_trade_off(whole: Comparison) -> None:
     """Each model stands at its cost and its test error, and has its name."""
-    figure = plots.trade_off(whole.costs, lambda each: float(each.weights), "weights", {"best CNN": plots.SECOND})
+    figure = plots.trade_off(whole.costs, lambda each: float(each.weights), "weights", {"best CNN": COLORS["second"]})
     (axes,) = figure.axes
     shown = {(drawn(each)[0][0], drawn(each)[1][0]) for each in axes.lines if each.get_marker() == "o"}
     assert shown == {(each.weights, 1.0 - each.accuracy) for each in whole.costs}
@@ -251,7 +255,7 @@ def test_trade_off(whole: Comparison) -> None:
 
 def test_names_keep_apart(whole: Comparison) -> None:
     """Names of points in a crowd hardly cover each other, and stay inside the picture."""
-    figure = plots.trade_off(whole.costs, lambda each: each.train_seconds, "seconds", {"best CNN": plots.SECOND})
+    figure = plots.trade_off(whole.costs, lambda each: each.train_seconds, "seconds", {"best CNN": COLORS["second"]})
     assert inside(figure)
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     boxes = [Text.get_window_extent(each, renderer) for each in figure.axes[0].texts]
@@ -264,7 +268,7 @@ def test_class_recalls(whole: Comparison) -> None:
     """Each model has a dot for each label at its recall, and a bar over its Wilson interval."""
     assert whole.mistakes is not None
     classes = whole.mistakes.classes
-    (axes,) = plots.class_recalls(classes, {"ANN": plots.FIRST, "CNN": plots.SECOND}).axes
+    (axes,) = plots.class_recalls(classes, {"ANN": COLORS["first"], "CNN": COLORS["second"]}).axes
     for name, bars in zip(("ANN", "CNN"), axes.collections, strict=True):
         assert drawn(named(axes, name))[0] == [each.recalls[name].accuracy for each in classes]
         ends = [tuple(segment[:, 0]) for segment in bars.get_segments()]  # type: ignore[attr-defined]
@@ -313,10 +317,62 @@ def test_difference_interval(whole: Comparison) -> None:
         assert right > max(0.0, 100 * difference.high)
 
 
+def test_difference_intervals(whole: Comparison) -> None:
+    """Each pair has a bar over its interval, a dot at its difference and its name; only decided ones are strong."""
+    found = samples.many(whole, 3).differences
+    figure = plots.difference_intervals(found)
+    assert inside(figure)
+    (axes,) = figure.axes
+    lines = [(drawn(each)[0], each.get_alpha()) for each in axes.lines[1:]]
+    for each, bar, dot in zip(found, lines[::2], lines[1::2], strict=True):
+        assert bar[0] == pytest.approx([100 * each.low, 100 * each.high])
+        assert dot[0] == pytest.approx([100 * each.accuracy])
+        assert (bar[1] == 1.0) == each.significant
+    assert [text.get_text().partition(":")[0] for text in axes.texts] == [
+        f"{each.second} minus {each.first}" for each in found
+    ]
+
+
+VISION = {
+    "normal": [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
+    "without red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "without green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "without blue": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+"""What linear red, green and blue look like (Machado, Oliveira and Fernandes 2009, severity 1)."""
+
+
+def lab(colors: Iterable[str], vision: str) -> NDArray[np.float64]:
+    """Lightness, from 0 to 100, and the two axes of colour (CIE 1976) that somebody with this vision sees: (colors, 3)."""
+    encoded = np.array([to_rgb(each) for each in colors])
+    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.transpose(VISION[vision]), 0.0, 1.0)
+    xyz = seen @ np.transpose([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    x, y, z = np.cbrt(np.maximum(xyz / [0.9505, 1.0, 1.089], 1e-6)).T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
+
+
+@pytest.mark.parametrize("vision", VISION)
+@pytest.mark.parametrize("scheme", ["figure", "light", "dark"])
+def test_six_colours_can_be_told_apart(scheme: str, vision: str) -> None:
+    """In figures and in both schemes of the page, no two of the six colours look alike to anybody (a distance of 2 can just
+    be seen side by side), and those from the third on differ in lightness from all others."""
+    colors = list(COLORS.values())
+    if scheme != "figure":
+        css = files("digitsweep.report").joinpath("templates/report.css").read_text()
+        found = re.findall(rf"--({'|'.join(COLORS)}): (#\w+)", css)
+        colors = [color for _, color in found[:6] if scheme == "light"] or [color for _, color in found[6:12]]
+    seen = lab(colors, vision)
+    for one, other in itertools.combinations(range(6), 2):
+        assert np.linalg.norm(seen[one] - seen[other]) > 15
+        if vision == "normal" and other > 1:
+            assert abs(seen[one, 0] - seen[other, 0]) > 2.5
+
+
 def test_error_matrix() -> None:
     """Every error and every diagonal count stands in its cell; only errors are coloured, the frequent ones strongly."""
     matrix = np.array([[90, 10], [1, 99]])
-    (axes,) = plots.error_matrix(matrix, plots.FIRST).axes
+    (axes,) = plots.error_matrix(matrix, COLORS["first"]).axes
     assert [each.get_text() for each in axes.texts] == ["90", "10", "1", "99"]
     assert [each.get_alpha() for each in axes.patches] == [0.6, 0.15]
 

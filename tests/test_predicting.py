@@ -25,7 +25,7 @@ from digitsweep.data import Split
 from digitsweep.data.sources import load_dataset
 from digitsweep.errors import InputError
 from digitsweep.predict.ink import NOTHING
-from digitsweep.predict.predicting import MODEL, UNFAMILIAR, UNSURE, predict, read
+from digitsweep.predict.predicting import ACCURACY, UNFAMILIAR, UNSURE, best_champion, predict, read
 from digitsweep.predict.reference import FILE
 from digitsweep.registry.models import find, load
 from digitsweep.training.loop import probabilities
@@ -163,7 +163,7 @@ def test_a_bad_file_is_an_error_and_the_others_are_read(reading: Path, digits: S
             "digits-cnn@champion",
             ["digits-cnn@champion: no such model", CNN, "digitsweep promote digits-cnn"],
         ),
-        (MODEL, ["mnist-cnn", f"there are {ANN}, {CNN}"]),
+        ("mnist-cnn@champion", ["mnist-cnn", f"there are {ANN}, {CNN}"]),
         ("digits-cnn/99", ["digits-cnn/99: no such model", CNN]),
     ],
 )
@@ -180,7 +180,7 @@ def test_an_empty_store_says_what_registers_models(store: Path) -> None:
     found = invoke("predict", str(store / "any.png"))
     assert found.exit_code == 2
     (line,) = found.stderr.splitlines()
-    assert "`digitsweep sweep` registers two" in line
+    assert "`digitsweep sweep` registers one for each family" in line
 
 
 def test_a_table_for_a_person(reading: Path, digits: Split) -> None:
@@ -259,33 +259,108 @@ def test_agree_shows_where_a_person_should_look(reading: Path, digits: Split) ->
     both = [predict(folder, each) for each in (ANN, CNN)]
     expected = [a.source for a, b in zip(*both, strict=True) if a.label != b.label or a.note or b.note]
     assert expected, "these networks are weak: there is much to look at"
-    shown = invoke("agree", str(folder), "--ann", ANN, "--cnn", CNN, "--json")
+    shown = invoke("agree", str(folder), "--model", ANN, "--model", CNN, "--json")
     assert shown.exit_code == 0, shown.output
     values = json.loads(shown.stdout)
     assert [each["source"] for each in values] == expected
     for each in values:
-        disagree = each["ann"]["label"] != each["cnn"]["label"]
+        assert list(each["readings"]) == [ANN, CNN]
+        disagree = each["readings"][ANN]["label"] != each["readings"][CNN]["label"]
         assert (each["why"] == "they disagree") == disagree
         assert disagree or "unsure" in each["why"] or each["why"] == UNFAMILIAR
-    table = invoke("agree", str(folder), "--ann", ANN, "--cnn", CNN)
+    table = invoke("agree", str(folder), "--model", ANN, "--model", CNN)
     assert f"{len(expected)} of {COUNT} images need a look." in table.stdout
 
 
-def test_the_champion_is_asked_by_default(reading: Path, digits: Split) -> None:
-    """Once there are champions, their aliases are enough; as a process, nothing but the answer is printed."""
-    client = MlflowClient(f"sqlite:///{reading}/mlflow.db")
-    for family in ("ann", "cnn"):
-        version = client.get_model_version_by_alias(f"digits-{family}", "challenger").version
-        client.set_registered_model_alias(f"digits-{family}", "champion", version)
+def test_agree_takes_any_number_of_models(reading: Path, digits: Split) -> None:
+    """Of three models each has its reading, by its name; the table has a column for each, and no name is cut off."""
     save_page(digits.images[0], reading / "a.png")
-    finished = run_digitsweep("predict", "a.png", "--json", "--model", "digits-cnn@champion", cwd=reading)
-    assert (finished.returncode, finished.stderr) == (0, "")
+    Image.new("L", (40, 40), 255).save(reading / "blank.png")
+    named = [ANN, CNN, "digits-cnn/1"]
+    options = [part for each in named for part in ("--model", each)]
+    (*_, value) = json.loads(invoke("agree", "a.png", "blank.png", *options, "--json").stdout)
+    assert (value["source"], value["page"], value["why"]) == ("blank.png", 1, NOTHING)
+    assert {name: each["label"] for name, each in value["readings"].items()} == dict.fromkeys(named)
+    table = invoke("agree", "a.png", "blank.png", *options).stdout
+    assert all(each in table for each in named)
+
+
+@pytest.mark.parametrize("named", [[CNN], [CNN, CNN]])
+@pytest.mark.usefixtures("reading")
+def test_agree_takes_two_models_or_more(named: list[str]) -> None:
+    """One model, or one twice, has nothing to differ from."""
+    found = invoke("agree", "a.png", *(part for each in named for part in ("--model", each)))
+    assert found.exit_code == 2
+    (line,) = found.stderr.splitlines()
+    assert "two different models or more" in line
+
+
+def make_champions(reading: Path) -> dict[str, float]:
+    """Makes the challengers champions: their accuracies over confirmation seeds, by name."""
+    client, found = MlflowClient(f"sqlite:///{reading}/mlflow.db"), dict[str, float]()
+    for name in ("digits-ann", "digits-cnn"):
+        version = client.get_model_version_by_alias(name, "challenger")
+        client.set_registered_model_alias(name, "champion", version.version)
+        found[f"{name}@champion"] = float(version.tags[ACCURACY])
+    return found
+
+
+def test_the_champions_are_asked_by_default(reading: Path, digits: Split) -> None:
+    """Once there are champions, nobody needs to name one: the best by validation reads, which is said on standard error, so
+    that nothing but the answer is on standard output; and `agree` asks all of them."""
+    accuracies = make_champions(reading)
+    best = max(accuracies, key=accuracies.__getitem__)
+    save_page(digits.images[0], reading / "a.png")
+    Image.new("L", (40, 40), 255).save(reading / "blank.png")
+    finished = run_digitsweep("predict", "a.png", "--json", cwd=reading)
+    assert finished.returncode == 0
+    (line,) = finished.stderr.splitlines()
+    assert line.startswith(f"{best} reads: of 2 champions")
     (value,) = json.loads(finished.stdout)
-    (expected,) = predict(reading / "a.png", "digits-cnn@champion")
-    assert value["label"] == expected.label
+    assert [value["label"]] == [each.label for each in predict(reading / "a.png", best)]
+    assert [value["label"]] == [each.label for each in predict(reading / "a.png")]
+    named = run_digitsweep("predict", "a.png", "--json", "--model", best, cwd=reading)
+    assert (named.returncode, named.stderr, named.stdout) == (0, "", finished.stdout)
+    (*_, value) = json.loads(invoke("agree", "a.png", "blank.png", "--json").stdout)
+    assert list(value["readings"]) == list(accuracies)
 
 
-def test_the_defaults_are_those_of_the_function() -> None:
-    """The command line and the function mean the same model."""
-    defaults = {option.name: option.default for option in main.commands["predict"].params}
-    assert defaults["model"] == MODEL
+def test_the_choice_among_champions(reading: Path) -> None:
+    """The recorded validation accuracy decides, whatever the test accuracy is. Without one there is no choice, but for a
+    champion that is alone."""
+    make_champions(reading)
+    client = MlflowClient(f"sqlite:///{reading}/mlflow.db")
+    for name, validation, test in (("digits-ann", "0.9", "0.1"), ("digits-cnn", "0.8", "0.99")):
+        client.set_model_version_tag(name, "1", ACCURACY, validation)
+        client.set_model_version_tag(name, "1", "test_accuracy", test)
+    assert best_champion()[0] == "digits-ann@champion"
+    for name in ("digits-ann", "digits-cnn"):
+        client.delete_model_version_tag(name, "1", ACCURACY)
+    with pytest.raises(InputError) as error:
+        best_champion()
+    only_line(error, "digits-ann@champion, digits-cnn@champion", ACCURACY, "--model")
+    client.delete_registered_model_alias("digits-cnn", "champion")
+    assert best_champion()[0] == "digits-ann@champion"
+
+
+def test_champions_of_several_data_sets(reading: Path) -> None:
+    """If the champions are of several data sets, those of the default experiment's are meant; without them, one line asks
+    for a name."""
+    make_champions(reading)
+    client = MlflowClient(f"sqlite:///{reading}/mlflow.db")
+    client.set_model_version_tag("digits-cnn", "1", "digitsweep.data", "letters")
+    with pytest.raises(InputError) as error:
+        best_champion()
+    only_line(error, "several data sets", "digits-ann@champion, digits-cnn@champion", "--model")
+    client.set_model_version_tag("digits-cnn", "1", "digitsweep.data", "mnist")
+    assert best_champion()[0] == "digits-cnn@champion"
+
+
+@pytest.mark.usefixtures("reading")
+def test_no_champion() -> None:
+    """Without a champion, one line names the models that there are, and how to get one."""
+    for command in ("predict", "agree"):
+        found = invoke(command, "a.png")
+        assert found.exit_code == 2
+        (line,) = found.stderr.splitlines()
+        assert all(part in line for part in ("no champion", "--model", "promote", ANN, CNN))

@@ -8,18 +8,21 @@ import hashlib
 import itertools
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 import samples
 
 from digitsweep.data import Duplicates
-from digitsweep.evaluation.comparison import Comparison, Opening, comparison_from
+from digitsweep.evaluation.comparison import Comparison, Opening
 from digitsweep.evaluation.mistakes import Galleries, Mistakes
+from digitsweep.evaluation.statistics import differences
+from digitsweep.families import FAMILIES
 from digitsweep.report.format import mean, p_value, percent, points, proposer, seconds, share_interval
 from digitsweep.report.page import report
-from digitsweep.report.sentences import ORIGINS, how_chosen, search_told
+from digitsweep.report.sentences import ORIGINS, how_chosen, search_told, verdict
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 HOSTILE = "<script>alert('&\"')</script> $\\no$ \\d"
@@ -261,21 +264,74 @@ def test_warnings_come_first(small: Comparison, page: Parsed) -> None:
     assert "Caution:" not in page.text
 
 
-def test_the_correction_of_a_choice_is_named(small: Comparison, page: Parsed) -> None:
-    """Where the second model is the best of several, both pages and the JSON name Bonferroni; else nothing does."""
-    assert small.difference is not None
-    chosen = dataclasses.replace(small, difference=dataclasses.replace(small.difference, rivals=3))
-    contents = report(chosen, samples.images())
-    text = Parsed(contents["report.html"].decode()).text
-    assert "the best of 3 others by these same images. Bonferroni’s correction" in text
-    assert "chose one thing: CNN, the best of 3 others, to compare with." in text
-    assert "nothing is chosen by them" not in text
-    assert "Bonferroni's correction for 3 comparisons" in contents["report.md"].decode()
-    assert "Bonferroni" not in page.text
-    values = chosen.values()
-    assert (values["difference"]["rivals"], values["difference"]["correction"]) == (3, "Bonferroni")
-    assert comparison_from(values) == chosen
-    assert not {"rivals", "correction"} & set(small.values()["difference"])
+@pytest.fixture(scope="module")
+def many(whole: Comparison) -> Iterator[Comparison]:
+    """Of a sweep of five families, with one search and few figures."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, family in samples.MADE_UP.items():
+            patch.setitem(FAMILIES, name, family)
+        found = samples.many(whole, 5)
+        searched = dataclasses.replace(found.history["resnet"], importance={})
+        yield dataclasses.replace(found, history={"resnet": searched}, costs=whole.costs[:1])
+
+
+def test_five_families(many: Comparison) -> None:
+    """The ranking is the headline; each model has its card in a colour of its own; each pair has its difference, its own and
+    its corrected p-value; what models get wrong is told of all of them."""
+    contents = report(many, samples.images())
+    page = Parsed(contents["report.html"].decode())
+    text = " ".join(page.text.split())
+    assert text.index(many.verdict, text.index(many.question)) < text.index(many.family_verdict) < text.index("The models")
+    cards = [str(each["class"]) for each in page.all("article")]
+    assert cards == ["card first", "card second", "card third", "card fourth", "card fifth"]
+    for found in (many.differences, many.family_differences):
+        assert len(found) == 10
+        for each in found:
+            better = each.ranked[0] if each.significant else "undecided"
+            figures = [points(value, each.images, signed=True) for value in (each.accuracy, each.low, each.high)]
+            assert each.raw_p_value is not None
+            alone, corrected = p_value(each.raw_p_value), p_value(each.p_value)
+            pair = f"{each.second} minus {each.first}"
+            assert f"{pair} {figures[0]} {figures[1]} to {figures[2]} {alone} {corrected} {better}" in text
+            row = f"| {pair} | {figures[0]} | {figures[1]} to {figures[2]} | {alone} | {corrected} | {better} |"
+            assert row in contents["report.md"].decode().replace("\\", "")
+    assert many.mistakes is not None
+    assert many.mistakes.overlap is not None
+    for name, count in many.mistakes.overlap.only_wrong.items():
+        assert f"Only {name} is wrong {count} image" in text
+    assert f"all models get {many.mistakes.overlap.all_right:,} right" in text
+    assert "Both" not in text
+    assert not re.search(r"Of the \d+ images? that", text)
+
+
+def test_who_gets_wrong_what_another_gets_right(many: Comparison) -> None:
+    """The table has, in the row of one model and the column of another, what only the former of the two gets wrong."""
+    text = " ".join(page_of(many).text.split())
+    rows = {
+        name: list(map(int, re.findall(r"\d+", text.partition(f" {name} wrong ")[2])[:5])) for name in ("ANN", "Capsule")
+    }
+    with_ann = [each for each in many.differences if each.first == "ANN"]
+    with_capsule = [each for each in many.differences if each.second == "Capsule"]
+    assert rows["ANN"] == [*(each.only_first_wrong for each in with_ann), with_ann[0].first_wrong]
+    assert rows["Capsule"] == [*(each.only_second_wrong for each in with_capsule), with_capsule[0].second_wrong]
+
+
+def test_three_registered_models(whole: Comparison, many: Comparison) -> None:
+    """Models that were named have their labels in place of families, and nothing is said of families."""
+    names = ("mnist-cnn 3", "mnist-cnn 4", "mnist-ann 1")
+    found = samples.registered(whole)
+    entries = tuple(dataclasses.replace(each, trial=name, model="") for each, name in zip(many.best(), names, strict=False))
+    true, predicted = samples.labels(), dict[str, np.ndarray]()
+    for place, name in enumerate(names):
+        predicted[name] = np.where(np.arange(len(true)) % 100 < place, (true + 1) % 10, true).astype(np.uint8)
+    pairs = differences(true, predicted)
+    found = dataclasses.replace(
+        found, entries=entries, difference=None, differences=pairs, verdict=verdict(*pairs), mistakes=None
+    )
+    text = page_of(found).text
+    assert "Of these networks, mnist-cnn 3 is better than mnist-cnn 4 and mnist-ann 1;" in text
+    assert "over training seeds" not in text
+    assert [str(each["class"]) for each in page_of(found).all("article")] == ["card first", "card second", "card third"]
 
 
 def test_finalists_of_whom_nobody_won(small: Comparison, page: Parsed) -> None:

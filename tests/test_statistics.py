@@ -17,6 +17,8 @@ from digitsweep.evaluation.statistics import (
     Share,
     Spread,
     difference,
+    differences,
+    holm,
     mcnemar,
     score_interval,
     smallest_difference,
@@ -35,12 +37,12 @@ def arrays(lists: tuple[list[int], ...]) -> list[Labels]:
     return [np.array(each, np.uint8) for each in lists]
 
 
-def made(only_first: int, only_second: int, both: int = 0, images: int = 10_000, rivals: int = 1) -> Difference:
+def made(only_first: int, only_second: int, both: int = 0, images: int = 10_000, share: int = 1) -> Difference:
     """Two models with so many errors."""
     labels, first, second = (np.zeros(images, np.uint8) for _ in range(3))
     first[: only_first + both] = 1
     second[only_first : only_first + both + only_second] = 1
-    return difference(labels, first, second, rivals=rivals)
+    return difference(labels, first, second, ("ANN", "CNN"), share=share)
 
 
 @pytest.mark.parametrize(("hits", "total"), [(0, 1), (1, 1), (7, 9), (359, 360), (9_975, 10_000), (10_000, 10_000)])
@@ -62,7 +64,7 @@ def test_mcnemar_agrees_with_statsmodels(only_first: int, only_second: int) -> N
 def test_the_counts_of_a_difference() -> None:
     """Errors of one, of the other and of both are counted image by image."""
     labels, ann, cnn = arrays(([0, 1, 2, 3, 4, 5], [9, 9, 9, 3, 4, 5], [0, 1, 8, 8, 4, 5]))
-    found = difference(labels, ann, cnn)
+    found = difference(labels, ann, cnn, ("ANN", "CNN"))
     assert (found.first, found.second, found.images) == ("ANN", "CNN", 6)
     assert (found.first_wrong, found.second_wrong, found.both_wrong) == (3, 2, 1)
     assert (found.only_first_wrong, found.only_second_wrong, found.discordant) == (2, 1, 3)
@@ -94,16 +96,17 @@ def test_the_counts_add_up(lists: tuple[list[int], ...]) -> None:
     assert 0.0 < found.smallest <= 1.0
 
 
-@pytest.mark.parametrize("rivals", [1, 2, 50])
-def test_interval_and_test_agree(rivals: int) -> None:
-    """The interval leaves out 0 exactly where the exact test finds a difference; it is Tango's interval, extended to 0 where
-    that alone would find a difference."""
+@pytest.mark.parametrize("share", [1, 2, 50])
+def test_interval_and_test_agree(share: int) -> None:
+    """The interval leaves out 0 exactly where the exact test finds a difference at its share of the level; it is Tango's
+    interval, extended to 0 where that alone would find a difference."""
     for discordant in range(31):
         for only_second in range(discordant // 2 + 1):
-            found = made(discordant - only_second, only_second, rivals=rivals)
-            assert (found.low > 0.0 or found.high < 0.0) == (found.p_value < 0.05) == found.significant
-            low, high = score_interval(10_000, discordant - only_second, only_second, 1.0 - 0.05 / rivals)
-            assert (found.low, found.high) == ((low if found.significant else min(low, 0.0)), high)
+            found = made(discordant - only_second, only_second, share=share)
+            differ = share * found.p_value < 0.05
+            assert (found.low > 0.0 or found.high < 0.0) == differ
+            low, high = score_interval(10_000, discordant - only_second, only_second, 1.0 - 0.05 / share)
+            assert (found.low, found.high) == ((low if differ else min(low, 0.0)), high)
 
 
 @pytest.mark.parametrize("share", [0.0005, 0.002, 0.02, 0.3, 1.0])
@@ -157,26 +160,61 @@ def test_spread() -> None:
     assert Spread((0.1,) * 3).std == 0.0
 
 
-def test_the_best_of_several_rivals() -> None:
-    """Bonferroni's correction as statsmodels has it; the interval is wider, and the smallest difference is larger."""
-    alone, chosen = made(45, 24), made(45, 24, rivals=3)
-    assert chosen.p_value == pytest.approx(multipletests([alone.p_value] * 3, method="bonferroni")[1][0])
-    assert made(15, 12, rivals=4).p_value == 1.0
-    assert chosen.low < alone.low < alone.high < chosen.high
-    assert chosen.smallest > alone.smallest
-    assert [smallest_difference(images, 1.0, rivals=3) < 1.0 for images in (6, 7, 8)] == [False, True, True]
+@pytest.mark.parametrize(
+    "p_values", [[0.3], [0.01, 0.02, 0.03], [0.04, 0.01, 0.03, 0.005], [1.0, 0.0, 0.01, 0.01], [0.2, 0.5, 0.03] * 3]
+)
+def test_holms_correction(p_values: list[float]) -> None:
+    """It is that of statsmodels, in the order given."""
+    assert holm(p_values)[0] == pytest.approx(multipletests(p_values, method="holm")[1])
 
 
-def test_the_best_of_equal_rivals_is_seldom_better() -> None:
-    """Of five equally good models the best, compared with a sixth, is called different in at most 5 % of all cases; without
-    the correction it would be in more."""
+@PROPERTY
+@given(st.lists(st.one_of(st.floats(0.0, 1.0), st.sampled_from([0.0, 0.01, 0.05, 1.0])), min_size=1, max_size=12))
+def test_holms_correction_shares_the_level(p_values: list[float]) -> None:
+    """It decides as testing each p-value at its share of the level does."""
+    corrected, shares = holm(p_values)
+    for p_value, each, share in zip(p_values, corrected, shares, strict=True):
+        assert (each < 0.05) == (share * p_value < 0.05)
+        assert 1 <= share <= len(p_values)
+
+
+def test_a_share_of_the_level_asks_for_more() -> None:
+    """Where several comparisons share the level, the interval is wider and the smallest difference larger."""
+    alone, shared = made(45, 24), made(45, 24, share=3)
+    assert shared.p_value == alone.p_value
+    assert shared.low < alone.low < alone.high < shared.high
+    assert shared.smallest > alone.smallest
+    assert [smallest_difference(images, 1.0, share=3) < 1.0 for images in (6, 7, 8)] == [False, True, True]
+
+
+def test_each_pair_of_models() -> None:
+    """Three models have three pairs, each with its own p-value, the one that Holm's correction makes of it, and an interval
+    that leaves out 0 exactly where the corrected p-value is below 0.05. Two have one pair, and one has none."""
+    labels = np.zeros(10_000, np.uint8)
+    wrong = {"a": range(60), "b": range(40, 70), "c": range(60, 72)}
+    predicted = {name: np.isin(np.arange(10_000), list(images)).astype(np.uint8) for name, images in wrong.items()}
+    found = differences(labels, predicted)
+    assert [(each.first, each.second) for each in found] == [("a", "b"), ("a", "c"), ("b", "c")]
+    raw = [mcnemar(each.only_first_wrong, each.only_second_wrong) for each in found]
+    assert [each.raw_p_value for each in found] == raw
+    assert [each.p_value for each in found] == pytest.approx(multipletests(raw, method="holm")[1])
+    assert [each.significant for each in found] == [True, True, True]
+    assert all(each.comparisons == 3 and each.high > each.low > 0.0 for each in found)
+    two = {name: predicted[name] for name in "ab"}
+    assert differences(labels, two) == (difference(labels, predicted["a"], predicted["b"], ("a", "b")),)
+    assert differences(labels, {"a": predicted["a"]}) == ()
+
+
+def test_equal_models_are_seldom_ranked() -> None:
+    """Of five equally good models any two are called different in at most 5 % of all cases; without the correction there
+    would be more."""
     generator = np.random.default_rng(4)
-    labels, cases, corrected, uncorrected = np.zeros(500, np.uint8), 300, 0, 0
+    labels, cases, corrected, uncorrected = np.zeros(500, np.uint8), 60, 0, 0
     for _ in range(cases):
-        first, *others = (generator.random((6, 500)) < 0.2).astype(np.uint8)
-        found = difference(labels, first, min(others, key=np.sum), rivals=5)
-        corrected += found.p_value < 0.05
-        uncorrected += found.p_value / 5 < 0.05
+        models = (generator.random((5, 500)) < 0.2).astype(np.uint8)
+        found = differences(labels, {str(number): each for number, each in enumerate(models)})
+        corrected += any(each.significant for each in found)
+        uncorrected += any((each.raw_p_value or 0.0) < 0.05 for each in found)
     assert corrected / cases <= 0.05 < uncorrected / cases
 
 
@@ -192,7 +230,7 @@ def test_equal_models_cannot_be_told_apart(wrong: float) -> None:
             np.where(generator.random(500) < wrong, (labels + generator.integers(1, 10, 500)) % 10, labels).astype(np.uint8)
             for _ in range(2)
         )
-        found = difference(labels, first, second)
+        found = difference(labels, first, second, ("ANN", "CNN"))
         apart += not verdict(found).startswith("This test set cannot tell this ANN from this CNN")
         covered += found.low <= 0.0 <= found.high
     assert 0.93 <= 1 - apart / pairs < 1.0

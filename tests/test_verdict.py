@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -16,18 +17,18 @@ from test_report import Parsed
 
 from digitsweep.cli.tables import sentences
 from digitsweep.evaluation.comparison import Comparison, comparison_from
-from digitsweep.evaluation.statistics import Difference, difference
+from digitsweep.evaluation.statistics import Difference, difference, differences
 from digitsweep.report.format import p_value, points
 from digitsweep.report.page import report
 from digitsweep.report.sentences import verdict
 
 
-def made(only_first: int, only_second: int, both: int = 0, images: int = 10_000, rivals: int = 1) -> Difference:
+def made(only_first: int, only_second: int, both: int = 0, images: int = 10_000) -> Difference:
     """The difference of two models with so many errors."""
     labels, first, second = (np.zeros(images, np.uint8) for _ in range(3))
     first[: only_first + both] = 1
     second[only_first : only_first + both + only_second] = 1
-    return difference(labels, first, second, rivals=rivals)
+    return difference(labels, first, second, ("ANN", "CNN"))
 
 
 def test_a_clear_difference() -> None:
@@ -59,12 +60,55 @@ def test_models_by_name() -> None:
     assert verdict(equal).startswith("This test set cannot tell mnist-cnn 2 from mnist-cnn 3: ")
 
 
-def test_a_choice_among_rivals_is_said() -> None:
-    """Where the second is the best of several, the sentence names the correction, whichever way it goes."""
-    said = "; Bonferroni's correction for 3 comparisons)"
-    for sentence in (verdict(dataclasses.replace(made(*each), rivals=3)) for each in ((45, 14), (30, 25), (7, 7), (0, 0))):
-        assert sentence.count(said) == 1
-    assert "Bonferroni" not in verdict(made(45, 14))
+def in_pairs(*wrong: range) -> tuple[Difference, ...]:
+    """Models a, b, … that get these of 10,000 images wrong."""
+    images, labels = np.arange(10_000), np.zeros(10_000, np.uint8)
+    return differences(labels, {chr(97 + place): np.isin(images, each).astype(np.uint8) for place, each in enumerate(wrong)})
+
+
+NOT_TOLD = "this test set cannot tell"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ((range(99), range(40), range(50, 60)), "Of these networks, c is better than b and a; b is better than a"),
+        ((range(99), range(40), range(3, 41)), f"Of these networks, c and b are better than a; {NOT_TOLD} c from b"),
+        ((range(99), range(2, 99), range(40)), f"Of these networks, c is better than b and a; {NOT_TOLD} b from a"),
+        ((range(40), range(1, 40), range(2, 40)), "This test set cannot tell c, b and a apart"),
+        ((range(60), range(15, 60), range(32, 60)), "Of these networks, c is better than b and a; b is better than a"),
+        (
+            (range(60), range(54, 107), range(54, 100)),
+            f"Of these networks, c is better than b; {NOT_TOLD} c from a, or b from a",
+        ),
+        (
+            (range(12), range(3, 12), range(6, 12), range(10, 12)),
+            f"Of these networks, d is better than a; {NOT_TOLD} d, c and b apart, or c, b and a apart",
+        ),
+    ],
+)
+def test_models_are_ranked(wrong: tuple[range, ...], said: str) -> None:
+    """Of three models or more, who is better than whom, the best first, and who cannot be told apart."""
+    found = in_pairs(*wrong)
+    assert verdict(*found) == f"{said} (10,000 test images; Holm's correction for {len(found)} comparisons)."
+
+
+@PROPERTY
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 40)), min_size=3, max_size=6))
+def test_the_ranking_is_that_of_the_pairs(wrong: list[tuple[int, int]]) -> None:
+    """Every pair is either in a clause that calls one better, or in a group that cannot be told apart, and never in both."""
+    found = in_pairs(*(range(start, start + count) for start, count in wrong))
+    sentence = verdict(*found).removeprefix("Of these networks, ").partition(" (")[0]
+    clauses, _, apart = sentence.rpartition("his test set cannot tell ") if "cannot tell" in sentence else (sentence, "", "")
+    better = {
+        (one, other)
+        for first, second in re.findall(r"([a-f][a-f, and]*) (?:is|are) better than ([a-f][a-f, and]*)", clauses)
+        for one in re.findall(r"\b[a-f]\b", first)
+        for other in re.findall(r"\b[a-f]\b", second)
+    }
+    together = {frozenset(pair) for part in apart.split(", or ") for pair in combinations(re.findall(r"\b[a-f]\b", part), 2)}
+    assert better == {each.ranked for each in found if each.significant}
+    assert together == {frozenset((each.first, each.second)) for each in found if not each.significant}
 
 
 def test_as_many_errors() -> None:
@@ -122,11 +166,11 @@ def counts(most: int) -> st.SearchStrategy[int]:
 
 
 @settings(PROPERTY, max_examples=30, phases=[Phase.generate])
-@given(counts(80), counts(80), st.integers(0, 20), st.integers(1, 20_000), st.integers(1, 5))
-def test_one_fact_told_once(whole: Comparison, only_first: int, only_second: int, both: int, more: int, rivals: int) -> None:
+@given(counts(80), counts(80), st.integers(0, 20), st.integers(1, 20_000))
+def test_one_fact_told_once(whole: Comparison, only_first: int, only_second: int, both: int, more: int) -> None:
     """Headline, body, terminal, report.md and comparison.json have the same p-value and the same interval, as they are
     written; and all of them call two models different exactly if p is below 0.05 and the interval leaves out 0."""
-    found = made(only_first, only_second, both, only_first + only_second + both + more, rivals)
+    found = made(only_first, only_second, both, only_first + only_second + both + more)
     comparison = dataclasses.replace(whole, difference=found, verdict=verdict(found))
     files = report(comparison, samples.images(1))
     page = Parsed(files["report.html"].decode()).text

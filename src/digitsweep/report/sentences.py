@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from digitsweep.evaluation.comparison import Comparison, Entry, Finalist
 from digitsweep.evaluation.mistakes import Overlap
@@ -24,11 +24,11 @@ def verdict(*found: Difference) -> str:
     It is about these networks; `family_verdict` is about what other seeds would give."""
     if len(found) < 2:
         return _difference_told(found[0]) if found else ""
-    better, apart = _standing(found, "this")
-    unknown = " or ".join(f"{group[0]} from {group[1]}" if len(group) == 2 else f"{listed(group)} apart" for group in apart)
-    told = [*better, *([f"this test set cannot tell {unknown}"] if apart else [])]
-    how = f"{found[0].images:,} test images; McNemar's exact test, {_corrected(found)}"
-    return f"{_capital('; '.join(told))} ({how})."
+    better, apart = _standing(found, lambda name: name)
+    unknown = ", or ".join(f"{group[0]} from {group[1]}" if len(group) == 2 else f"{listed(group)} apart" for group in apart)
+    told = [f"of these networks, {better}"] if better else []
+    told += [f"this test set cannot tell {unknown}"] if apart else []
+    return f"{_capital('; '.join(told))} ({found[0].images:,} test images; {_corrected(found)})."
 
 
 def _difference_told(difference: Difference) -> str:
@@ -86,17 +86,19 @@ def _family_difference_told(found: FamilyDifference) -> str:
 
 
 def _families_told(found: Sequence[FamilyDifference]) -> str:
-    better, apart = _standing(found, "the")
-    told = [*better, *(f"{listed(group)} cannot be told apart" for group in apart)]
+    better, apart = _standing(found, the)
+    told = [*([better] if better else []), *(f"{listed(group)} cannot be told apart" for group in apart)]
     fewest, most = (pick(seeds for each in found for seeds in each.seeds) for pick in (min, max))
     networks = f"{fewest} networks" if fewest == most else f"{fewest} to {most} networks"
     return f"{_OVER_BOTH} {'; '.join(told)} ({networks} of each; {_corrected(found)})."
 
 
-def _standing(found: Sequence[Difference] | Sequence[FamilyDifference], article: str) -> tuple[list[str], list[list[str]]]:
-    """From comparisons of each pair: who is better than whom, the best first; and the groups of those of whom nobody is
-    better than another (Piepho 2004, "An algorithm for a letter-based representation of all-pairwise comparisons", Journal
-    of Computational and Graphical Statistics 13)."""
+def _standing(
+    found: Sequence[Difference] | Sequence[FamilyDifference], called: Callable[[str], str]
+) -> tuple[str, list[list[str]]]:
+    """From comparisons of each pair: who is better than whom, the best first, empty if nobody is; and the groups of those of
+    whom nobody is better than another (Piepho 2004, "An algorithm for a letter-based representation of all-pairwise
+    comparisons", Journal of Computational and Graphical Statistics 13)."""
     lead = dict.fromkeys((name for each in found for name in (each.first, each.second)), 0.0)
     for each in found:
         lead[each.first] -= each.accuracy
@@ -114,20 +116,13 @@ def _standing(found: Sequence[Difference] | Sequence[FamilyDifference], article:
             for group in groups
             for left_out in (pair if {*pair} <= {*group} else ("",))
         ]
-        groups = [
-            each
-            for place, each in enumerate(parts)
-            if not any({*each} < {*other} for other in parts) and each not in parts[:place]
-        ]
-
-    def called(group: Iterable[str]) -> list[str]:
-        return [the(name, article) for name in group]
-
+        groups = [each for each in parts if not any({*each} < {*other} for other in parts)]
+    places = sorted({tuple(map(names.index, group)) for group in groups if len(group) > 1})
     better = [
-        f"{listed(called(group))} {'is' if len(group) == 1 else 'are'} better than {listed(called(beaten))}"
+        f"{listed([*map(called, group)])} {'is' if len(group) == 1 else 'are'} better than {listed([*map(called, beaten)])}"
         for beaten, group in winners.items()
     ]
-    return better, [called(group) for group in groups if len(group) > 1]
+    return "; ".join(better), [[called(names[place]) for place in group] for group in places]
 
 
 def _corrected(found: Sequence[Difference] | Sequence[FamilyDifference]) -> str:
@@ -136,7 +131,7 @@ def _corrected(found: Sequence[Difference] | Sequence[FamilyDifference]) -> str:
 
 def _capital(text: str) -> str:
     """The beginning of a sentence; a registered model is called as it is called."""
-    return f"T{text[1:]}" if text.startswith("this ") else text
+    return text[0].upper() + text[1:] if text.startswith(("this ", "of ")) else text
 
 
 def _figures(found: Difference | FamilyDifference) -> str:

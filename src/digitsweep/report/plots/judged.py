@@ -65,6 +65,7 @@ def difference_intervals(differences: Sequence[Difference]) -> Figure:
             fontsize=SMALL,
             color=INK,
             fontweight="bold" if each.significant else "normal",
+            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1},
         )
     axes.set(ylim=(len(differences) - 0.5, -0.85), xlabel="points by which the one named first is above the other")
     axes.set_yticks([])
