@@ -32,7 +32,7 @@ ACTIVATION = {"gelu": 4.7e-9, "silu": 3e-9, "tanh": 3e-9, "elu": 3e-9, "selu": 3
 NORMALIZATION = {"none": 0.0, "batch": 4.2e-9, "layer": 2.7e-9}
 DROPOUT = 3.8e-9
 """More for each output."""
-AUGMENTATION = {"none": 0.0, "shift": 1.2e-8, "affine": 2.5e-8}
+AUGMENTATION = {"none": 0.0, "shift": 1.2e-8, "affine": 2.5e-8, "flip": 7e-9, "crop": 2.7e-8}
 """For each value of an image."""
 
 TRAINING_SPACE: Mapping[str, Any] = {
@@ -48,7 +48,7 @@ TRAINING_SPACE: Mapping[str, Any] = {
     "warmup": {"type": "float", "low": 0.05, "high": 0.5, "prior": {"value": 0.3, "sure": "high"}},
     "label_smoothing": {"type": "float", "low": 0.0, "high": 0.2, "prior": 0.05},
     "batch_size": {"type": "categorical", "choices": [32, 64, 128, 256], "prior": 128},
-    "augmentation": {"type": "categorical", "choices": ["none", "shift", "affine"], "prior": "affine"},
+    "augmentation": {"type": "categorical", "choices": ["none", "shift", "affine", "flip", "crop"], "prior": "affine"},
 }
 """The part of a default search space that all families share. Its priors are what the portfolios of `images.yaml` have in
 common (`make portfolio`)."""
@@ -85,7 +85,7 @@ class Params(BaseModel):
     """For one_cycle: the share of all steps in which the rate rises."""
     label_smoothing: Rate = 0.0
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 32
-    augmentation: Literal["none", "shift", "affine"] = "none"
+    augmentation: Literal["none", "shift", "affine", "flip", "crop"] = "none"
 
     @model_validator(mode="before")
     @classmethod
