@@ -11,8 +11,9 @@ from running import Sweep
 
 from digitsweep.report.format import p_value
 
-METRICS_BY_EPOCH = {"train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate", "epoch_seconds"}
-METRICS_AT_END = {"val_macro_f1", "weights", "train_seconds"}
+METRICS_BY_EPOCH = {"train_loss", "train_accuracy", "learning_rate", "epoch_seconds"}
+METRICS_BY_EPOCH |= {"val_loss", "val_accuracy", "val_balanced_accuracy", "val_macro_f1"}
+METRICS_AT_END = {"weights", "train_seconds"}
 FILES = {
     "classification_report.json",
     "classification_report.txt",
@@ -99,6 +100,7 @@ def test_files_of_every_trial(smoke: Sweep) -> None:
         report = json.loads(smoke.artifact(run, "classification_report.json"))
         assert report["accuracy"] == accuracy
         assert report["macro avg"]["f1-score"] == run.data.metrics["val_macro_f1"]
+        assert report["macro avg"]["recall"] == pytest.approx(run.data.metrics["val_balanced_accuracy"])
         assert smoke.artifact(run, "confusion_matrix.png").startswith(b"\x89PNG")
 
 

@@ -283,7 +283,6 @@ def test_what_a_kill_left_underived_is_derived(client: MlflowClient, dataset: Da
     assert [each.trial for each in past.ended] == [trial()]
     run = client.get_run(past.runs["ann-000", 1])
     assert run.info.status == "FINISHED"
-    assert run.data.metrics["val_macro_f1"] == 1.0
     assert {each.path for each in client.list_artifacts(run.info.run_id)} == {
         "weights.npz",
         "confusion_matrix.json",

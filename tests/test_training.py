@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from digitsweep.data import TrainingData
 from digitsweep.data.sources import load_dataset
@@ -94,7 +95,10 @@ def test_the_weights_are_those_of_the_last_epoch(data: TrainingData, monkeypatch
     assert result.predictions is not None
     predicted = probabilities(model, data.validation.images).argmax(axis=1)
     assert np.array_equal(predicted, result.predictions)
-    assert float(np.mean(predicted == data.validation.labels)) == result.last("val_accuracy")
+    labels = data.validation.labels
+    assert float(np.mean(predicted == labels)) == result.last("val_accuracy")
+    assert result.last("val_balanced_accuracy") == pytest.approx(balanced_accuracy_score(labels, predicted))
+    assert result.last("val_macro_f1") == pytest.approx(f1_score(labels, predicted, average="macro"))
     assert model.count_params() == result.weight_count
 
 

@@ -8,6 +8,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,16 @@ CUT_OFF = "the sweep failed while the trial ran"
 OUT_OF_TIME = "OUT_OF_TIME"
 OUTCOMES = {"COMPLETE": "complete", "PRUNED": "pruned", OUT_OF_TIME: "out of time", "FAIL": "failed"}
 """How a trial can end, and what people read of it."""
+
+
+Metric = Literal["val_accuracy", "val_balanced_accuracy", "val_macro_f1", "val_loss"]
+DIRECTIONS: Mapping[str, Literal["maximize", "minimize"]] = {
+    "val_accuracy": "maximize",
+    "val_balanced_accuracy": "maximize",
+    "val_macro_f1": "maximize",
+    "val_loss": "minimize",
+}
+"""The metrics that a search can select by, fields of EpochMetrics, and which values of them are better."""
 
 
 class TrialState(enum.StrEnum):
@@ -115,6 +126,10 @@ class EpochMetrics:
     """At the epoch's last step."""
     epoch_seconds: float
     """Training and evaluation together."""
+    val_balanced_accuracy: float = math.nan
+    """Mean recall of the classes that have validation images."""
+    val_macro_f1: float = math.nan
+    """Mean F1 score of the classes that occur among true or predicted labels."""
 
     def metrics(self) -> dict[str, float]:
         """All figures by name, without the epoch's number and what was not measured."""
@@ -190,6 +205,11 @@ def trial_seed(seed: int, family: str, number: int | str) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
+def sign_of(metric: str) -> float:
+    """-1 where higher values of the metric are better, else 1: values times this sort the best first."""
+    return -1.0 if DIRECTIONS[metric] == "maximize" else 1.0
+
+
 def best_of(records: Sequence[TrialRecord], metric: str) -> TrialRecord | None:
     """The complete trial with the best value; ties as in `in_order`."""
     complete = [each for each in records if each.result.state is TrialState.COMPLETE]
@@ -199,7 +219,7 @@ def best_of(records: Sequence[TrialRecord], metric: str) -> TrialRecord | None:
 def in_order(records: Sequence[TrialRecord], metric: str) -> list[TrialRecord]:
     """Trials that have finished an epoch, the best last value first; ties by fewer weights, then the earlier trial. Those of
     a higher rung come first, among which baselines count."""
-    sign = -1.0 if metric == "val_accuracy" else 1.0
+    sign = sign_of(metric)
     top = max((each.trial.rung for each in records), default=0)
 
     def order(record: TrialRecord) -> tuple[int, float, int, int]:
@@ -245,7 +265,7 @@ class TrialPoint:
     params: Mapping[str, Scalar]
     """The searched parameters only, flat: `units_1: 512`."""
     values: tuple[float, ...]
-    """The objective after each epoch (for `val_accuracy` a fraction)."""
+    """The objective after each epoch (a fraction, but for `val_loss`)."""
     ended: float
     """Training seconds that the family's search had used when this trial ended, running trials and lost attempts included.
     By a clock, so no result depends on it."""
@@ -261,7 +281,7 @@ class SearchHistory:
 
     family: str
     metric: str
-    """`val_accuracy` (higher is better) or `val_loss` (lower is better)."""
+    """The objective, one of DIRECTIONS."""
     trials: tuple[TrialPoint, ...]
     """In the order in which they ended."""
     importance: Mapping[str, float]

@@ -27,6 +27,7 @@ from digitsweep.config.space import Space
 from digitsweep.config.yaml_file import shown
 from digitsweep.errors import InputError
 from digitsweep.families import FAMILIES, Params
+from digitsweep.trial import DIRECTIONS, Metric
 
 
 def _known(name: str) -> str:
@@ -106,12 +107,12 @@ BASELINE_EPOCHS = 6
 class Objective(_Part):
     """What selects: the metric's value after a trial's last epoch."""
 
-    metric: Literal["val_accuracy", "val_loss"] = "val_accuracy"
+    metric: Metric = "val_accuracy"
     direction: Literal["maximize", "minimize"] = "maximize"
 
     @model_validator(mode="after")
     def _check(self) -> Objective:
-        better = "maximize" if self.metric == "val_accuracy" else "minimize"
+        better = DIRECTIONS[self.metric]
         if self.direction != better:
             raise ValueError(f"`direction` of {self.metric} is {better}, but is {self.direction}")
         return self

@@ -14,8 +14,6 @@ class ClassificationMetrics:
     """How well labels were predicted."""
 
     accuracy: float
-    macro_f1: float
-    """The F1 score of each class, averaged with equal weight."""
     report: dict[str, Any]
     """scikit-learn's classification report: precision, recall, F1 and support of each class, and their averages."""
     text: str
@@ -35,7 +33,6 @@ def classification_metrics(labels: NDArray[np.uint8], predictions: NDArray[np.ui
     accuracy = float(np.mean(labels == predictions))
     return ClassificationMetrics(
         accuracy=accuracy,
-        macro_f1=float(report["macro avg"]["f1-score"]),
         report={**report, "accuracy": accuracy},
         text=classification_report(labels, predictions, labels=known, digits=4, zero_division=0),
         confusion=confusion_matrix(labels, predictions, labels=known),

@@ -30,6 +30,7 @@ from digitsweep.trial import (
     TrialState,
     best_of,
     in_order,
+    sign_of,
     trial_seed,
 )
 
@@ -269,7 +270,7 @@ class Finalists:
     def candidates(self) -> list[Candidate]:
         """The configurations, the best mean first, ties by fewer weights; those that lack a seed last."""
         found = [Candidate(each, self.complete(Kind.FINALIST, each)) for each in self._chosen]
-        sign = -1.0 if self._metric == "val_accuracy" else 1.0
+        sign = sign_of(self._metric)
 
         def order(candidate: Candidate) -> tuple[bool, float, int, int]:
             mean = candidate.mean(self._metric, self._spec.seeds)

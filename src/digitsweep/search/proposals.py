@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import optuna
@@ -18,7 +17,7 @@ from digitsweep.config.space import Categorical, Choice, Distribution, drawn_by
 from digitsweep.families import Params
 from digitsweep.families.hyperparameters import Scalar
 from digitsweep.search.sampler import importance_of, tpe
-from digitsweep.trial import Trial, TrialRecord, TrialState, in_order, trial_seed
+from digitsweep.trial import DIRECTIONS, Trial, TrialRecord, TrialState, in_order, trial_seed
 
 STEP = 0.2
 """Standard deviation of a mutation, as a share of the (logarithmic) range."""
@@ -176,7 +175,7 @@ class Proposer:
         if way == "neighbour" and (best := self._incumbents(records)):
             return near(best[int(random.integers(len(best)))], random, RATE), way
         if way == "tpe" and len(told := self.told(records)) >= FEWEST_FOR_TPE:
-            study = optuna.create_study(direction=self._direction, sampler=tpe(int(random.integers(2**31))))
+            study = optuna.create_study(direction=DIRECTIONS[self._metric], sampler=tpe(int(random.integers(2**31))))
             study.add_trials(told)
             return drawn_by(study.ask()), way
         if way == "random":
@@ -188,10 +187,6 @@ class Proposer:
         complete = [each for each in records if each.result.state is TrialState.COMPLETE and each.trial.baseline is None]
         best = {each.trial.number: each.trial.drawn for each in in_order(complete, self._metric)}
         return list(best.values())[:INCUMBENTS]
-
-    @property
-    def _direction(self) -> Literal["maximize", "minimize"]:
-        return "maximize" if self._metric == "val_accuracy" else "minimize"
 
     def told(self, records: Sequence[TrialRecord], *, lowest: bool = False) -> list[optuna.trial.FrozenTrial]:
         """The configurations that have ended, in Optuna's form, each by its highest rung: as trials that were pruned there,
@@ -218,7 +213,7 @@ class Proposer:
 
     def importance(self, records: Sequence[TrialRecord]) -> dict[str, float]:
         """Each hyperparameter's importance for the objective at the lowest rung."""
-        study = optuna.create_study(direction=self._direction)
+        study = optuna.create_study(direction=DIRECTIONS[self._metric])
         study.add_trials(self.told(records, lowest=True))
         return importance_of(study)
 

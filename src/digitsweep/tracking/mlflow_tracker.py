@@ -135,9 +135,8 @@ class MlflowTracker(Tracker):
     def _draw(self, record: TrialRecord, matrix: bytes | None, now: int) -> None:
         """Ends a trial's run. Where a kill comes before, the run is completed when its sweep is resumed or reconciled."""
         trial, result = record.trial, record.result
-        metrics, files = records.derived(trial, result.epochs, matrix)
-        figures = [(name, value, now, len(result.epochs)) for name, value in metrics.items()]
-        self._put(trial.name, metrics=figures, files=files, status=records.TRIAL_STATUS[result.state], ended=now)
+        files = records.derived(trial, result.epochs, matrix)
+        self._put(trial.name, files=files, status=records.TRIAL_STATUS[result.state], ended=now)
 
     def attempt_ended(self, trial: Trial, reason: str, seconds: float) -> None:
         now = milliseconds()

@@ -91,9 +91,8 @@ def recorded(record: TrialRecord, labels: NDArray[np.uint8], classes: int) -> tu
     return metrics, files
 
 
-def derived(trial: Trial, epochs: Sequence[EpochMetrics], matrix: bytes | None) -> tuple[dict[str, float], dict[str, bytes]]:
-    """Metrics and files, by name, that follow from a run's metrics after each epoch and its `confusion_matrix.json`."""
-    metrics: dict[str, float] = {}
+def derived(trial: Trial, epochs: Sequence[EpochMetrics], matrix: bytes | None) -> dict[str, bytes]:
+    """Files, by name, that follow from a run's metrics after each epoch and its `confusion_matrix.json`."""
     files: dict[str, bytes] = {}
     title = f"{trial.name}: {trial.params.describe()}"
     if matrix is not None:
@@ -101,11 +100,10 @@ def derived(trial: Trial, epochs: Sequence[EpochMetrics], matrix: bytes | None) 
         pairs = np.indices(counts.shape, np.uint8).reshape(2, -1)
         labels, predictions = (np.repeat(each, counts.ravel()) for each in pairs)
         evaluation = classification_metrics(labels, predictions, len(counts))
-        metrics["val_macro_f1"] = evaluation.macro_f1
         files = {name: make(evaluation, title) for name, make in FROM_MATRIX.items()}
     if epochs:
         files |= {name: make(epochs, title) for name, make in FROM_CURVES.items()}
-    return metrics, files
+    return files
 
 
 def attempt_tags(reason: str) -> dict[str, str]:

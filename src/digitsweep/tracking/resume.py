@@ -264,26 +264,26 @@ def derive_missing(client: MlflowClient, run: Run) -> list[str]:
     if trial is None or wanted <= there:
         return []
     matrix = artifact(client, run, records.MATRIX) if records.MATRIX in there else None
-    epochs = curves(client, run)
-    metrics, files = records.derived(trial, epochs, matrix)
+    files = records.derived(trial, curves(client, run), matrix)
     missing = {name: content for name, content in files.items() if name not in there}
     log_files(client, run.info.run_id, missing)
-    for name in metrics.keys() - run.data.metrics.keys():
-        client.log_metric(run.info.run_id, name, metrics[name], step=len(epochs))
     return list(missing)
 
 
 def curves(client: MlflowClient, run: Run) -> tuple[EpochMetrics, ...]:
-    """A run's metrics after each epoch."""
+    """A run's metrics after each epoch. Older versions recorded `val_macro_f1` only after the last."""
     found = {name: _series(client, run, name) for name in CURVES if name in run.data.metrics}
-    count = min(map(len, found.values()), default=0)
-    return tuple(_epoch(number + 1, {name: values[number] for name, values in found.items()}) for number in range(count))
+    whole = [set(series) for name, series in found.items() if name != "val_macro_f1"]
+    numbers = sorted(set.intersection(*whole)) if whole else []
+    return tuple(
+        _epoch(number, {name: series[number] for name, series in found.items() if number in series}) for number in numbers
+    )
 
 
 def _record(client: MlflowClient, run: Run, trial: Trial, values: Mapping[str, Any], metric: str) -> TrialRecord:
     series = values["values"]
     if series is None:
-        series = _series(client, run, metric)
+        series = _series(client, run, metric).values()
     epochs = [_epoch(number, {metric: value}) for number, value in enumerate(series, start=1)]
     if epochs:
         epochs[-1] = _epoch(len(epochs), run.data.metrics)
@@ -336,10 +336,10 @@ def _weights(client: MlflowClient, run: Run) -> tuple[NDArray[np.float32], ...] 
         return None
 
 
-def _series(client: MlflowClient, run: Run, name: str) -> Sequence[float]:
-    """A metric after each epoch; one that was sent twice counts once."""
+def _series(client: MlflowClient, run: Run, name: str) -> dict[int, float]:
+    """A metric by epoch, in order; one that was sent twice counts once."""
     by_epoch = {each.step: float(each.value) for each in client.get_metric_history(run.info.run_id, name)}
-    return [by_epoch[step] for step in sorted(by_epoch)]
+    return dict(sorted(by_epoch.items()))
 
 
 def _epoch(number: int, metrics: Mapping[str, float]) -> EpochMetrics:

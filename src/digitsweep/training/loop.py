@@ -20,6 +20,7 @@ from digitsweep.data import Split, TrainingData
 from digitsweep.families import Params, Shape
 from digitsweep.families.build import logits_of, network
 from digitsweep.training.augmentation import augment
+from digitsweep.training.class_averages import balanced_accuracy, class_counts, macro_f1
 from digitsweep.training.optimizers import Optimizer
 from digitsweep.training.schedules import step_rates
 from digitsweep.training.startup import processor_precision
@@ -95,6 +96,7 @@ def train(
         if not (math.isfinite(train_loss) and (math.isfinite(val_loss) or not validated)):
             return result(TrialState.FAIL, f"the loss was not finite in epoch {epoch}")
         predictions = new_predictions
+        hits, true, predicted = class_counts(data.validation.labels, predictions, data.classes)
         metrics = EpochMetrics(
             epoch=epoch,
             train_loss=train_loss,
@@ -103,6 +105,8 @@ def train(
             val_accuracy=float(np.mean(predictions == data.validation.labels)) if validated else math.nan,
             learning_rate=float(rates[-1]),
             epoch_seconds=time.perf_counter() - epoch_begun,
+            val_balanced_accuracy=float(balanced_accuracy(hits, true)),
+            val_macro_f1=float(macro_f1(hits, true, predicted)),
         )
         history.append(metrics)
         yield Epoch(metrics, predictions)
