@@ -51,6 +51,16 @@ def cnn(draw: st.DrawFn) -> Params:
     )
 
 
+def test_weights_are_drawn_from_the_first_layer_to_the_last() -> None:
+    """A seed gives the initial weights that Keras gives the same layers, made in the order in which images pass them."""
+    keras.utils.set_random_seed(3)
+    plain = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(5), keras.layers.Dense(3)])
+    keras.utils.set_random_seed(3)
+    found = network(parse_params("ann", {"hidden_layers": 1, "units": 5}), (4, 4, 1), 3)
+    for mine, theirs in zip(found.get_weights(), plain.get_weights(), strict=True):
+        assert np.array_equal(mine, theirs)
+
+
 @st.composite
 def resnet(draw: st.DrawFn) -> Params:
     filters = draw(st.lists(st.sampled_from([1, 4, 6]), min_size=1, max_size=4))

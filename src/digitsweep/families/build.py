@@ -33,7 +33,8 @@ def classifier(
     Scaling to 0 to 1 is its first layer; `features` makes what the last dense layer and the softmax work on."""
     image = keras.Input(shape, dtype="uint8", name="image")
     scaled = keras.layers.Rescaling(1.0 / 255.0, name="scale")(image)
-    logits = keras.layers.Dense(classes, dtype="float32", name="logits")(features(scaled))
+    made = features(scaled)  # first: a layer draws the seed of its initial weights when it is created
+    logits = keras.layers.Dense(classes, dtype="float32", name="logits")(made)
     return keras.Model(image, keras.layers.Softmax(dtype="float32", name="probabilities")(logits), name=name)
 
 
