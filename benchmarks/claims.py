@@ -20,7 +20,9 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 from scipy.stats import t as student
 
+from digitsweep.evaluation.imbalance import class_averages
 from digitsweep.evaluation.statistics import LEVEL, Share, between_images, difference, joint_reach
+from digitsweep.training.class_averages import macro_f1
 
 Floats = NDArray[np.float64]
 Wrong = NDArray[np.bool_]
@@ -330,7 +332,38 @@ def selection(repetitions: int = 10_000, images: int = 10_000, deviation: float 
     report("claims-selection", headline, columns, rows)
 
 
+def coverage(repetitions: int = 2_000) -> None:
+    """How often the intervals of balanced accuracy and macro F1 hold the true value, by the sizes of the classes."""
+    rows: list[list[object]] = []
+    for sizes, recall in (
+        ((1_000,) * 10, 0.99),
+        ((100,) * 10, 0.9),
+        ((900, 100), 0.9),
+        ((700, 100, 50, 50, 40, 30, 30), 0.8),
+        ((200, 20, 20), 0.8),
+        ((90, 10), 0.8),
+        ((200, 5, 5), 0.8),
+    ):
+        generator, classes = np.random.default_rng(8), len(sizes)
+        shares = np.full((classes, classes), (1.0 - recall) / (classes - 1))
+        np.fill_diagonal(shares, recall)
+        expected = shares * np.array(sizes)[:, None]
+        true = (recall, float(macro_f1(np.diag(expected), expected.sum(axis=1), expected.sum(axis=0))))
+        held: list[list[bool]] = []
+        labels, pairs = (each.ravel().astype(np.uint8) for each in np.indices(shares.shape))
+        for _ in range(repetitions):
+            drawn = np.concatenate([generator.multinomial(*each) for each in zip(sizes, shares, strict=True)])
+            found = class_averages(np.repeat(labels, drawn), np.repeat(pairs, drawn), classes)
+            both = (found.balanced_accuracy, found.macro_f1)
+            held.append([each.low <= value <= each.high for each, value in zip(both, true, strict=True)])
+        told = f"{classes} of {sizes[0]:,}" if len(set(sizes)) == 1 else ", ".join(map(str, sizes))
+        rows.append([told, f"{100 * recall:.0f}", *(shown([each]) for each in np.array(held).T)])
+    headline = f"how often 95 % intervals hold the true value, in per cent of {repetitions:,} simulations each"
+    report("claims-averages", headline, ["images of each class", "recall %", "balanced accuracy", "macro F1"], rows)
+
+
 def main() -> None:
+    coverage()
     wrong_verdicts()
     wrong_claims()
     power()

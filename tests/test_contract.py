@@ -36,7 +36,7 @@ def test_the_sweep_run(smoke: Sweep) -> None:
     assert (coordinator["generation"], coordinator["released"]) == (1, True)
     assert not [name for name in run.data.params if name.startswith("digitsweep.")], "only a later coordinator claims it"
     figures = {"test_accuracy", "weights", "search_val_accuracy", "selection_val_accuracy"}
-    figures |= {"confirmation_val_accuracy", "confirmation_test_accuracy"}
+    figures |= {"confirmation_val_accuracy", "confirmation_test_accuracy", "test_balanced_accuracy", "test_macro_f1"}
     assert set(run.data.metrics) == {f"{family}_{figure}" for family in ("ann", "cnn") for figure in figures}
     assert "experiment.yaml" in smoke.artifacts(run)
     assert tags["mlflow.note.content"] == smoke.artifact(run, "comparison/report.md").decode()

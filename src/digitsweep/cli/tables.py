@@ -23,8 +23,27 @@ from digitsweep.families import title_of
 from digitsweep.registry.gate import Decision, Figures, decision_from
 from digitsweep.registry.ledger import Record
 from digitsweep.registry.promote import History
-from digitsweep.report.format import latency, p_value, percent, plural, points, seconds, share_interval, the, times
-from digitsweep.report.sentences import cautions, earlier_openings, how_chosen, on_validation, overlap, search_told
+from digitsweep.report.format import (
+    by_metric,
+    latency,
+    p_value,
+    percent,
+    plural,
+    points,
+    seconds,
+    share_interval,
+    the,
+    times,
+)
+from digitsweep.report.sentences import (
+    cautions,
+    counted_alike,
+    earlier_openings,
+    how_chosen,
+    on_validation,
+    overlap,
+    search_told,
+)
 
 if TYPE_CHECKING:  # importing these imports TensorFlow, or takes long
     from digitsweep.doctor import Finding
@@ -141,7 +160,7 @@ def _pairs(found: Sequence[Difference] | Sequence[FamilyDifference]) -> Table:
 def _cells(comparison: Comparison, entry: Entry, between: str) -> dict[str, str]:
     """By column. `between` stands between an accuracy and its interval."""
     return {
-        "validation": on_validation(comparison, entry),
+        by_metric("validation", comparison.metric).replace(" ", "\n", 1): on_validation(comparison, entry),
         "test": f"{percent(entry.test.accuracy)}{between}({share_interval(entry.test)})" if entry.test else "",
         "published": percent(entry.published_accuracy, 1) if entry.published_accuracy else "",
         "weights": f"{entry.weights:,}",
@@ -163,6 +182,7 @@ def sentences(comparison: Comparison) -> list[str]:
     )
     if comparison.opened_before:
         lines.append(earlier_openings(comparison))
+    lines += [told for each in comparison.best() if (told := counted_alike(comparison, each))]
     best = comparison.best() if comparison.spent else []
     baselines = [each for each in comparison.entries if each.role == "baseline"]
     for each in best:

@@ -6,6 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from pydantic import SerializerFunctionWrapHandler, TypeAdapter, model_serialize
 
 from digitsweep.data import Duplicates
 from digitsweep.evaluation.cost import Cost
+from digitsweep.evaluation.imbalance import ClassAverages
 from digitsweep.evaluation.mistakes import Mistakes
 from digitsweep.evaluation.statistics import Difference, FamilyDifference, Share, Spread
 from digitsweep.families import title_of
@@ -27,8 +29,10 @@ ACCURACIES = (
     "confirmation_test_accuracy",
     "val_accuracy",
     "test_accuracy",
+    "test_balanced_accuracy",
+    "test_macro_f1",
 )
-"""Every accuracy that an entry of a comparison can have, by the name that it has in metrics, tags and columns. The last two
+"""Every accuracy that an entry of a comparison can have, by the name that it has in metrics, tags and columns. The last four
 are of one network, as on its own run; docs/architecture.md says what each is of."""
 
 
@@ -56,6 +60,11 @@ class Entry:
     images; what it is worth there is told by its finalist's confirmation seeds."""
     test: Share | None = None
     """Of this very network; None where the test set was not opened for it."""
+    averages: ClassAverages | None = None
+    """Of this very network on the test images; None for a baseline."""
+    score: float | None = None
+    """The value of the objective, where that is not val_accuracy: of a best in the search, by which it was picked; of a
+    baseline its own."""
     model: str = ""
     """The registered model's URI, where there is one."""
     published_accuracy: float | None = None
@@ -104,6 +113,17 @@ class Spent:
 
 
 @dataclass(frozen=True)
+class Scores:
+    """Values of the objective on the validation images: of the trial of the search, and by seed."""
+
+    metric: str
+    """One of `trial.DIRECTIONS`."""
+    search: float
+    selection: tuple[float, ...] = ()
+    confirmation: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
 class Finalist:
     """One of the best configurations of a family's search, trained again on fresh seeds: one network for each seed.
 
@@ -132,6 +152,18 @@ class Finalist:
     selection seeds, the best score in the search."""
     proposed_by: str = ""
     """Where the configuration comes from, where the budget is in minutes."""
+    scores: Scores | None = None
+    """None where the objective is val_accuracy, whose values stand above."""
+
+    @property
+    def chosen_by(self) -> Scores:
+        """Its values of the objective."""
+        return self.scores or Scores(
+            "val_accuracy",
+            self.search_val_accuracy,
+            self.selection_val_accuracies,
+            self.confirmation_val_accuracies,
+        )
 
     @property
     def selection(self) -> Spread | None:
@@ -155,11 +187,11 @@ class Finalist:
 
     @property
     def optimism(self) -> float | None:
-        """The score of the search minus the mean over the confirmation seeds, as a fraction. None where there are no such
+        """The objective's value in the search minus its mean over the confirmation seeds. None where there are no such
         seeds, or the trainings differ in length: then the difference is more than luck."""
         if self.confirmation is None or not self.equally_long:
             return None
-        return self.search_val_accuracy - self.confirmation.mean
+        return self.chosen_by.search - fmean(self.chosen_by.confirmation)
 
     def means(self) -> dict[str, float]:
         """Over its seeds, by name."""
@@ -168,6 +200,10 @@ class Finalist:
             "confirmation_val_accuracy": self.confirmation,
             "confirmation_test_accuracy": self.confirmation_test,
         }
+        if self.scores is not None:
+            for seeds in ("selection", "confirmation"):
+                values = getattr(self.scores, seeds)
+                named[f"{seeds}_{self.scores.metric}"] = Spread(values) if values else None
         return {name: each.mean for name, each in named.items() if each is not None}
 
     @model_serializer(mode="wrap")
@@ -251,13 +287,16 @@ class Comparison:
         return next(won, None) if entry.role == "best" else None
 
     def accuracies(self, entry: Entry) -> dict[str, float]:
-        """Those of ACCURACIES that an entry has."""
-        finalist = self.finalist_of(entry)
+        """Those of ACCURACIES that an entry has; also its values of the objective where that is another metric."""
+        finalist, averages = self.finalist_of(entry), entry.averages
         found = {
+            f"search_{self.metric}" if entry.role == "best" else self.metric: entry.score,
             "search_val_accuracy": entry.search_val_accuracy,
             **(finalist.means() if finalist else {}),
             "val_accuracy": entry.validation.accuracy if entry.validation else None,
             "test_accuracy": entry.test.accuracy if entry.test else None,
+            "test_balanced_accuracy": averages.balanced_accuracy.value if averages else None,
+            "test_macro_f1": averages.macro_f1.value if averages else None,
         }
         return {name: value for name, value in found.items() if value is not None}
 
@@ -279,10 +318,12 @@ class Comparison:
     def _row(self, entry: Entry) -> dict[str, Any]:
         accuracies = self.accuracies(entry)
         columns: dict[str, Any] = {key: getattr(entry, key) for key in ("family", "role", "trial", "network")}
-        for name in ACCURACIES:
-            columns[name] = accuracies.get(name)
+        columns |= {**dict.fromkeys(ACCURACIES), **accuracies}
         for name, share in (("val", entry.validation), ("test", entry.test)):
             columns[f"{name}_low"], columns[f"{name}_high"] = share.interval if share else (None, None)
+        for name in ("balanced_accuracy", "macro_f1"):
+            found = getattr(entry.averages, name, None)
+            columns |= {f"test_{name}_{end}": getattr(found, end, None) for end in ("low", "high")}
         known = ("published_accuracy", "weights", "train_seconds", "epochs", "trained_on", "seed", "model", "note")
         return {**columns, **{key: getattr(entry, key) for key in known}, **entry.params}
 

@@ -15,6 +15,7 @@ from digitsweep.data.sources import load_dataset
 from digitsweep.errors import InputError
 from digitsweep.evaluation.comparison import Comparison, Entry, Opening
 from digitsweep.evaluation.cost import Cost
+from digitsweep.evaluation.imbalance import class_averages
 from digitsweep.evaluation.mistakes import find_mistakes
 from digitsweep.evaluation.opening import Evaluation, Predictions, evaluate
 from digitsweep.evaluation.statistics import Difference, difference, differences
@@ -61,7 +62,7 @@ def compare_models(named: Sequence[str], data: Path | None) -> Comparison:
         },
         budget={},
         spent={},
-        entries=tuple(_entry(each, tested.predictions[each.label]) for each in found),
+        entries=tuple(_entry(each, tested.predictions[each.label], dataset.training.classes) for each in found),
         verdict=verdict(*differing),
         difference=differing[0] if len(found) == 2 else None,
         differences=differing if len(found) > 2 else (),
@@ -159,7 +160,7 @@ def load_for(found: NamedModel, dataset: Dataset) -> keras.Model:
     return model
 
 
-def _entry(found: NamedModel, predictions: Predictions) -> Entry:
+def _entry(found: NamedModel, predictions: Predictions, classes: int) -> Entry:
     return Entry(
         family=found.tags.get("family", ""),
         role="best",
@@ -172,6 +173,7 @@ def _entry(found: NamedModel, predictions: Predictions) -> Entry:
         weights=predictions.weights,
         train_seconds=float(found.tags.get("train_seconds", 0.0)),
         test=predictions.accuracy,
+        averages=class_averages(predictions.labels, predictions.predicted, classes),
         model=found.uri,
     )
 

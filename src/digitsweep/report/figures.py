@@ -13,9 +13,9 @@ from digitsweep.evaluation.mistakes import ClassRecall, Mistakes
 from digitsweep.evaluation.statistics import Difference
 from digitsweep.families import title_of
 from digitsweep.report import plots
-from digitsweep.report.format import mean, percent, plural, points, proposer, seconds
+from digitsweep.report.format import METRICS, mean, percent, plural, points, proposer, score, seconds
 from digitsweep.report.plots.style import COLORS
-from digitsweep.trial import OUT_OF_TIME, OUTCOMES, SearchHistory
+from digitsweep.trial import DIRECTIONS, OUT_OF_TIME, OUTCOMES, SearchHistory
 
 
 @dataclass(frozen=True)
@@ -70,15 +70,16 @@ def finalists(shown: Sequence[Finalist]) -> Plot | None:
     """None if no fresh seed was trained but for a refit, which is not validated."""
     if not any(each.selection or each.confirmation for each in shown):
         return None
-    by_selection = any(each.selection for each in shown)
+    by_selection, metric = any(each.selection for each in shown), shown[0].chosen_by.metric
     told = "; ".join(
-        f"{each.trial} search {percent(each.search_val_accuracy)}"
-        + (f", selection seeds {mean(each.selection_val_accuracies)}" if each.selection else "")
-        + (f", confirmation seeds {mean(each.confirmation_val_accuracies)}" if each.confirmation else "")
+        f"{each.trial} search {score(each.chosen_by.search, metric)}"
+        + (f", selection seeds {mean(each.chosen_by.selection, metric)}" if each.selection else "")
+        + (f", confirmation seeds {mean(each.chosen_by.confirmation, metric)}" if each.confirmation else "")
         for each in shown
     )
+    side = "right" if DIRECTIONS[metric] == "maximize" else "left"
     search = (
-        "A diamond to the right of the dots was luck: the search picked that run because it happened to go well."
+        f"A diamond to the {side} of the dots was luck: the search picked that run because it happened to go well."
         if all(each.equally_long for each in shown)
         else "The diamond is the score in the search. Where the search trained for another number of epochs, its distance "
         "from the dots is more than luck."
@@ -91,7 +92,7 @@ def finalists(shown: Sequence[Finalist]) -> Plot | None:
     return _plot(
         plots.finalists_on_seeds(shown),
         "finalists",
-        f"Validation accuracy of each {'finalist' if by_selection else 'winner'}: {told}.",
+        f"Validation {METRICS[metric]} of each {'finalist' if by_selection else 'winner'}: {told}.",
         f"{'Finalists' if by_selection else 'Winners'} on fresh seeds",
         f"Each dot is the same configuration trained again from another seed. {dots} {search}",
     )
@@ -147,7 +148,7 @@ def equal_cost(histories: Sequence[SearchHistory]) -> Plot:
         f"{title_of(each.family)} ends at {reached} after {seconds(path[-1][0])}"
         for each in histories
         if (path := plots.best_so_far(each))
-        and (reached := percent(path[-1][1]) if each.metric == "val_accuracy" else f"{path[-1][1]:.4g}")
+        and (reached := percent(path[-1][1]) if DIRECTIONS[each.metric] == "maximize" else f"{path[-1][1]:.4g}")
     )
     return _plot(
         plots.equal_cost(histories),
@@ -235,7 +236,7 @@ def rungs(history: SearchHistory, winner: str = "") -> Plot:
         plots.search_rungs(history, winner),
         f"{history.family}-rungs",
         f"What the {title_of(history.family)} configurations reached: trainings that were complete, {told}.{won}",
-        "Accuracy on each rung",
+        f"{METRICS[history.metric][0].upper()}{METRICS[history.metric][1:]} on each rung",
         "Each mark is a whole training: across its work, in predicted seconds on digitsweep’s reference machine, upwards "
         "what it reached (lower is better). A line joins the trainings of one configuration: it was promoted, and trained "
         "again from scratch for longer. The shape tells who proposed it: the experiment (first), a small change to one of "

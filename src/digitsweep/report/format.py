@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from digitsweep.evaluation.imbalance import Estimate
 from digitsweep.evaluation.statistics import LEVEL, Share, Spread
 from digitsweep.families import title_of
 
@@ -25,6 +26,11 @@ def share_interval(share: Share) -> str:
     """The 95 % interval of an accuracy: `98.87 to 99.25 %`."""
     low, high = share.interval
     return f"{100 * low:.2f} to {percent(high)}"
+
+
+def estimate(found: Estimate) -> str:
+    """A figure with its interval: `91.20 % (95 % interval 89.90 to 92.41 %)`."""
+    return f"{percent(found.value)} (95 % interval {100 * found.low:.2f} to {percent(found.high)})"
 
 
 def points(fraction: float, images: int = 10_000, *, signed: bool = False) -> str:
@@ -48,12 +54,35 @@ def p_value(value: float, level: float = LEVEL) -> str:
     return "p = " + next(text for text in texts if (float(text) < level) == (value < level))
 
 
-def mean(shares: Sequence[float]) -> str:
-    """Mean and standard deviation of shares: `99.04 ± 0.05 %`; without the latter for a single one, a dash for none."""
-    if not shares:
+METRICS = {
+    "val_accuracy": "accuracy",
+    "val_balanced_accuracy": "balanced accuracy",
+    "val_macro_f1": "macro F1",
+    "val_loss": "loss",
+}
+"""What people read for the name of a metric."""
+
+
+def by_metric(split: str, metric: str) -> str:
+    """`validation`; with the name of the metric if that is not the accuracy, as `validation loss`."""
+    return f"{split} {METRICS[metric]}" if metric in METRICS and metric != "val_accuracy" else split
+
+
+def score(value: float, metric: str) -> str:
+    """A value of a metric: a share as `99.08 %`, a loss as `0.0312`."""
+    return f"{value:.4f}" if metric == "val_loss" else percent(value)
+
+
+def mean(values: Sequence[float], metric: str = "val_accuracy") -> str:
+    """Mean and standard deviation of a metric: `99.04 ± 0.05 %`; without the latter for a single value, a dash for none."""
+    if not values:
         return "–"
-    spread = Spread(tuple(shares))
-    return percent(spread.mean) if spread.std is None else f"{100 * spread.mean:.2f} ± {percent(spread.std)}"
+    spread = Spread(tuple(values))
+    if spread.std is None:
+        return score(spread.mean, metric)
+    if metric == "val_loss":
+        return f"{spread.mean:.4f} ± {spread.std:.4f}"
+    return f"{100 * spread.mean:.2f} ± {percent(spread.std)}"
 
 
 def count(value: float) -> str:
@@ -140,7 +169,7 @@ def tied(text: Any) -> Any:
 FILTERS: Mapping[str, Callable[..., Any]] = {
     each.__name__: each
     for each in (
-        *(percent, share_interval, points, p_value, mean, count, plural, seconds, latency),
+        *(percent, share_interval, estimate, points, p_value, by_metric, score, mean, count, plural, seconds, latency),
         *(moment, scalar, proposer, the, title_of, cell, inlined),
     )
 }

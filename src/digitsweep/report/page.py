@@ -22,6 +22,7 @@ from digitsweep.report.plots.style import family_tone, tone_at
 from digitsweep.report.sentences import (
     ORIGINS,
     cautions,
+    counted_alike,
     earlier_openings,
     fresh_seeds,
     how_chosen,
@@ -145,7 +146,7 @@ class Page:
     """What the finalists' seeds are for."""
     finalists: Plot | None
     chosen: Sequence[str]
-    """How each best was chosen, and what it is worth."""
+    """How each best was chosen, and what it is worth; also if each class counts alike, where that matters."""
     optimism: Sequence[str]
     """By how much the search overrated each best."""
     limits: str
@@ -192,7 +193,12 @@ def page_of(comparison: Comparison, images: NDArray[np.uint8]) -> Page:
         rows=_rows(comparison.differences),
         fresh_seeds=fresh_seeds(comparison),
         finalists=figures.finalists(comparison.finalists) if comparison.finalists else None,
-        chosen=[told for best in comparison.best() if (told := how_chosen(comparison, best))],
+        chosen=[
+            told
+            for best in comparison.best()
+            for told in (how_chosen(comparison, best), counted_alike(comparison, best))
+            if told
+        ],
         optimism=[optimism(each) for each in comparison.finalists if each.won],
         limits=limits(comparison),
         beside_the_search=list(

@@ -6,11 +6,25 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from digitsweep.evaluation.comparison import Comparison, Entry, Finalist
+from digitsweep.evaluation.imbalance import misleading_class
 from digitsweep.evaluation.mistakes import Overlap
 from digitsweep.evaluation.statistics import SEEDS_ADVISED, SEEDS_NEEDED, Difference, FamilyDifference
 from digitsweep.families import title_of
-from digitsweep.report.format import listed, mean, p_value, percent, plural, points, seconds, the, times
-from digitsweep.trial import SearchHistory
+from digitsweep.report.format import (
+    METRICS,
+    estimate,
+    listed,
+    mean,
+    p_value,
+    percent,
+    plural,
+    points,
+    score,
+    seconds,
+    the,
+    times,
+)
+from digitsweep.trial import DIRECTIONS, SearchHistory
 
 _OVER_BOTH = "Over training seeds and test images together,"
 _ADVICE = {False: f"set finalists.confirm to {SEEDS_ADVISED}", True: "give the sweep more minutes"}
@@ -174,6 +188,12 @@ def cautions(comparison: Comparison) -> list[str]:
         found.append(
             f"{_are_also(same.validation_test)} among the validation images, which chose the models, pixel by pixel."
         )
+    if comparison.mistakes and (unequal := misleading_class(comparison.mistakes.classes)):
+        label, share = unequal
+        found.append(
+            f"The classes are so unequal that accuracy misleads: always answering {label} would be right on "
+            f"{percent(share.accuracy)} of the test images, so that is the accuracy to beat."
+        )
     return found
 
 
@@ -187,41 +207,68 @@ def earlier_openings(comparison: Comparison) -> str:
     return f"The tracking server knows of earlier openings of the same test images: {told}."
 
 
+def counted_alike(comparison: Comparison, best: Entry) -> str:
+    """What a best gets on the test images if each class counts alike; empty if accuracy does not mislead and nothing was
+    chosen by such a figure."""
+    averages, mistakes = best.averages, comparison.mistakes
+    chosen_so = comparison.metric in ("val_balanced_accuracy", "val_macro_f1")
+    if averages is None or not (chosen_so or (mistakes and misleading_class(mistakes.classes))):
+        return ""
+    name = f"The {comparison.name_of(best)}" if comparison.spent else comparison.name_of(best)
+    return (
+        f"{name} has a balanced accuracy of {estimate(averages.balanced_accuracy)} on the test images and a macro F1 of "
+        f"{estimate(averages.macro_f1)}."
+    )
+
+
 def how_chosen(comparison: Comparison, best: Entry) -> str:
     """How a best was chosen on the validation images, and what it is worth on seeds that chose nothing; empty for a model
     that was named rather than found by a sweep."""
-    name, finalist, score = title_of(best.family), comparison.finalist_of(best), best.search_val_accuracy
+    name, finalist, metric = title_of(best.family), comparison.finalist_of(best), comparison.metric
     if finalist is None:
-        if score is None:
+        value = best.search_val_accuracy if best.score is None else best.score
+        if value is None:
             return ""
         return (
-            f"The {name}, {best.trial}, got {percent(score)} of the validation images and was chosen by that score, which "
+            f"The {name}, {best.trial}, got {_reached(value, metric)} and was chosen by that score, which "
             "is therefore too optimistic: no fresh seed was trained."
         )
+    scores = finalist.chosen_by
     searched = (
-        f"The {name}, {finalist.trial}, got {percent(finalist.search_val_accuracy)} of the validation images in the search "
+        f"The {name}, {finalist.trial}, got {_reached(scores.search, metric)} in the search "
         f"({plural(finalist.search_epochs, 'epoch')})"
     )
     if finalist.selection_seeds:
         rivals = sum(each.family == best.family for each in comparison.finalists)
         chosen = (
-            f"{searched} and {mean(finalist.selection_val_accuracies)} on "
+            f"{searched} and {mean(scores.selection, metric)} on "
             f"{plural(len(finalist.selection_seeds), 'selection seed')} ({plural(finalist.epochs, 'epoch')}), "
             f"{f'the best of {rivals} finalists' if rivals > 1 else 'the only finalist'}."
         )
-        flatters = "the mean over the seeds that chose a winner is a little too high" if rivals > 1 else ""
+        flatters = f"the mean over the seeds that chose a winner is a little too {_flattering(metric)}" if rivals > 1 else ""
     else:
         origin = f" Its configuration was {ORIGINS[finalist.proposed_by]}." if finalist.proposed_by in ORIGINS else ""
         chosen = f"{searched}, {_place(comparison.history.get(finalist.family), finalist)}.{origin}"
-        flatters = "the score that chose a winner is too high"
+        flatters = f"the score that chose a winner is too {_flattering(metric)}"
     if finalist.confirmation is None:
         return f"{chosen} No confirmation seed was trained, and {flatters}." if flatters else chosen
     networks = "this network gets" if len(finalist.confirmation_seeds) == 1 else "these networks get"
     return (
         f"{chosen} On {plural(len(finalist.confirmation_seeds), 'confirmation seed')}, which chose nothing, it got "
-        f"{mean(finalist.confirmation_val_accuracies)}; {networks} {mean(finalist.confirmation_test_accuracies)} of "
+        f"{mean(scores.confirmation, metric)}; {networks} {mean(finalist.confirmation_test_accuracies)} of "
         f"the test images right. {optimism(finalist)}"
     )
+
+
+def _reached(value: float, metric: str) -> str:
+    """A value of the objective, as the object of a sentence."""
+    if metric == "val_accuracy":
+        return f"{percent(value)} of the validation images"
+    return f"a {METRICS[metric]} of {score(value, metric)} on the validation images"
+
+
+def _flattering(metric: str) -> str:
+    return "high" if DIRECTIONS[metric] == "maximize" else "low"
 
 
 ORIGINS = {
@@ -303,22 +350,26 @@ def limits(comparison: Comparison) -> str:
 
 
 def on_validation(comparison: Comparison, entry: Entry) -> str:
-    """The validation accuracy of networks that were not chosen by it: the confirmation networks of a best, the one network
+    """The objective's value for networks that were not chosen by it: the confirmation networks of a best, the one network
     of a baseline. Empty if there is none."""
     finalist = comparison.finalist_of(entry)
     if finalist is not None and finalist.confirmation is not None:
-        return f"{mean(finalist.confirmation_val_accuracies)} ({plural(len(finalist.confirmation_seeds), 'seed')})"
-    return percent(entry.validation.accuracy) if entry.validation else ""
+        confirmed = mean(finalist.chosen_by.confirmation, comparison.metric)
+        return f"{confirmed} ({plural(len(finalist.confirmation_seeds), 'seed')})"
+    if entry.validation is None:
+        return ""
+    return score(entry.validation.accuracy if entry.score is None else entry.score, comparison.metric)
 
 
 def optimism(finalist: Finalist) -> str:
-    """By how much the search overrated a winner, or why that is not known."""
+    """By how much the search overrated a winner by the objective, or why that is not known."""
     name = title_of(finalist.family)
     if finalist.optimism is not None and abs(finalist.optimism) < 1e-9:
         return f"The search scored the {name} exactly as high as its mean over the confirmation seeds."
     if finalist.optimism is not None:
-        gap, way = points(abs(finalist.optimism)), "above" if finalist.optimism >= 0.0 else "below"
-        return f"The search scored the {name} {gap} points {way} its mean over the confirmation seeds."
+        gap, way = abs(finalist.optimism), "above" if finalist.optimism >= 0.0 else "below"
+        told = f"{gap:.4f}" if finalist.chosen_by.metric == "val_loss" else f"{points(gap)} points"
+        return f"The search scored the {name} {told} {way} its mean over the confirmation seeds."
     if finalist.confirmation is None:
         return f"How far the search overrated the {name} was not measured: that takes confirmation seeds."
     return (

@@ -152,11 +152,10 @@ class Finalists:
         self, experiment: Experiment, family: str, spec: FinalistsSpec, records: Sequence[TrialRecord], pace: Pace
     ) -> None:
         """records: of the family's search."""
-        self.family = family
+        self.family, self.metric = family, experiment.objective.metric
         self.records: list[TrialRecord] = []
-        self._spec, self._pace = spec, pace
-        self._metric, self._seed = experiment.objective.metric, experiment.seed
-        self._chosen = _distinct(in_order(list(filter(_is_candidate, records)), self._metric))[: self._spec.top]
+        self._spec, self._pace, self._seed = spec, pace, experiment.seed
+        self._chosen = _distinct(in_order(list(filter(_is_candidate, records)), self.metric))[: self._spec.top]
         seeds = range(1, self._spec.seeds + 1)
         self._planned = [self._trial(each, Kind.FINALIST, seed) for seed in seeds for each in self._chosen]
         """A stack, the longest training on top."""
@@ -270,10 +269,10 @@ class Finalists:
     def candidates(self) -> list[Candidate]:
         """The configurations, the best mean first, ties by fewer weights; those that lack a seed last."""
         found = [Candidate(each, self.complete(Kind.FINALIST, each)) for each in self._chosen]
-        sign = sign_of(self._metric)
+        sign = sign_of(self.metric)
 
         def order(candidate: Candidate) -> tuple[bool, float, int, int]:
-            mean = candidate.mean(self._metric, self._spec.seeds)
+            mean = candidate.mean(self.metric, self._spec.seeds)
             return math.isnan(mean), sign * mean, candidate.search.result.weight_count, candidate.search.trial.number
 
         return sorted(found, key=order)
@@ -281,7 +280,7 @@ class Finalists:
     def winner(self) -> Candidate | None:
         """The best mean over the selection seeds; None if no configuration has finished all of them."""
         first = next(iter(self.candidates()), None)
-        return first if first and not math.isnan(first.mean(self._metric, self._spec.seeds)) else None
+        return first if first and not math.isnan(first.mean(self.metric, self._spec.seeds)) else None
 
     def complete(self, kind: Kind, source: TrialRecord) -> tuple[TrialRecord, ...]:
         """The complete trainings of one kind of a searched configuration, by seed."""

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from digitsweep.config.experiment import Baseline, Experiment, MinutesBudget
 from digitsweep.data import Dataset
-from digitsweep.evaluation.comparison import Comparison, Entry, Finalist, spent
+from digitsweep.evaluation.comparison import Comparison, Entry, Finalist, Scores, spent
 from digitsweep.evaluation.cost import Cost
+from digitsweep.evaluation.imbalance import class_averages
 from digitsweep.evaluation.metrics import classification_metrics
 from digitsweep.evaluation.mistakes import find_mistakes
 from digitsweep.evaluation.opening import Evaluation, Predictions, evaluate
@@ -268,12 +269,21 @@ def report_files(searched: Searched, judged: Mapping[str, Judged], comparison: C
 def finalists_of(winner: Winner, finals: Finalists | None, test_accuracies: Sequence[float]) -> list[Finalist]:
     """A family's finalists, the winner first; `test_accuracies` are those of its confirmation networks. If none finished its
     seeds, the search decided, and none has won."""
-    found = []
-    for each in finals.candidates() if finals is not None else ():
+    if finals is None:
+        return []
+
+    def values(records: Sequence[TrialRecord], metric: str = "val_accuracy") -> tuple[float, ...]:
+        return tuple(each.result.last(metric) for each in records)
+
+    found, metric = [], finals.metric
+    for each in finals.candidates():
         won = winner.finalist and each.search is winner.search
         if not (each.selection or won):
             continue
         confirmations = winner.confirmations if won else ()
+        scores = Scores(
+            metric, each.search.result.last(metric), values(each.selection, metric), values(confirmations, metric)
+        )
         found.append(
             Finalist(
                 family=each.search.trial.family,
@@ -285,11 +295,12 @@ def finalists_of(winner: Winner, finals: Finalists | None, test_accuracies: Sequ
                 epochs=_epochs((*each.selection, *winner.confirmations, winner.trained)[0]),
                 search_val_accuracy=each.search.result.last("val_accuracy"),
                 selection_seeds=tuple(record.trial.seed for record in each.selection),
-                selection_val_accuracies=tuple(record.result.last("val_accuracy") for record in each.selection),
+                selection_val_accuracies=values(each.selection),
                 confirmation_seeds=tuple(record.trial.seed for record in confirmations),
-                confirmation_val_accuracies=tuple(record.result.last("val_accuracy") for record in confirmations),
+                confirmation_val_accuracies=values(confirmations),
                 confirmation_test_accuracies=tuple(test_accuracies) if won else (),
                 won=won,
+                scores=scores if metric != "val_accuracy" else None,
             )
         )
     return found
@@ -298,7 +309,8 @@ def finalists_of(winner: Winner, finals: Finalists | None, test_accuracies: Sequ
 def _entry(experiment: Experiment, dataset: Dataset, judged: Judged, baseline: TrialRecord | None) -> Entry:
     """A line of the comparison: a baseline, or, without one, the family's best."""
     source, trained = (baseline, baseline) if baseline else (judged.winner.search, judged.winner.trained)
-    trial, validation = source.trial, len(dataset.training.validation)
+    trial, validation, metric = source.trial, len(dataset.training.validation), experiment.objective.metric
+    tested = judged.of(trained)
     spec = experiment.families[trial.family].baselines.get(trial.baseline or "")
     return Entry(
         family=trial.family,
@@ -313,7 +325,9 @@ def _entry(experiment: Experiment, dataset: Dataset, judged: Judged, baseline: T
         train_seconds=trained.result.train_seconds,
         search_val_accuracy=None if baseline else source.result.last("val_accuracy"),
         validation=Share(round(source.result.last("val_accuracy") * validation), validation) if baseline else None,
-        test=judged.of(trained).accuracy,
+        test=tested.accuracy,
+        averages=None if baseline else class_averages(tested.labels, tested.predicted, dataset.training.classes),
+        score=None if metric == "val_accuracy" else source.result.last(metric),
         model=judged.registered.uri if judged.registered and not baseline else "",
         published_accuracy=spec.published_accuracy if spec and _is_own_data(experiment, dataset) else None,
         note=_note(experiment, trained, spec) if spec else "",

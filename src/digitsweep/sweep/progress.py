@@ -16,15 +16,14 @@ from rich.text import Text
 from digitsweep.config.experiment import Experiment, MinutesBudget
 from digitsweep.data import Dataset
 from digitsweep.families import title_of
-from digitsweep.report.format import percent, plural, proposer
+from digitsweep.report.format import by_metric, percent, plural, proposer
 from digitsweep.tracking.tracker import Listener
-from digitsweep.trial import EpochMetrics, Kind, Trial, TrialRecord, TrialState
+from digitsweep.trial import DIRECTIONS, EpochMetrics, Kind, Trial, TrialRecord, TrialState
 
 COLUMNS: tuple[tuple[str, JustifyMethod], ...] = (
     ("trial", "left"),
     ("network", "left"),
     ("epoch", "right"),
-    ("validation", "right"),
 )
 
 
@@ -37,25 +36,25 @@ class Standing:
         self.planned = 0
         """How many rungs there are."""
         self._best: dict[int, float] = {}
-        """The best validation accuracy of each rung."""
+        """The best value of each rung, a fraction."""
         self._best_baseline = 0.0
 
     def began(self, trial: Trial) -> None:
         """Counts a trial that starts, or started before the sweep was interrupted."""
         self.planned = len(trial.ladder) or self.planned
 
-    def completed(self, trial: Trial, accuracy: float) -> None:
+    def completed(self, trial: Trial, value: float) -> None:
         """Counts a trial of the search that was complete."""
         self.began(trial)
         if trial.baseline is not None:
-            self._best_baseline = max(accuracy, self._best_baseline)
+            self._best_baseline = max(value, self._best_baseline)
             return
         if trial.ladder:
             self.rungs[trial.rung] += 1
-        self._best[trial.rung] = max(accuracy, self._best.get(trial.rung, 0.0))
+        self._best[trial.rung] = max(value, self._best.get(trial.rung, 0.0))
 
     def best(self) -> float | None:
-        """The best validation accuracy of the baselines and the highest rung that was reached; None before there is any."""
+        """The best value of the baselines and the highest rung that was reached; None before there is any."""
         reached = self._best[max(self._best)] if self._best else 0.0
         return max(reached, self._best_baseline) or None
 
@@ -73,6 +72,8 @@ class Display(Listener):
         """By family."""
         self._over: dict[str, bool] = {}
         """The families whose search is over, and whether that was said."""
+        self._metric = "val_accuracy"
+        """What is shown of a trial: the objective, if higher values of it are better."""
         self._left = math.inf
         self._begun = time.monotonic()
         self._live = Live(console=console, refresh_per_second=4, get_renderable=self.__rich__, transient=True)
@@ -84,6 +85,8 @@ class Display(Listener):
         self._live.stop()
 
     def sweep_started(self, experiment: Experiment, dataset: Dataset, workers: int) -> None:
+        if DIRECTIONS[experiment.objective.metric] == "maximize":
+            self._metric = experiment.objective.metric
         self.note(headline(experiment, dataset, workers))
         if self._console.is_terminal:
             self._live.start()
@@ -91,7 +94,7 @@ class Display(Listener):
     def trial_restored(self, record: TrialRecord) -> None:
         trial, result = record.trial, record.result
         if result.state is TrialState.COMPLETE and trial.kind is Kind.TRIAL:
-            self._standings[trial.family].completed(trial, result.last("val_accuracy"))
+            self._standings[trial.family].completed(trial, result.last(self._metric))
 
     def trial_started(self, trial: Trial) -> None:
         self._running[trial.name] = (trial, None)
@@ -117,7 +120,8 @@ class Display(Listener):
             so_far = f"{f', best {trial.family} {percent(best)}' if best else ''}{time_left(self._left)}"
         by = f" ({proposer(trial.proposed_by)})" if trial.proposed_by else ""
         outcome = f"{result.outcome.replace('_', ' ')}, epoch {epoch_of(trial, metrics)}"
-        validation = f", validation {accuracy_of(metrics)}" if accuracy_of(metrics) else ""
+        value = value_of(metrics, self._metric)
+        validation = f", {by_metric('validation', self._metric)} {value}" if value else ""
         self.note(
             f"{label_of(trial)}{by}: {trial.params.describe()}: {outcome}{validation}{reason}, {result.train_seconds:.1f} s"
             f"{so_far}"
@@ -136,11 +140,11 @@ class Display(Listener):
     def __rich__(self) -> Group:
         """What stands below the lines on a terminal."""
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for name, justify in COLUMNS:
+        for name, justify in (*COLUMNS, (by_metric("validation", self._metric), "right")):
             table.add_column(name, justify=justify, no_wrap=True)
         for trial, metrics in list(self._running.values()):
             network = escape(trial.params.describe())
-            table.add_row(escape(label_of(trial)), network, epoch_of(trial, metrics), accuracy_of(metrics))
+            table.add_row(escape(label_of(trial)), network, epoch_of(trial, metrics), value_of(metrics, self._metric))
         elapsed = f"{time.monotonic() - self._begun:.0f} s{time_left(self._left)}"
         standings = sorted(self._standings.items())
         if any(each.planned for _, each in standings):
@@ -192,9 +196,10 @@ def epoch_of(trial: Trial, metrics: EpochMetrics | None) -> str:
     return f"{epoch}/{max(epoch, trial.epoch_count)}"
 
 
-def accuracy_of(metrics: EpochMetrics | None) -> str:
-    """On the validation images; empty before the first epoch, and for a refit, which has none."""
-    return "" if metrics is None or math.isnan(metrics.val_accuracy) else percent(metrics.val_accuracy)
+def value_of(metrics: EpochMetrics | None, metric: str) -> str:
+    """A metric on the validation images; empty before the first epoch, and for a refit, which has none."""
+    value = math.nan if metrics is None else getattr(metrics, metric)
+    return "" if math.isnan(value) else percent(value)
 
 
 def time_left(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -11,8 +12,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from digitsweep.evaluation.comparison import Finalist
 from digitsweep.evaluation.mistakes import ClassRecall
 from digitsweep.evaluation.statistics import Difference
-from digitsweep.report.format import percent, points
-from digitsweep.report.plots.style import INK, MARKERS, MUTED, PAPER, SMALL, TEXT, family_color, legend, panel
+from digitsweep.report.format import METRICS, percent, points
+from digitsweep.report.plots.style import INK, MARKERS, MUTED, PAPER, SMALL, TEXT, family_color, legend, panel, short
 
 
 def difference_interval(difference: Difference) -> Figure:
@@ -117,9 +118,10 @@ def class_recalls(classes: Sequence[ClassRecall], colors: Mapping[str, str]) -> 
 
 
 def finalists_on_seeds(finalists: Sequence[Finalist]) -> Figure:
-    """Validation accuracy of each finalist on each fresh seed, the winner's mean over the seeds that chose nothing, and the
-    score in the search."""
+    """The objective's value for each finalist on each fresh seed, the winner's mean over the seeds that chose nothing, and
+    the score in the search."""
     figure, axes = panel(height=0.85 + 0.46 * len(finalists))
+    metric = finalists[0].chosen_by.metric
 
     def row(place: int, values: Sequence[float], label: str, **drawn: Any) -> None:
         if values:
@@ -129,12 +131,13 @@ def finalists_on_seeds(finalists: Sequence[Finalist]) -> Figure:
     for place, each in enumerate(finalists):
         color = family_color(each.family)
         hollow = {"color": "none", "markersize": 5, "markeredgewidth": 1}
-        row(place, each.selection_val_accuracies, "selection seed", marker="o", markeredgecolor=color, **hollow)
+        scores = each.chosen_by
+        row(place, scores.selection, "selection seed", marker="o", markeredgecolor=color, **hollow)
         filled = {"color": color, "alpha": 0.75, "markersize": 5, "markeredgewidth": 0}
-        row(place, each.confirmation_val_accuracies, "confirmation seed", marker="o", **filled)
+        row(place, scores.confirmation, "confirmation seed", marker="o", **filled)
         if each.confirmation:
-            row(place, [each.confirmation.mean], "their mean", marker="|", color=color, markersize=13, markeredgewidth=2)
-        row(place, [each.search_val_accuracy], "search", marker="D", markeredgecolor=INK, **hollow)
+            row(place, [fmean(scores.confirmation)], "their mean", marker="|", color=color, markersize=13, markeredgewidth=2)
+        row(place, [scores.search], "search", marker="D", markeredgecolor=INK, **hollow)
         axes.annotate(
             f"{each.trial}: {each.network}" + (" · won" if each.won and each.selection else ""),
             (0.0, place),
@@ -145,12 +148,14 @@ def finalists_on_seeds(finalists: Sequence[Finalist]) -> Figure:
             color=INK,
             fontweight="bold" if each.won else "normal",
         )
-    axes.set(ylim=(len(finalists) - 0.4, -0.75), xlabel="validation accuracy")
+    axes.set(ylim=(len(finalists) - 0.4, -0.75), xlabel=f"validation {METRICS[metric]}")
     axes.margins(x=0.08)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value, None)))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: short(value) if metric == "val_loss" else percent(value, None))
+    )
     axes.grid(visible=False, axis="y")
     legend(axes)
     return figure

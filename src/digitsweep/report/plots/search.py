@@ -24,7 +24,7 @@ from digitsweep.report.plots.style import (
     positive,
     short,
 )
-from digitsweep.trial import OUT_OF_TIME, OUTCOMES, SearchHistory, TrialPoint
+from digitsweep.trial import DIRECTIONS, OUT_OF_TIME, OUTCOMES, SearchHistory, TrialPoint
 
 CUT_MARKERS = {"PRUNED": "x", OUT_OF_TIME: "^", "FAIL": "+"}
 """Of trials that did not come to their end."""
@@ -43,13 +43,22 @@ class Measure:
 
     @property
     def label(self) -> str:
-        return {"val_accuracy": "validation error", "val_loss": "validation loss"}.get(self.metric, self.metric)
+        return {
+            "val_accuracy": "validation error",
+            "val_balanced_accuracy": "validation error, classes averaged",
+            "val_macro_f1": "1 - validation macro F1",
+            "val_loss": "validation loss",
+        }[self.metric]
+
+    @property
+    def is_share(self) -> bool:
+        return DIRECTIONS[self.metric] == "maximize"
 
     def of(self, value: float) -> float:
-        return 1.0 - value if self.metric == "val_accuracy" else value
+        return 1.0 - value if self.is_share else value
 
     def text(self, value: float) -> str:
-        return percent(value, None) if self.metric == "val_accuracy" else short(value)
+        return percent(value, None) if self.is_share else short(value)
 
     def last(self, trial: TrialPoint) -> float:
         return self.of(trial.values[-1])
