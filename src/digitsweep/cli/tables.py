@@ -26,6 +26,7 @@ from digitsweep.registry.promote import History
 from digitsweep.report.format import (
     by_metric,
     latency,
+    listed,
     p_value,
     percent,
     plural,
@@ -116,8 +117,8 @@ def _finalists_plan(experiment: Experiment, budget: Budget) -> str:
     steps = [f"{plural(spec.top, 'finalist')} on {plural(spec.seeds, 'selection seed')}"] if spec.seeds else []
     steps += [f"the winner on {plural(spec.confirm, 'confirmation seed')}"] if spec.confirm else []
     steps += ["its refit"] if spec.refit else []
-    each = " and ".join(
-        f"{spec.epochs_of(family, budget.epochs):g} epochs for the {title_of(family)}" for family in experiment.families
+    each = listed(
+        [f"{spec.epochs_of(family, budget.epochs):g} epochs for the {title_of(family)}" for family in experiment.families]
     )
     return f", and for each family {plural(spec.trainings, 'training')} ({each}): {', '.join(steps)}"
 

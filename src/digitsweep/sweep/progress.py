@@ -16,7 +16,7 @@ from rich.text import Text
 from digitsweep.config.experiment import Experiment, MinutesBudget
 from digitsweep.data import Dataset
 from digitsweep.families import title_of
-from digitsweep.report.format import by_metric, percent, plural, proposer
+from digitsweep.report.format import by_metric, listed, percent, plural, proposer
 from digitsweep.tracking.tracker import Listener
 from digitsweep.trial import DIRECTIONS, EpochMetrics, Kind, Trial, TrialRecord, TrialState
 
@@ -169,7 +169,7 @@ class Display(Listener):
 def headline(experiment: Experiment, dataset: Dataset, workers: int) -> str:
     """What is about to happen, in two lines."""
     budget, training = experiment.budget, dataset.training
-    families = " and ".join(experiment.families)
+    families = listed(list(experiment.families))
     limit = (
         f"{plural(budget.minutes, 'minute')} for {families}"
         if isinstance(budget, MinutesBudget)
