@@ -134,6 +134,10 @@ OTHER = [
     ("seed: 0", "seed: 1"),
     ("source: digits", "source: other.npz"),
     ("validation: 0.25", "validation: 0.2"),
+    ("validation: 0.25", "validation: 0.25, size: 16"),
+    ("validation: 0.25", "validation: 0.25, fit: crop"),
+    ("validation: 0.25", "validation: 0.25, classes: [a, b]"),
+    ("validation: 0.25", "validation: 0.25, strict: true"),
     ("validation: 0.25", "validation: 0.25, fallback: other.yaml"),
     ("trials: 2", "trials: 3"),
     ("epochs: 3", "epochs: 4"),
@@ -160,6 +164,21 @@ def test_what_changes_the_digest(tmp_path: Path, old: str, new: str) -> None:
     """Everything that determines what a sweep does changes the digest."""
     (tmp_path / "other.yaml").write_text("")
     assert small(tmp_path, (old, new)).digest() != small(tmp_path).digest()
+
+
+def test_how_images_are_prepared(tmp_path: Path) -> None:
+    """Size, fit, names and strictness of the data; numbers in names are text. Validation has a default."""
+    edit = ("validation: 0.25", "size: 32, fit: crop, classes: [cat, 7, 'no'], strict: true")
+    data = small(tmp_path, edit).data
+    assert (data.size, data.fit, data.classes, data.strict) == (32, "crop", ("cat", "7", "no"), True)
+    assert data.validation == 0.2
+    plain = small(tmp_path).data
+    assert (plain.size, plain.fit, plain.classes, plain.strict) == (None, "letterbox", (), False)
+
+
+def test_the_digest_is_that_of_earlier_versions(tmp_path: Path) -> None:
+    """An experiment that does not say how images are prepared has the digest that older stores know."""
+    assert small(tmp_path).digest() == "a1dafba1a52c7426"
 
 
 def test_another_budget_or_seed(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import signal
 import string
 import unicodedata
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -28,7 +30,7 @@ from support import IDX_FILES, PROPERTY, SMALL_EXPERIMENT, idx_contents, made_sp
 
 from digitsweep.cli.tables import print_plan
 from digitsweep.config.experiment_file import load_experiment
-from digitsweep.data.sources import load_dataset
+from digitsweep.data.sources import Wanted, load_dataset
 from digitsweep.errors import InputError
 from digitsweep.predict.images import Unreadable, read_pages
 from digitsweep.predict.reference import LEAST, Reference
@@ -229,6 +231,18 @@ IMAGES = {kind: image_file(kind) for kind in ("PNG", "JPEG", "TIFF", "GIF", "BMP
 images = st.sampled_from(sorted(IMAGES)).flatmap(lambda kind: changed(IMAGES[kind], st.binary(max_size=12)))
 
 
+def read_class_folders(path: Path, content: bytes) -> object:
+    """As `sweep --data` does with a folder of image files, which must all be right."""
+    for number, kind in enumerate(sorted(IMAGES)):
+        file = path / "ab"[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (10, 12, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(file, format=kind)
+    (path / "a" / "changed.png").write_bytes(content)
+    with mock.patch.dict(os.environ, {"DIGITSWEEP_CACHE": f"{path}-cache"}):
+        return load_dataset(path, validation=2, seed=0, wanted=Wanted(strict=True))
+
+
 SAMPLED = Reference(np.random.default_rng(5).integers(0, 256, (LEAST, 8, 8), dtype=np.uint8)).png()
 sheets = changed(SAMPLED, st.binary(max_size=12))
 
@@ -258,6 +272,7 @@ READERS: dict[str, Reader] = {
     "idx-files": Reader(st.sampled_from(IDX_FILES).flatmap(idx_file), read_idx_folder),  # type: ignore[arg-type]
     "images.npz": Reader(npz_files, read_npz_file),  # type: ignore[arg-type]
     "image.png": Reader(images, read_image),  # type: ignore[arg-type]
+    "class-folders": Reader(images, read_class_folders),  # type: ignore[arg-type]
     "training_images.png": Reader(sheets, read_sheet),  # type: ignore[arg-type]
 }
 

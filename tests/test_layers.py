@@ -31,7 +31,7 @@ HOUSE: dict[str, tuple[str, set[str]]] = {
     "evaluation": ("predictions on the opened test set become a Comparison", {"scipy", "sklearn", "pandas", "keras"}),
     "search": ("which trial next, continue or stop", {"optuna"}),
     "training": ("what runs inside a worker; no MLflow, no Optuna", {"tensorflow", "keras"}),
-    "data": ("files become train, validation and a sealed test split", {"sklearn"}),
+    "data": ("files become train, validation and a sealed test split", {"sklearn", "PIL"}),
     "config": ("a YAML file becomes a frozen, checked Experiment", {"optuna"}),
     "trial": ("a trial, what its worker reports, how it ended", set()),
     "families": ("one file a family: hyperparameters, cost, network", {"keras"}),

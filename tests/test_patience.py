@@ -131,7 +131,7 @@ def sweep(client: MlflowClient) -> str:
     run_id = client.create_run(experiment, tags=tags, run_name=trial.name).info.run_id
     for name, value in epochs[0].metrics().items():
         client.log_metric(run_id, name, value, step=1)
-    content = recorded(record, np.zeros(0, np.uint8), 3)[1]["weights.npz"]
+    content = recorded(record, np.zeros(0, np.uint8), "012")[1]["weights.npz"]
     log_files(client, run_id, {"weights.npz": content})
     client.set_terminated(run_id)
     return str(sweep)

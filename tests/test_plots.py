@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
 import re
 from collections.abc import Iterable
 from importlib.resources import files
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -21,6 +23,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
+from PIL import Image
 from support import PROPERTY
 
 from digitsweep.evaluation.comparison import Comparison
@@ -60,6 +63,34 @@ def test_confusion_matrix(classes: int) -> None:
     assert inside(figure)
     shown = [int(text.get_text()) for text in figure.axes[0].texts]
     assert sorted(shown) == (sorted(matrix[matrix > 0].tolist()) if classes <= 20 else [])
+
+
+def test_matrices_have_the_names_of_classes() -> None:
+    """Names stand beside rows and below columns; long ones are cut."""
+    names, matrix = ["cat", "dog", "a very long name indeed"], np.eye(3, dtype=np.int64)
+    for figure in (
+        plots.confusion_matrix(matrix, "title", names),
+        plots.confusion_matrices({"best ANN": matrix}, "title", names),
+        plots.error_matrix(matrix, "#000000", names),
+    ):
+        assert inside(figure)
+        (axes,) = figure.axes
+        for ticks in (axes.get_xticklabels(), axes.get_yticklabels()):
+            assert [each.get_text() for each in ticks] == ["cat", "dog", "a very long n…"]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_in_galleries(channels: int) -> None:
+    """Ink is dark on a light ground; any other image is shown as it is."""
+    values = np.random.default_rng(0).integers(0, 256, (8, 8, channels), np.uint8)
+
+    def shown(*, is_ink: bool) -> Any:
+        picture = np.asarray(Image.open(io.BytesIO(plots.pixels(values, is_ink=is_ink))).convert("RGB"))
+        return picture[..., :channels].astype(int)
+
+    inverted = 255 - values if channels == 1 else values
+    np.testing.assert_allclose(shown(is_ink=False), values, atol=1)
+    np.testing.assert_allclose(shown(is_ink=True), inverted, atol=1)
 
 
 def test_training_curves() -> None:

@@ -55,6 +55,11 @@ def zip_bytes(members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED
     return stream.getvalue()
 
 
+def read_arrays(path: Path) -> list[NDArray[Any]]:
+    """The arrays in an npz file, in the order of NPZ_KEYS."""
+    return [read_npz(path)[key] for key in NPZ_KEYS]
+
+
 MEMBERS = {f"{key}.npy": npy_bytes(values) for key, values in ARRAYS.items()}
 Read = Callable[[Path], Any]
 read_images: Read = partial(read_idx, dimensions=3)
@@ -62,7 +67,7 @@ WHOLE: dict[str, tuple[Read, bytes, list[NDArray[Any]]]] = {
     "IDX": (lambda path: [read_images(path)], idx_bytes(IMAGES), [IMAGES]),
     "gzip": (lambda path: [read_images(path)], gzip.compress(idx_bytes(IMAGES), mtime=0), [IMAGES]),
     **{
-        f"npz {method}": (read_npz, zip_bytes(MEMBERS, method), list(ARRAYS.values()))
+        f"npz {method}": (read_arrays, zip_bytes(MEMBERS, method), list(ARRAYS.values()))
         for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
     },
 }
@@ -99,7 +104,7 @@ def test_npz_round_trip(path: Path, values: tuple[NDArray[Any], ...], save: Call
     """Reading returns what was written, compressed or not, in the order of NPZ_KEYS."""
     with path.open("wb") as file:
         save(file, **dict(zip(NPZ_KEYS, values, strict=True)))
-    for read, written in zip(read_npz(path), values, strict=True):
+    for read, written in zip(read_arrays(path), values, strict=True):
         np.testing.assert_array_equal(read, written, strict=True)
 
 

@@ -122,6 +122,21 @@ def test_the_headline_is_the_verdict(whole: Comparison, page: Parsed) -> None:
         assert re.search(rf"\b{count:,}\b", page.text)
 
 
+def test_classes_have_their_names(whole: Comparison) -> None:
+    """If the data names its classes, the page calls them so wherever it would say a label, and tells how it was prepared."""
+    names = [f"class-{label}-" for label in range(10)]
+    prepared = "70,000 image files, brought to 28x28 pixels."
+    named = dataclasses.replace(whole, data={**whole.data, "classes": names, "prepared": prepared})
+    parsed = page_of(named)
+    assert prepared in parsed.text
+    assert not re.search(r"label \d|says \d|labelled \d", parsed.text)
+    assert whole.mistakes is not None
+    pair = next(iter(whole.mistakes.confused.values()))[0]
+    assert re.search(rf"class-{pair.true}-\s+class-{pair.predicted}-", parsed.text)
+    tile = whole.mistakes.galleries.both_wrong[0]
+    assert any(f"labelled class-{tile.true}-" in str(each["alt"]) for each in parsed.all("img"))
+
+
 def test_the_cards_are_the_best_models(whole: Comparison, page: Parsed) -> None:
     """Each best model has its accuracy, interval, weights, fresh seeds and the way to load it."""
     winners = {each.family: each for each in whole.finalists if each.won}

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from support import IDX_FILES, idx_bytes, made_split, only_line, write_idx_folder, write_npz
 
-from digitsweep.data.sources import VARIABLE, load_dataset, read_folder, whereabouts
+from digitsweep.data.image_file import squared
+from digitsweep.data.sources import VARIABLE, Wanted, load_dataset, read_folder, whereabouts
 from digitsweep.data.splits import Split
 from digitsweep.errors import InputError
 
@@ -68,7 +70,7 @@ def test_names_that_only_begin_right(folder: Path) -> None:
     """A copy under another name, such as `.old`, is not mistaken for the file."""
     for name in IDX_FILES:
         (folder / name).rename(folder / f"{name}.old")
-    refused(folder, "has neither")
+    refused(folder, "has none of these")
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,7 @@ def test_a_missing_file_is_named(folder: Path, missing: str) -> None:
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     """An empty folder is refused, and the error says what belongs there."""
-    refused(tmp_path, *IDX_FILES, "has neither")
+    refused(tmp_path, *IDX_FILES, "has none of these")
 
 
 def test_two_npz_files_are_refused(tmp_path: Path) -> None:
@@ -123,8 +125,9 @@ IMAGES, LABELS = TRAIN.images[..., 0], TRAIN.labels.astype(np.int64)
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"x_train": IMAGES[:, :3]}, "must be square"),
-        ({"x_train": np.repeat(TRAIN.images, 3, axis=3)}, "must be square and greyscale"),
+        ({"x_train": IMAGES[:, :3]}, "4x3 pixels with 1 channel and 4x4 pixels"),
+        ({"x_train": np.repeat(TRAIN.images, 3, axis=3)}, "4x4 pixels with 3 channels and 4x4 pixels with 1 channel"),
+        ({"x_train": np.repeat(TRAIN.images, 4, axis=3)}, "grey, (n, height, width), or in colour"),
         ({"x_train": IMAGES / 255.0}, "must be uint8, 0 to 255, but are float64"),
         ({"x_train": IMAGES[:0], "y_train": LABELS[:0]}, "training images"),
         ({"y_train": LABELS[:-1]}, "there are 30 and 29"),
@@ -135,7 +138,7 @@ IMAGES, LABELS = TRAIN.images[..., 0], TRAIN.labels.astype(np.int64)
         ({"y_train": LABELS * 2}, "label 1 has 0"),
         ({"y_train": np.where(np.arange(30) == 0, 3, LABELS)}, "label 3 has 1"),
         ({"y_test": TEST.labels + 1}, "one is 3"),
-        ({"x_test": TEST.images[:, 1:, 1:]}, "4 and 3 pixels"),
+        ({"x_test": TEST.images[:, 1:, 1:]}, "4x4 pixels with 1 channel and 3x3"),
     ],
 )
 def test_wrong_arrays_are_refused(tmp_path: Path, wrong: dict[str, Any], said: str) -> None:
@@ -143,6 +146,80 @@ def test_wrong_arrays_are_refused(tmp_path: Path, wrong: dict[str, Any], said: s
     right = {"x_train": IMAGES, "y_train": LABELS, "x_test": TEST.images, "y_test": TEST.labels}
     np.savez(tmp_path / "wrong.npz", **{**right, **wrong})
     refused(tmp_path / "wrong.npz", said)
+
+
+def medmnist(path: Path, *, width: int = 28, height: int = 28, **changed: Any) -> Path:
+    """A file in the layout of MedMNIST, in colour, with labels (n, 1) and a validation split of its own."""
+    numbers = np.random.default_rng(0)
+    arrays: dict[str, Any] = {}
+    for split, count in (("train", 30), ("val", 9), ("test", 12)):
+        arrays[f"{split}_images"] = numbers.integers(0, 256, (count, height, width, 3), np.uint8)
+        arrays[f"{split}_labels"] = (np.arange(count) % 3)[:, np.newaxis].astype(np.uint8)
+    np.savez(path, **{**arrays, **changed})
+    return path
+
+
+def test_a_file_of_medmnist(tmp_path: Path) -> None:
+    """MedMNIST's files are read by themselves: in colour, with their own validation split, whatever share is asked for."""
+    path = medmnist(tmp_path / "bloodmnist.npz")
+    data = load_dataset(path, validation=10_000, seed=5)
+    assert (data.name, data.training.shape, data.training.classes) == ("bloodmnist", (28, 28, 3), 3)
+    assert (len(data.training.train), len(data.training.validation), len(data.test)) == (30, 9, 12)
+    assert data.class_names == ("0", "1", "2")
+    with np.load(path) as arrays:
+        np.testing.assert_array_equal(data.training.validation.images, arrays["val_images"], strict=True)
+        assert data.training.validation.labels.tolist() == arrays["val_labels"].ravel().tolist()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"val_images": np.zeros((9, 28, 28), np.uint8)}, "28x28 pixels with 3 channels and 28x28 pixels with 1 channel"),
+        ({"val_labels": np.full((9, 1), 3)}, "validation labels must be among the training labels"),
+        ({"val_labels": np.zeros((8, 1), np.uint8)}, "there are 9 and 8"),
+        ({"val_images": np.zeros((0, 28, 28, 3), np.uint8), "val_labels": np.zeros((0, 1), np.uint8)}, "validation images"),
+        ({"train_labels": np.zeros((30, 14), np.uint8)}, "must be integers, (n,)"),
+        ({"train_labels": (np.arange(30) % 3 * 2)[:, np.newaxis]}, "label 1 has 0"),
+        ({"class_names": np.array([b"a", b"b", b"c"])}, "must be different texts"),
+        ({"class_names": np.array(["a", "b", "a"])}, "must be different texts"),
+        ({"class_names": np.array(["a", "b"])}, "must name each of the 3 classes"),
+    ],
+)
+def test_a_wrong_file_of_medmnist(tmp_path: Path, wrong: dict[str, Any], said: str) -> None:
+    """Splits that do not fit each other are refused in one line."""
+    refused(medmnist(tmp_path / "wrong.npz", **wrong), said)
+
+
+def test_an_incomplete_file_of_medmnist(tmp_path: Path) -> None:
+    """A missing array is named."""
+    path = medmnist(tmp_path / "whole.npz")
+    with np.load(path) as arrays:
+        np.savez(tmp_path / "wrong.npz", **{key: arrays[key] for key in arrays if key != "val_images"})
+    refused(tmp_path / "wrong.npz", "val_images is missing")
+
+
+def test_class_names_of_arrays(tmp_path: Path) -> None:
+    """Names come from the experiment, or else from the file, or else are the labels."""
+    path = medmnist(tmp_path / "a.npz", class_names=np.array(["red", "white", "blue"]))
+    assert load_dataset(path, validation=6).class_names == ("red", "white", "blue")
+    named = load_dataset(path, validation=6, wanted=Wanted(classes=("x", "y", "z")))
+    assert named.class_names == ("x", "y", "z")
+    assert named.digests() == load_dataset(path, validation=6).digests()
+    with pytest.raises(InputError) as error:
+        load_dataset("digits", validation=0.25, wanted=Wanted(classes=("zero", "one")))
+    only_line(error, "data.classes", "each of the 10 classes", "2 names")
+
+
+def test_arrays_that_are_not_square(tmp_path: Path) -> None:
+    """Arrays that are not square, or for which a size is given, are fitted like image files."""
+    wide = medmnist(tmp_path / "wide.npz", width=40, height=20)
+    data = load_dataset(wide, validation=6)
+    assert data.training.shape == (20, 20, 3)
+    with np.load(wide) as arrays:
+        expected = squared(Image.fromarray(arrays["train_images"][3]), 20, "letterbox")
+    np.testing.assert_array_equal(data.training.train.images[3], expected)
+    assert load_dataset(wide, validation=6, wanted=Wanted(size=16, fit="crop")).training.shape == (16, 16, 3)
+    assert load_dataset("digits", validation=0.25, wanted=Wanted(size=16)).training.shape == (16, 16, 1)
 
 
 def test_a_wrong_idx_file_is_named(folder: Path) -> None:

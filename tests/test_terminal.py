@@ -56,6 +56,23 @@ def test_no_result_steers_the_terminal(text: str, in_a_table: bool) -> None:
     assert harmless(captured.get())
 
 
+def test_reading_images_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a log, reading has a line at its start and one now and then; on a terminal a bar, which goes when it ends."""
+    stream = io.StringIO()
+    display = Display(Console(file=stream, width=80))
+    monkeypatch.setattr("digitsweep.sweep.progress.READING_SECONDS", -1.0)
+    for done in (0, 300, 600):
+        display.images_read(done, 600)
+    assert stream.getvalue().splitlines() == ["Reading 600 image files.", "Read 300 of 600 image files."]
+    shown = io.StringIO()
+    with Display(Console(file=shown, width=80, force_terminal=True)) as display:
+        for done in (0, 300, 600):
+            display.images_read(done, 600)
+        assert "/600" in shown.getvalue()
+        display.note("next")
+    assert shown.getvalue().rstrip().endswith("next")
+
+
 def test_colours_of_our_own_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     """What digitsweep itself colours is coloured."""
     monkeypatch.setenv("FORCE_COLOR", "1")

@@ -169,8 +169,11 @@ def images(path: Path, options: Options) -> tuple[Finding, int | None]:
         f"{len(training.train):,} training, {len(training.validation):,} validation, {len(dataset.test):,} test images of "
         f"{training.side}x{training.side}, {training.classes} classes"
     )
+    counts += f". {dataset.prepared()}" if dataset.prepared() else ""
     image_size = (len(training.train) + len(training.validation) + len(dataset.test)) * math.prod(training.shape)
     if experiment.path is None or experiment.path.resolve() == path.resolve():
+        if dataset.files is not None and dataset.files.left_out:
+            return warning("data", f"{dataset.name}: {counts}", "mend or remove the files that are left out"), image_size
         return ok("data", f"{dataset.name}: {counts}"), image_size
     found = f"not available; {experiment.path.name} would run instead, on {dataset.name}: {counts}"
     mend = "name a folder with --data or DIGITSWEEP_DATA, or run `digitsweep data fetch` with a network connection"

@@ -241,7 +241,7 @@ def _figures(figures: Figures) -> str:
     worst = figures.worst_recall
     return (
         f"{figures.label}: {percent(figures.accuracy.accuracy)} of {figures.accuracy.total:,} test images "
-        f"(95 % interval {share_interval(figures.accuracy)}), digit {figures.worst_class} {percent(worst.accuracy)} of "
+        f"(95 % interval {share_interval(figures.accuracy)}), {figures.worst_named} {percent(worst.accuracy)} of "
         f"{worst.total:,}, {figures.weights:,} weights, {latency(figures.latency_p95)}."
     )
 

@@ -38,6 +38,8 @@ def _known(name: str) -> str:
 
 SOURCES = ("mnist", "digits")
 """The data sources that are known by name; any other source is a path."""
+SMALLEST, LARGEST = 8, 512
+"""Pixels: the limits of `data.size`."""
 FamilyName = Annotated[str, AfterValidator(_known)]
 MOST_EPOCHS = 100_000
 Epochs = Annotated[int, Field(ge=1, le=MOST_EPOCHS)]
@@ -51,14 +53,25 @@ class _Part(BaseModel):
 
 
 class DataSpec(_Part):
-    """Which images."""
+    """Which images, and how they are prepared."""
 
     source: Annotated[str, Field(min_length=1)]
     """`mnist`, `digits`, or a folder or npz file; a relative path starts at the experiment file's folder."""
-    validation: int | float
-    """Images set apart from the training images to select by: how many, or which share."""
+    validation: int | float = 0.2
+    """Images set apart from the training images to select by: how many, or which share. Data with a validation split of its
+    own keeps that."""
     fallback: str | None = None
     """The experiment file to run instead if the data is not available."""
+    size: Annotated[int, Field(ge=SMALLEST, le=LARGEST)] | None = None
+    """Width and height in pixels that images are brought to. None: arrays keep theirs if they are square; for image files it
+    is chosen, see `chosen_size` in data/image_file.py."""
+    fit: Literal["letterbox", "crop"] = "letterbox"
+    """How an image that is not square becomes square: letterbox keeps all of it and fills the rest with the colour of its
+    border; crop keeps the largest square in its middle."""
+    classes: tuple[str, ...] = ()
+    """The names of the classes in the order of their labels. Empty: as the data names them."""
+    strict: bool = False
+    """Whether image files that would be left out are an error instead."""
 
     @field_validator("validation", mode="before")
     @classmethod
@@ -68,6 +81,20 @@ class DataSpec(_Part):
         if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
             return value
         raise ValueError(f"is a whole number of images, or a share above 0 and below 1, but is {shown(value)}")
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> tuple[str, ...]:
+        given = list(value) if isinstance(value, list | tuple) else [None]
+        whole = [str(each) if isinstance(each, int) and not isinstance(each, bool) else each for each in given]
+        names = tuple(each.strip() for each in whole if isinstance(each, str) and each.strip() and each.isprintable())
+        if len(names) != len(whole) or len(set(names)) != len(names):
+            raise ValueError(f"is a list of different names, with words such as yes and no in quotes, but is {shown(value)}")
+        return names
+
+
+PREPARATION = ("size", "fit", "classes", "strict")
+"""The fields of DataSpec that are about preparing images."""
 
 
 class MinutesBudget(_Part):
@@ -239,6 +266,9 @@ class Experiment(_Part):
     def digest(self) -> str:
         """A short sha256 of all that decides what a sweep does; comments and the order of keys do not change it."""
         values = self.model_dump(mode="json", exclude={"families", "path", "text", "question", "workers"})
+        # Left out where they are not used, so that the digest of an experiment without them stays what it was.
+        unused = {name for name in PREPARATION if getattr(self.data, name) == DataSpec.model_fields[name].default}
+        values["data"] = {name: value for name, value in values["data"].items() if name not in unused}
         values["families"] = {
             name: {
                 **family.space.values(),

@@ -58,7 +58,8 @@ class Options:
         ),
     )
     data: Path | None = field(
-        default=None, metadata=about(Path, "Images to use instead: a folder with IDX files, or an npz file.", resumes=True)
+        default=None,
+        metadata=about(Path, "Images to use instead: a folder of image files or IDX files, or an npz file.", resumes=True),
     )
     seed: int | None = field(
         default=None, metadata=about(int, "Seed of the data split, the search and the training.", least=0, most=2**31 - 1)

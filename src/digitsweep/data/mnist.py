@@ -5,12 +5,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 import logging
-import os
 import sys
 import tempfile
 import zlib
 from pathlib import Path
 
+from digitsweep.data.cache import cache_root
 from digitsweep.data.splits import Split
 from digitsweep.errors import DataUnavailableError
 
@@ -45,10 +45,8 @@ def is_mnist(train: Split, test: Split) -> bool:
 
 
 def cache_folder() -> Path:
-    """The folder for downloaded files: in DIGITSWEEP_CACHE, or in the user's cache."""
-    import pooch
-
-    return Path(os.environ.get("DIGITSWEEP_CACHE") or pooch.os_cache("digitsweep")) / "mnist"
+    """The folder for downloaded files."""
+    return cache_root() / "mnist"
 
 
 def cached() -> dict[str, bool]:

@@ -27,6 +27,10 @@ GZIP_MAGIC, GZIP_RATIO = b"\x1f\x8b", 1032
 """How a gzip file begins, and how many bytes one of its bytes can stand for at most."""
 NPZ_KEYS = ("x_train", "y_train", "x_test", "y_test")
 """The arrays of `mnist.npz`, as Keras publishes it."""
+MEDMNIST_KEYS = ("train_images", "train_labels", "test_images", "test_labels", "val_images", "val_labels")
+"""The arrays of a file of MedMNIST (Yang et al., 2023, https://medmnist.com)."""
+NAMES_KEY = "class_names"
+"""The array with the names of the classes, which either may have besides."""
 
 
 def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
@@ -61,8 +65,9 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     return np.frombuffer(values, np.uint8).reshape(shape)
 
 
-def read_npz(path: Path) -> list[NDArray[Any]]:
-    """The arrays of NPZ_KEYS in an npz file: training images and labels, test images and labels.
+def read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays in an npz file, by key: those of NPZ_KEYS, or of MEDMNIST_KEYS if it has the first of them, and
+    `class_names` if there are any.
 
     Raises InputError."""
     with _clear_errors(path, "npz"), zipfile.ZipFile(path) as archive:
@@ -70,14 +75,15 @@ def read_npz(path: Path) -> list[NDArray[Any]]:
         if unpacked > MOST_BYTES:
             raise InputError(f"{path}: unpacks to {unpacked:,} bytes, but may have at most {MOST_BYTES:,}")
         names = {each.removesuffix(".npy") for each in archive.namelist()}
-        missing = [key for key in NPZ_KEYS if key not in names]
+        keys = MEDMNIST_KEYS if MEDMNIST_KEYS[0] in names else NPZ_KEYS
+        missing = [key for key in keys if key not in names]
         if missing:
             found = shown(sorted(names)) if names else "nothing"
-            raise InputError(f"{path}: must contain {', '.join(NPZ_KEYS)}, but {missing[0]} is missing; it contains {found}")
-        arrays = []
-        for key in NPZ_KEYS:
+            raise InputError(f"{path}: must contain {', '.join(keys)}, but {missing[0]} is missing; it contains {found}")
+        arrays = {}
+        for key in (*keys, *({NAMES_KEY} & names)):
             stream = io.BytesIO(archive.read(f"{key}.npy"))  # all of it, so that its checksum is compared
-            arrays.append(np.asarray(np.lib.format.read_array(stream, allow_pickle=False)))
+            arrays[key] = np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
             if stream.read(1):
                 raise InputError(f"{path}: {key} continues after its last value; get the file again")
         return arrays

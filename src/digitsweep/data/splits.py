@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from digitsweep.data.cache import cache_root, writing
+from digitsweep.data.preparation import FilesRead, Preparation, told
 from digitsweep.errors import InputError
 
 Images = NDArray[np.uint8]
@@ -23,7 +26,7 @@ MOST_CLASSES = 256
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images, uint8 (n, height, width, channels), and their labels, uint8 (n,), counted from 0."""
+    """Images, uint8 (n, height, width, channels), square, with 1 or 3 channels, and their labels, uint8 (n,), from 0."""
 
     images: Images
     labels: Labels
@@ -147,6 +150,29 @@ class Dataset:
     """Where the images come from: a folder, a file or a package."""
     training: TrainingData
     test: SealedSplit
+    class_names: tuple[str, ...] = ()
+    """In the order of the labels; `0`, `1` and so on if none are given."""
+    preparation: Preparation | None = None
+    """How an image is prepared to be like these; None for images like MNIST's, which is how a digit is prepared."""
+    files: FilesRead | None = None
+    """The image files that were read; None if the images come from arrays."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "class_names", self.class_names or default_names(self.training.classes))
+
+    def about(self) -> dict[str, Any]:
+        """What is to be recorded of the images besides their number, as JSON values: the names of the classes, how files
+        were prepared and which were left out. Empty for arrays that were left as they are and have no names."""
+        found: dict[str, Any] = {"classes": list(self.class_names)} if has_names(self.class_names) else {}
+        if self.preparation is not None:
+            found |= {"preparation": asdict(self.preparation), "prepared": self.prepared()}
+        if self.files is not None:
+            found["files"] = asdict(self.files)
+        return found
+
+    def prepared(self) -> str:
+        """How the images were prepared, in sentences; empty for arrays that were left as they are."""
+        return told(self.preparation, self.files)
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of each split."""
@@ -174,35 +200,78 @@ class Dataset:
         )
 
 
+def default_names(classes: int) -> tuple[str, ...]:
+    """The names of classes without names: their labels."""
+    return tuple(map(str, range(classes)))
+
+
+def has_names(class_names: Sequence[str]) -> bool:
+    """Whether classes are called anything else than their labels."""
+    return tuple(class_names) != default_names(len(class_names))
+
+
 def make_dataset(
-    name: str, source: str, train: Split, test: Split, *, validation: int | float | None, seed: int = 0
+    name: str,
+    source: str,
+    train: Split,
+    test: Split,
+    *,
+    validation: Split | int | float | None,
+    seed: int = 0,
+    class_names: Sequence[str] = (),
+    preparation: Preparation | None = None,
+    files: FilesRead | None = None,
 ) -> Dataset:
     """Sets a stratified validation split apart from the training images, by seed, and seals the test set.
 
-    `validation` is a number of images, a share, or None for no split. Raises InputError if a class has too few images, or
-    the split would leave one without any."""
-    classes = int(train.labels.max()) + 1
-    counts = np.bincount(train.labels, minlength=classes)
-    if counts.min() < 2:
+    `validation` is a number of images, a share, None for no split, or a split that the data has of its own. Without
+    `class_names`, the labels of the training images say how many classes there are. Raises InputError if a class has too few
+    images, or the split would leave one without any."""
+    classes = len(class_names) or int(train.labels.max()) + 1
+    names = list(class_names) or [f"label {label}" for label in range(classes)]
+    counts, least = np.bincount(train.labels, minlength=classes), 1 if isinstance(validation, Split) else 2
+    if counts.min() < least:
+        each = "class" if class_names else f"label from 0 to {classes - 1}"
         raise InputError(
-            f"{source}: each label from 0 to {classes - 1} must have at least 2 training images, "
-            f"but label {int(counts.argmin())} has {counts.min()}"
+            f"{source}: each {each} must have at least {least} training image{'s' * (least > 1)}, "
+            f"but {names[int(counts.argmin())]} has {counts.min()}"
         )
-    if int(test.labels.max()) >= classes:
-        raise InputError(
-            f"{source}: test labels must be among the training labels, 0 to {classes - 1}, "
-            f"but one is {int(test.labels.max())}"
-        )
+    for what, split in (("test", test), ("validation", validation)):
+        if isinstance(split, Split) and int(split.labels.max()) >= classes:
+            raise InputError(
+                f"{source}: {what} labels must be among the training labels, 0 to {classes - 1}, "
+                f"but one is {int(split.labels.max())}"
+            )
     if validation is None:
-        return Dataset(name, source, TrainingData(train, train.take(np.arange(0)), classes), SealedSplit(test))
-    wanted = validation if isinstance(validation, int) else round(validation * len(train))
-    if not classes <= wanted <= len(train) - classes:
-        raise InputError(
-            f"data.validation: must leave an image of each class on both sides, between {classes} and "
-            f"{len(train) - classes} of the {len(train):,} training images of {source}, but is {validation}"
-        )
-    kept, apart = stratified(train.labels, wanted, seed)
-    return Dataset(name, source, TrainingData(train.take(kept), train.take(apart), classes), SealedSplit(test))
+        parts = train, train.take(np.arange(0))
+    elif isinstance(validation, Split):
+        parts = train, validation
+    else:
+        wanted = validation if isinstance(validation, int) else round(validation * len(train))
+        if not classes <= wanted <= len(train) - classes:
+            raise InputError(
+                f"data.validation: must leave an image of each class on both sides, between {classes} and "
+                f"{len(train) - classes} of the {len(train):,} training images of {source}, but is {validation}"
+            )
+        kept, apart = stratified(train.labels, wanted, seed)
+        parts = _part(train, kept), _part(train, apart)
+    training = TrainingData(*parts, classes)
+    return Dataset(name, source, training, SealedSplit(test), tuple(class_names), preparation, files)
+
+
+def _part(split: Split, indices: NDArray[np.intp]) -> Split:
+    """Some images of a split. Those of a split that is mapped into memory are mapped as well, from a file without a name, so
+    that they need no memory of their own.
+
+    Raises InputError if the disk of the cache is full."""
+    if not isinstance(split.images, np.memmap):
+        return split.take(indices)
+    with writing(cache_root()), tempfile.TemporaryFile(dir=cache_root()) as file:
+        for start in range(0, len(indices), 1024):
+            file.write(split.images[indices[start : start + 1024]].tobytes())
+        file.flush()
+        images = np.memmap(file, np.uint8, "r", shape=(len(indices), *split.images.shape[1:]))
+    return Split(images, split.labels[indices])
 
 
 def stratified(labels: Labels, apart: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

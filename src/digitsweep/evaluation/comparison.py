@@ -278,6 +278,11 @@ class Comparison:
     seconds: float = 0.0
     """Wall-clock seconds of the sweep up to here."""
 
+    def class_name(self, label: int) -> str:
+        """What the class with this label is called."""
+        names = self.data.get("classes") or ()
+        return str(names[label]) if label < len(names) else str(label)
+
     def best(self) -> list[Entry]:
         return [each for each in self.entries if each.role == "best"]
 

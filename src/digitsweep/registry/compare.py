@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from digitsweep.config.experiment import SOURCES
 from digitsweep.data import Dataset
-from digitsweep.data.sources import load_dataset
+from digitsweep.data.sources import Wanted, load_dataset
+from digitsweep.data.splits import has_names
 from digitsweep.errors import InputError
 from digitsweep.evaluation.comparison import Comparison, Entry, Opening
 from digitsweep.evaluation.cost import Cost
@@ -20,7 +22,7 @@ from digitsweep.evaluation.mistakes import find_mistakes
 from digitsweep.evaluation.opening import Evaluation, Predictions, evaluate
 from digitsweep.evaluation.statistics import Difference, difference, differences
 from digitsweep.registry.gate import Figures
-from digitsweep.registry.models import DATA, DEFAULT_DATA, NamedModel, find, load
+from digitsweep.registry.models import CLASSES, DATA, DEFAULT_DATA, PREPARATION, NamedModel, find, load
 from digitsweep.registry.openings import openings_of
 from digitsweep.report.page import report
 from digitsweep.report.sentences import verdict
@@ -59,6 +61,7 @@ def compare_models(named: Sequence[str], data: Path | None) -> Comparison:
             "source": dataset.source,
             "digests": {"test": dataset.test.digest},
             "images": {"train": 0, "validation": 0, "test": len(tested.labels)},
+            **dataset.about(),
         },
         budget={},
         spent={},
@@ -98,7 +101,7 @@ def weigh(challenger: NamedModel, champion: NamedModel | None, data: Path | None
     dataset = dataset_of([challenger], data)
     found = [each for each in (challenger, champion) if each is not None]
     tested = _evaluate(found, dataset, f"promote {', '.join(each.label for each in found)}")
-    figures = [_figures(each, tested.predictions[each.label], dataset.training.classes) for each in found]
+    figures = [_figures(each, tested.predictions[each.label], dataset.class_names) for each in found]
     apart = None
     if champion is not None:
         before, now = tested.predictions[champion.label], tested.predictions[challenger.label]
@@ -118,7 +121,7 @@ def dataset_of(found: Sequence[NamedModel], data: Path | None) -> Dataset:
         raise InputError(f"these models were made for different test images ({made}); name models of the same data")
     known = next((each.tags for each in found if {NAME, SOURCE} <= each.tags.keys()), None)
     if data is not None:
-        dataset = load_dataset(data, validation=None)
+        dataset = load_dataset(data, validation=None, wanted=_wanted(known or {}))
     elif known is not None:
         dataset = _tagged(known)
     else:
@@ -140,7 +143,14 @@ def _tagged(tags: Mapping[str, str]) -> Dataset:
             dataset = load_dataset(source, validation=None)
             if dataset.test.digest == tags.get(TEST_DIGEST):
                 return dataset
-    return load_dataset(name if name in SOURCES else source, validation=None)
+    return load_dataset(name if name in SOURCES else source, validation=None, wanted=_wanted(tags))
+
+
+def _wanted(tags: Mapping[str, str]) -> Wanted:
+    """How the images of a model were prepared, by its tags."""
+    given = json.loads(tags.get(PREPARATION, "{}"))
+    names = json.loads(tags.get(CLASSES, "[]"))
+    return Wanted(given.get("size"), given.get("fit", "letterbox"), tuple(names) if has_names(names) else ())
 
 
 def _evaluate(found: Sequence[NamedModel], dataset: Dataset, by: str) -> Evaluation:
@@ -189,13 +199,14 @@ def _cost(found: NamedModel, predictions: Predictions) -> Cost:
     )
 
 
-def _figures(found: NamedModel, predictions: Predictions, classes: int) -> Figures:
-    recalls = find_mistakes(predictions.labels, {found.label: predictions.probabilities}, classes, shown=0).classes
+def _figures(found: NamedModel, predictions: Predictions, names: Sequence[str]) -> Figures:
+    recalls = find_mistakes(predictions.labels, {found.label: predictions.probabilities}, len(names), shown=0).classes
     worst = min(recalls, key=lambda each: each.recalls[found.label].accuracy)
     return Figures(
         label=found.label,
         accuracy=predictions.accuracy,
         worst_class=worst.label,
+        class_name=names[worst.label] if has_names(names) else "",
         worst_recall=worst.recalls[found.label],
         latency_p95=next(each.p95 for each in predictions.latencies if each.batch == 1),
         weights=predictions.weights,

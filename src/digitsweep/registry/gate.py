@@ -133,9 +133,9 @@ class Figures:
     """Name and version."""
     accuracy: Share
     worst_class: int
-    """The digit with the lowest recall."""
+    """The label of the class with the lowest recall."""
     worst_recall: Share
-    """Of that digit's images."""
+    """Of that class's images."""
     latency_p95: float
     """Seconds for one image that 95 of 100 calls stay below."""
     weights: int
@@ -147,6 +147,13 @@ class Figures:
     """Whether any code that took part had been changed since its commit."""
     commits: tuple[str, ...] = ()
     """Of all code that took part in its search, its choice and its training; empty if only `commit` is known."""
+    class_name: str = ""
+    """Of the class with the lowest recall; empty for a digit."""
+
+    @property
+    def worst_named(self) -> str:
+        """`digit 8`, or `class cat`."""
+        return f"class {self.class_name}" if self.class_name else f"digit {self.worst_class}"
 
 
 @dataclass(frozen=True)
@@ -286,8 +293,9 @@ def _accuracy(least: float, evidence: Evidence) -> Iterator[Rule]:
 
 def _worst_digit(least: float, evidence: Evidence) -> Iterator[Rule]:
     share = evidence.challenger.worst_recall
-    value = f"{_share(share)}, digit {evidence.challenger.worst_class}"
-    yield _rule("accuracy of the worst digit", f"at least {percent(least)}", value, share.accuracy >= least)
+    value = f"{_share(share)}, {evidence.challenger.worst_named}"
+    kind = "class" if evidence.challenger.class_name else "digit"
+    yield _rule(f"accuracy of the worst {kind}", f"at least {percent(least)}", value, share.accuracy >= least)
 
 
 def _latency(most: float, evidence: Evidence) -> Iterator[Rule]:

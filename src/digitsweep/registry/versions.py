@@ -52,9 +52,12 @@ def log_model(
     run_id: str,
     tags: Mapping[str, str],
     files: Mapping[str, bytes] | None = None,
+    about_data: Mapping[str, Any] | None = None,
 ) -> tuple[str, str]:
     """Packages a trained network and logs it on a run, with `files` by name beside it: the model's URI and id. A run has one
     model: one that an earlier try left unfinished is completed.
+
+    about_data: what the model's metadata says of its images and classes, as JSON values.
 
     The network is rebuilt in float32 from stock layers, without an optimizer; nothing in it is pickled."""
     import mlflow.keras
@@ -71,7 +74,10 @@ def log_model(
         model = _model_of(client, run_id, name, tags)
         if model.status != LoggedModelStatus.READY:
             place = f"{folder}/model"
-            about = Model(artifact_path=model.artifact_location, run_id=run_id, model_id=model.model_id)
+            known = {key: value for key, value in (about_data or {}).items() if value}
+            about = Model(
+                artifact_path=model.artifact_location, run_id=run_id, model_id=model.model_id, metadata=known or None
+            )
             network = trained_model(params, shape, classes, weights)
             pinned = [f"{each}=={metadata.version(each)}" for each in REQUIREMENTS]
             mlflow.keras.save_model(network, place, mlflow_model=about, signature=signature, pip_requirements=pinned)

@@ -98,15 +98,15 @@ def finalists(shown: Sequence[Finalist]) -> Plot | None:
     )
 
 
-def recalls(classes: Sequence[ClassRecall], tones: Mapping[str, str]) -> Plot:
+def recalls(classes: Sequence[ClassRecall], tones: Mapping[str, str], class_name: Callable[[int], str] = str) -> Plot:
     names = list(classes[0].recalls)
     told = "; ".join(
-        f"{each.label}: "
+        f"{class_name(each.label)}: "
         + ", ".join(f"{name} {percent(share.accuracy)}" for name, share in each.recalls.items() if share.total)
         for each in classes
     )
     return _plot(
-        plots.class_recalls(classes, {name: COLORS[tones[name]] for name in names}),
+        plots.class_recalls(classes, {name: COLORS[tones[name]] for name in names}, class_name),
         "recalls",
         f"Share of each label's test images that each model gets right. {told}.",
         "Each label by itself",
@@ -115,7 +115,7 @@ def recalls(classes: Sequence[ClassRecall], tones: Mapping[str, str]) -> Plot:
     )
 
 
-def matrices(mistakes: Mistakes, tones: Mapping[str, str]) -> list[Plot]:
+def matrices(mistakes: Mistakes, tones: Mapping[str, str], class_names: Sequence[str] = ()) -> list[Plot]:
     """The confusion matrix of each model whose confused pairs are all of its errors; a shorter list would show too few."""
     found = []
     for number, (name, pairs) in enumerate(mistakes.confused.items()):
@@ -131,7 +131,7 @@ def matrices(mistakes: Mistakes, tones: Mapping[str, str]) -> list[Plot]:
             matrix[pair.true, pair.predicted] = pair.count
         found.append(
             _plot(
-                plots.error_matrix(matrix, COLORS[tones[name]]),
+                plots.error_matrix(matrix, COLORS[tones[name]], class_names),
                 f"matrix-{number}",
                 f"Confusion matrix of {name}: {wrong} of {matrix.sum()} test images are off the diagonal; the confused "
                 "pairs are in the table.",

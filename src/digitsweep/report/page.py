@@ -43,8 +43,8 @@ LONGEST = 6
 def report(comparison: Comparison, images: NDArray[np.uint8]) -> dict[str, bytes]:
     """`report.html`, which needs nothing else to be shown, and `report.md`, by file name.
 
-    `images` are the test images, (n, side, side, 1); only those of the galleries are looked at. What the comparison does not
-    have, the page does not have either."""
+    `images` are the test images, (n, side, side, channels); only those of the galleries are looked at. What the comparison
+    does not have, the page does not have either."""
     environment = Environment(
         loader=PackageLoader("digitsweep.report", "templates"),
         autoescape=lambda name: name is not None and ".html" in name,
@@ -204,9 +204,11 @@ def page_of(comparison: Comparison, images: NDArray[np.uint8]) -> Page:
         beside_the_search=list(
             dict.fromkeys(kind for used in comparison.spent.values() for kind in used.beside_the_search())
         ),
-        recalls=figures.recalls(mistakes.classes, tones) if mistakes and mistakes.classes and names else None,
+        recalls=figures.recalls(mistakes.classes, tones, comparison.class_name)
+        if mistakes and mistakes.classes and names
+        else None,
         confused={name: pairs[:CONFUSED_SHOWN] for name, pairs in mistakes.confused.items() if pairs} if mistakes else {},
-        matrices=figures.matrices(mistakes, tones) if mistakes else [],
+        matrices=figures.matrices(mistakes, tones, comparison.data.get("classes", ())) if mistakes else [],
         galleries=_galleries(comparison, names, images),
         cost_plots=[
             *([figures.equal_cost(histories)] if histories else []),
@@ -302,15 +304,16 @@ def _galleries(comparison: Comparison, names: Sequence[str], images: NDArray[np.
         ("Suspicious labels", odd, found.suspicious, found.suspicious_count),
     ]
     return [
-        Gallery(title, how, max(count, len(shown)), [_tile(each, images) for each in shown])
+        Gallery(title, how, max(count, len(shown)), [_tile(each, images, comparison) for each in shown])
         for title, how, shown, count in listed
         if shown
     ]
 
 
-def _tile(image: ClassifiedImage, images: NDArray[np.uint8]) -> Tile:
+def _tile(image: ClassifiedImage, images: NDArray[np.uint8], comparison: Comparison) -> Tile:
     said = ", ".join(
-        f"{name} says {prediction.predicted} ({percent(prediction.confidence, 0)} sure)"
+        f"{name} says {comparison.class_name(prediction.predicted)} ({percent(prediction.confidence, 0)} sure)"
         for name, prediction in image.predictions.items()
     )
-    return Tile(image, plots.pixels(images[image.index]), f"Test image {image.index}, labelled {image.true}: {said}")
+    shown = plots.pixels(images[image.index], is_ink=comparison.data.get("preparation") is None)
+    return Tile(image, shown, f"Test image {image.index}, labelled {comparison.class_name(image.true)}: {said}")

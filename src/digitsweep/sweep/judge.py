@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +23,7 @@ from digitsweep.evaluation.opening import Evaluation, Predictions, evaluate
 from digitsweep.evaluation.statistics import SEEDS_NEEDED, FamilyDifference, Share, differences, family_differences
 from digitsweep.families import title_of
 from digitsweep.predict.reference import FILE, reference_of
-from digitsweep.registry.models import load
+from digitsweep.registry.models import CLASSES, PREPARATION, load
 from digitsweep.registry.openings import Openings, openings_of
 from digitsweep.registry.versions import Registered, describe_version, log_model, register
 from digitsweep.report import plots
@@ -79,6 +81,8 @@ def _register_winner(searched: Searched, family: str) -> Registered:
     its name."""
     dataset, tracker, winner = searched.dataset, searched.tracker, searched.winners[family]
     training, name = dataset.training, f"{dataset.name}-{family}"
+    preparation = dataset.preparation and dataclasses.asdict(dataset.preparation)
+    about_data = {"classes": list(dataset.class_names), "preparation": preparation}
 
     def trained_by(record: TrialRecord) -> Commit:
         """The commit that trained this: the one that runs now, unless the training had ended before a resume."""
@@ -91,6 +95,8 @@ def _register_winner(searched: Searched, family: str) -> Registered:
             "digitsweep.data.source": dataset.source,
             "digitsweep.data.digest": dataset.digest(),
             "digitsweep.data.digest.test": dataset.digests()["test"],
+            CLASSES: json.dumps(dataset.class_names),
+            **({PREPARATION: json.dumps(preparation)} if preparation else {}),
             "digitsweep.digest": searched.experiment.digest(),
             "digitsweep.sweep": tracker.run_id,
             "digitsweep.kind": record.trial.kind.value,
@@ -112,7 +118,15 @@ def _register_winner(searched: Searched, family: str) -> Registered:
         assert weights is not None
         return patiently(
             lambda: log_model(
-                name, params, weights, shape=training.shape, classes=training.classes, run_id=run_id, tags=tags, files=files
+                name,
+                params,
+                weights,
+                shape=training.shape,
+                classes=training.classes,
+                run_id=run_id,
+                tags=tags,
+                files=files,
+                about_data=about_data,
             )
         )
 
@@ -192,6 +206,7 @@ def compare(searched: Searched, judged: Mapping[str, Judged], *, seconds: float)
             "source": dataset.source,
             "digests": dataset.digests(),
             "images": {"train": len(training.train), "validation": len(training.validation), "test": len(tests[0].labels)},
+            **dataset.about(),
         },
         budget=experiment.budget.model_dump(exclude_none=True),
         spent={
@@ -261,7 +276,7 @@ def report_files(searched: Searched, judged: Mapping[str, Judged], comparison: C
         {each.winner.search.trial.name for each in judged.values()},
         evaluations[0].labels,
         {title_of(family): each.best.predicted for family, each in judged.items()},
-        searched.dataset.training.classes,
+        searched.dataset.class_names,
     )
     return {**drawn, **report(comparison, evaluations[0].images)}
 
@@ -396,10 +411,10 @@ def pictures(
     best: Collection[str],
     labels: NDArray[np.uint8],
     predicted: Mapping[str, NDArray[np.uint8]],
-    classes: int,
+    class_names: Sequence[str],
 ) -> dict[str, bytes]:
     """PNG files beside the page: the learning curves of the best trials (by name) and the baselines, and a confusion matrix
-    for each model's predicted labels, (n,). `classes` are those of the training images; a test set may lack one."""
+    for each model's predicted labels, (n,). `class_names` are those of the training images; a test set may lack one."""
     curves = [
         plots.Curve(
             " ".join(filter(None, [each.trial.family, each.trial.baseline, "(best, in the search)" if won else None])),
@@ -412,9 +427,9 @@ def pictures(
     ]
     matrices = {}
     for name, each in predicted.items():
-        found = classification_metrics(labels, each, classes)
+        found = classification_metrics(labels, each, class_names)
         matrices[f"best {name}, {percent(found.accuracy)}"] = found.confusion
     return {
         "training_curves.png": plots.png(plots.training_curves(curves, f"Validation error by epoch, {data}")),
-        "confusion_matrices.png": plots.png(plots.confusion_matrices(matrices, f"Test images of {data}")),
+        "confusion_matrices.png": plots.png(plots.confusion_matrices(matrices, f"Test images of {data}", class_names)),
     }

@@ -10,6 +10,7 @@ from typing import Self
 from rich.console import Console, Group, JustifyMethod
 from rich.live import Live
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +20,9 @@ from digitsweep.families import title_of
 from digitsweep.report.format import by_metric, listed, percent, plural, proposer
 from digitsweep.tracking.tracker import Listener
 from digitsweep.trial import DIRECTIONS, EpochMetrics, Kind, Trial, TrialRecord, TrialState
+
+READING_SECONDS = 10.0
+"""Between the lines that tell how many image files have been read, where there is no terminal."""
 
 COLUMNS: tuple[tuple[str, JustifyMethod], ...] = (
     ("trial", "left"),
@@ -76,13 +80,38 @@ class Display(Listener):
         """What is shown of a trial: the objective, if higher values of it are better."""
         self._left = math.inf
         self._begun = time.monotonic()
+        self._reading: Progress | None = None
+        """While image files are read."""
+        self._said = 0.0
+        """When the last line told how many of them have been read."""
         self._live = Live(console=console, refresh_per_second=4, get_renderable=self.__rich__, transient=True)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end_reading()
         self._live.stop()
+
+    def images_read(self, done: int, total: int) -> None:
+        if not self._console.is_terminal:
+            if not done or (time.monotonic() - self._said > READING_SECONDS and done < total):
+                self.note(f"Read {done:,} of {total:,} image files." if done else f"Reading {total:,} image files.")
+                self._said = time.monotonic()
+            return
+        if self._reading is None:
+            columns = (TextColumn("Reading images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._reading = Progress(*columns, console=self._console, transient=True)
+            self._reading.add_task("", total=total)
+            self._reading.start()
+        self._reading.update(self._reading.task_ids[0], completed=done)
+        if done == total:
+            self._end_reading()
+
+    def _end_reading(self) -> None:
+        if self._reading is not None:
+            self._reading.stop()
+            self._reading = None
 
     def sweep_started(self, experiment: Experiment, dataset: Dataset, workers: int) -> None:
         if DIRECTIONS[experiment.objective.metric] == "maximize":
@@ -177,11 +206,13 @@ def headline(experiment: Experiment, dataset: Dataset, workers: int) -> str:
         "training seconds"
     )
     baselines = sum(len(each.baselines) for each in experiment.families.values())
+    prepared = dataset.prepared()
     return (
         f"{experiment.question}\n"
         f"{dataset.name} ({len(training.train):,} train, {len(training.validation):,} validation, "
         f"{len(dataset.test):,} test images) from {dataset.source}. {limit[0].upper()}{limit[1:]}; "
         f"{plural(baselines, 'baseline')}; {plural(workers, 'worker')}."
+        f"{' ' if prepared else ''}{prepared}"
     )
 
 

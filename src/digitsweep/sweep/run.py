@@ -16,7 +16,7 @@ from digitsweep.config.experiment import Experiment, FinalistsSpec, MinutesBudge
 from digitsweep.config.experiment_file import load_experiment
 from digitsweep.config.options import Options
 from digitsweep.data import Dataset, TrainingData
-from digitsweep.data.sources import load_dataset
+from digitsweep.data.sources import Wanted, load_dataset
 from digitsweep.errors import DataUnavailableError, DigitsweepError, InputError
 from digitsweep.evaluation.comparison import Comparison
 from digitsweep.search.budget import SweepTime
@@ -55,7 +55,7 @@ def sweep(
     no trial was completed or the records cannot be kept."""
     begun = time.monotonic() if begun is None else begun
     if isinstance(wanted, Unfinished):
-        experiment, dataset, options = prepare_again(wanted, options)
+        experiment, dataset, options = prepare_again(wanted, options, display)
         params, run_id = {}, wanted.run_id
     else:
         experiment, dataset = prepare(wanted, options, display)
@@ -186,14 +186,14 @@ def prepare(path: Path, options: Options, display: Listener) -> tuple[Experiment
     Raises InputError if either is wrong or they do not fit each other."""
     experiment = options.applied(load_experiment(path))
     try:
-        dataset = load_for(experiment, options.data)
+        dataset = load_for(experiment, options.data, display)
     except DataUnavailableError as unavailable:
         if experiment.data.fallback is None:
             raise
         instead = experiment.beside(experiment.data.fallback, "data.fallback")
         fallback = options.applied(load_experiment(instead))
         display.note(f"{unavailable} Until then {instead.name} runs instead, on other data: {fallback.question}")
-        experiment, dataset = fallback, load_for(fallback, None)
+        experiment, dataset = fallback, load_for(fallback, None, display)
     for family, each in experiment.families.items():
         for name, baseline in each.baselines.items():
             needed = baseline.params.smallest_image()
@@ -205,13 +205,13 @@ def prepare(path: Path, options: Options, display: Listener) -> tuple[Experiment
     return experiment, dataset
 
 
-def prepare_again(unfinished: Unfinished, options: Options) -> tuple[Experiment, Dataset, Options]:
+def prepare_again(unfinished: Unfinished, options: Options, display: Listener) -> tuple[Experiment, Dataset, Options]:
     """The experiment and data of a sweep that was interrupted, and its options, of which a resumed sweep may change some.
 
     Raises InputError if the data is not the sweep's."""
     experiment = unfinished.experiment
     options = unfinished.options.updated(options)
-    dataset = load_for(experiment, options.data)
+    dataset = load_for(experiment, options.data, display)
     if dataset.digest() != unfinished.data_digest:
         raise InputError(
             f"sweep {unfinished.run_id} was started on other data than {dataset.source} holds; name the original folder or "
@@ -220,7 +220,13 @@ def prepare_again(unfinished: Unfinished, options: Options) -> tuple[Experiment,
     return experiment, dataset, options
 
 
-def load_for(experiment: Experiment, data: Path | None) -> Dataset:
-    """The data of an experiment, or what `--data` names in its place."""
-    source = experiment.source() if data is None else data
-    return load_dataset(source, validation=experiment.data.validation, seed=experiment.seed)
+def load_for(experiment: Experiment, data: Path | None, display: Listener) -> Dataset:
+    """The data of an experiment, or what `--data` names in its place, prepared as the experiment says."""
+    spec = experiment.data
+    return load_dataset(
+        experiment.source() if data is None else data,
+        validation=spec.validation,
+        seed=experiment.seed,
+        wanted=Wanted(spec.size, spec.fit, spec.classes, spec.strict),
+        progress=display.images_read,
+    )

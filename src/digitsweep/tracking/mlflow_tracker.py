@@ -55,7 +55,7 @@ class MlflowTracker(Tracker):
         The run of a new sweep is opened in the background, while the first trials train already: MLflow takes more than a
         second to create the tables of an empty database. `check` raises what fails there."""
         self._experiment = experiment
-        self._labels, self._classes = dataset.training.validation.labels, dataset.training.classes
+        self._labels, self._classes = dataset.training.validation.labels, dataset.class_names
         self._shared_tags = {**data_tags(experiment, dataset), **commit.tags()}
         self._attempts: dict[str, int] = {}
         """How often each trial was begun."""

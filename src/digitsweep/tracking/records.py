@@ -19,6 +19,7 @@ from mlflow.entities import Metric, Run
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME, MLFLOW_USER
 from numpy.typing import NDArray
 
+from digitsweep.data.splits import default_names, has_names
 from digitsweep.evaluation.comparison import Comparison
 from digitsweep.evaluation.metrics import ClassificationMetrics, classification_metrics
 from digitsweep.families import parse_params
@@ -45,14 +46,15 @@ MOST_TAG = 7500
 SECONDS = "train_seconds"
 WEIGHTS = "weights.npz"
 MATRIX = "confusion_matrix.json"
-"""The confusion matrix on validation, (classes, classes)."""
+"""The confusion matrix on validation: (classes, classes), or, if the classes have names, `classes` and `matrix`."""
 TRIAL_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 
 
 def _matrix_picture(evaluation: ClassificationMetrics, title: str) -> bytes:
     from digitsweep.report import plots  # here and not above: a sweep starts sooner, and draws when its first trial ends
 
-    return plots.png(plots.confusion_matrix(evaluation.confusion, f"{title} · validation, {percent(evaluation.accuracy)}"))
+    told = f"{title} · validation, {percent(evaluation.accuracy)}"
+    return plots.png(plots.confusion_matrix(evaluation.confusion, told, evaluation.class_names))
 
 
 def _curves_picture(epochs: Sequence[EpochMetrics], title: str) -> bytes:
@@ -71,7 +73,9 @@ FROM_CURVES: Mapping[str, Callable[[Sequence[EpochMetrics], str], bytes]] = {"le
 """Those that follow from its metrics after each epoch."""
 
 
-def recorded(record: TrialRecord, labels: NDArray[np.uint8], classes: int) -> tuple[dict[str, float], dict[str, bytes]]:
+def recorded(
+    record: TrialRecord, labels: NDArray[np.uint8], class_names: Sequence[str]
+) -> tuple[dict[str, float], dict[str, bytes]]:
     """Metrics and files, by name, that only the trial's end gives; `labels` are those of validation, (n,).
 
     Takes milliseconds, so that it is on disk at once. What can be derived from it comes later."""
@@ -81,9 +85,10 @@ def recorded(record: TrialRecord, labels: NDArray[np.uint8], classes: int) -> tu
         metrics["weights"] = float(result.weight_count)
     files: dict[str, bytes] = {}
     if result.predictions is not None:
-        matrix = np.zeros((classes, classes), np.int64)
+        matrix = np.zeros((len(class_names), len(class_names)), np.int64)
         np.add.at(matrix, (labels, result.predictions), 1)
-        files[MATRIX] = as_json(matrix.tolist())
+        named = {"classes": list(class_names), "matrix": matrix.tolist()}
+        files[MATRIX] = as_json(named if has_names(class_names) else matrix.tolist())
     if result.weights is not None:
         buffer = io.BytesIO()
         np.savez(buffer, *result.weights)
@@ -96,10 +101,12 @@ def derived(trial: Trial, epochs: Sequence[EpochMetrics], matrix: bytes | None) 
     files: dict[str, bytes] = {}
     title = f"{trial.name}: {trial.params.describe()}"
     if matrix is not None:
-        counts = np.array(json.loads(matrix))  # (classes, classes)
+        read = json.loads(matrix)
+        counts = np.array(read["matrix"] if isinstance(read, dict) else read)  # (classes, classes)
+        names = read["classes"] if isinstance(read, dict) else default_names(len(counts))
         pairs = np.indices(counts.shape, np.uint8).reshape(2, -1)
         labels, predictions = (np.repeat(each, counts.ravel()) for each in pairs)
-        evaluation = classification_metrics(labels, predictions, len(counts))
+        evaluation = classification_metrics(labels, predictions, names)
         files = {name: make(evaluation, title) for name, make in FROM_MATRIX.items()}
     if epochs:
         files |= {name: make(epochs, title) for name, make in FROM_CURVES.items()}

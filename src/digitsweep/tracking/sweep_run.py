@@ -23,6 +23,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME, MLFLOW
 
 from digitsweep.config.experiment import Experiment
 from digitsweep.data import Dataset
+from digitsweep.data.splits import has_names
 from digitsweep.errors import DigitsweepError
 from digitsweep.report.format import cell
 from digitsweep.tracking.client import (
@@ -283,6 +284,8 @@ def _dataset_values(dataset: Dataset) -> dict[str, str]:
         "validation": len(training.validation),
         "test": len(dataset.test),
         "classes": training.classes,
+        **{name: value for name, value in dataset.about().items() if name != "classes"},
+        **({"class_names": list(dataset.class_names)} if has_names(dataset.class_names) else {}),
     }
     return {
         "name": dataset.name,

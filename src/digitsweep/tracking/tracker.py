@@ -18,6 +18,9 @@ class Listener:
 
     All calls come from the coordinator's thread, and workers wait for new trials meanwhile: return soon."""
 
+    def images_read(self, done: int, total: int) -> None:
+        """So many of so many image files have been read: first 0, in the end all. Not said if the cache has them."""
+
     def sweep_started(self, experiment: Experiment, dataset: Dataset, workers: int) -> None:
         """Workers and records are ready."""
 

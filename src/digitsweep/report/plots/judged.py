@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -81,8 +81,11 @@ def _signed(value: float, _: Any) -> str:
     return "0" if abs(value) < 1e-9 else f"{value:+.3g}"
 
 
-def class_recalls(classes: Sequence[ClassRecall], colors: Mapping[str, str]) -> Figure:
-    """Of each class the share that each model gets right, with 95 % intervals; `colors` by the model's name."""
+def class_recalls(
+    classes: Sequence[ClassRecall], colors: Mapping[str, str], class_name: Callable[[int], str] = str
+) -> Figure:
+    """Of each class the share that each model gets right, with 95 % intervals; `colors` by the model's name, `class_name`
+    by the label."""
     models = max(len(colors), 2)
     figure, axes = panel(height=0.9 + 0.09 * (models + 1) * len(classes))
     for number, (name, color) in enumerate(colors.items()):
@@ -107,7 +110,7 @@ def class_recalls(classes: Sequence[ClassRecall], colors: Mapping[str, str]) -> 
             markeredgewidth=0.6,
             label=name,
         )
-    axes.set_yticks(range(len(classes)), [str(each.label) for each in classes])
+    axes.set_yticks(range(len(classes)), [class_name(each.label) for each in classes])
     axes.set(ylim=(len(classes) - 0.4, -0.6), xlabel="share of its test images classified correctly", ylabel="label")
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value, None)))

@@ -57,10 +57,15 @@ def svg(figure: Figure, name: str, alt: str) -> str:
     return head + text.partition(">")[2].strip()
 
 
-def pixels(values: NDArray[np.uint8]) -> bytes:
-    """One image of the data, (side, side) or (side, side, 1), as a small PNG file's bytes: ink is dark on a light ground."""
+def pixels(values: NDArray[np.uint8], *, is_ink: bool = True) -> bytes:
+    """One image of the data, (side, side), (side, side, 1) or (side, side, 3), as a small PNG file's bytes.
+
+    is_ink: whether grey levels are ink, as in MNIST, which is shown dark on a light ground."""
+    shown = values if values.shape[2:] == (3,) else values.reshape(values.shape[:2])
+    if is_ink and shown.ndim == 2:
+        shown = 255 - shown
     buffer = io.BytesIO()
-    image.imsave(buffer, 255 - values.reshape(values.shape[:2]), cmap="gray", vmin=0, vmax=255, metadata=_NAMELESS)
+    image.imsave(buffer, shown, cmap="gray", vmin=0, vmax=255, metadata=_NAMELESS)
     return buffer.getvalue()
 
 
