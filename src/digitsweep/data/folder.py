@@ -260,22 +260,22 @@ def _write(entry: Path, folder: Path, layout: _Layout, size: int | None, fit: st
     """Reads a folder into an entry of the cache: the arrays of each split, and what is known about them.
 
     Images are written to a file one after another while they are read, and from there, without copies and those in two
-    classes, to the arrays. So the memory that this takes does not depend on the number of images."""
+    classes, to the arrays. So only the names and digests of images take memory, not their pixels."""
     with quiet():
         side = size or _size_for(folder, layout)
         left_out: dict[int, Reason] = {}
         with (entry / "stage").open("w+b") as file:
             stage = _Stage(file, side)
-            paths, number = [folder / each.name for each in layout.files], 0
-            progress(0, len(paths))
-            for chunk in _in_parallel(paths, lambda path: read_image(path, side, fit)):
+            number, total = 0, len(layout.files)
+            progress(0, total)
+            for chunk in _in_parallel(layout.files, lambda file: read_image(folder / file.name, side, fit)):
                 for each in chunk:
                     if isinstance(each, Reason):
                         left_out[number] = each
                     else:
                         stage.add(number, each)
                     number += 1
-                progress(number, len(paths))
+                progress(number, total)
             kept = np.flatnonzero(_unambiguous(layout, stage, left_out))
             splits = _split_up(layout, stage, kept, folder)
             for split, places in splits.items():
@@ -301,12 +301,13 @@ def _write(entry: Path, folder: Path, layout: _Layout, size: int | None, fit: st
 
 def _size_for(folder: Path, layout: _Layout) -> int:
     """The size that is chosen if nobody gives one: the test images have no part in it."""
-    paths = [folder / each.name for each in layout.files if each.split in ("", "train")]
-    sizes = [each for chunk in _in_parallel(paths, read_size) for each in chunk if each is not None]
+    training = [each for each in layout.files if each.split in ("", "train")]
+    read = _in_parallel(training, lambda file: read_size(folder / file.name))
+    sizes = [each for chunk in read for each in chunk if each is not None]
     return chosen_size(sizes) if sizes else SMALLEST
 
 
-def _in_parallel(paths: Sequence[Path], read: Callable[[Path], Result]) -> Iterator[list[Result]]:
+def _in_parallel(files: Sequence[_File], read: Callable[[_File], Result]) -> Iterator[list[Result]]:
     """The results for chunks of files, in order, from a thread for each core.
 
     Threads, because Pillow decodes without holding the interpreter's lock, and because processes take longer to start than
@@ -317,9 +318,9 @@ def _in_parallel(paths: Sequence[Path], read: Callable[[Path], Result]) -> Itera
     waiting: deque[Future[list[Result]]] = deque()
     with ThreadPoolExecutor(cores, "digitsweep-reading") as threads:
         try:
-            for start in range(0, len(paths), CHUNK):
-                chunk = paths[start : start + CHUNK]
-                waiting.append(threads.submit(lambda chunk: [read(path) for path in chunk], chunk))
+            for start in range(0, len(files), CHUNK):
+                chunk = files[start : start + CHUNK]
+                waiting.append(threads.submit(lambda chunk: [read(file) for file in chunk], chunk))
                 if len(waiting) > 4 * cores:
                     yield waiting.popleft().result()
             while waiting:
