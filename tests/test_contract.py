@@ -76,6 +76,15 @@ def test_every_training_names_its_code(smoke: Sweep) -> None:
         assert tags["digitsweep.dirty"] == sweep["digitsweep.dirty"]
 
 
+def test_versions_say_how_an_image_is_prepared(smoke: Sweep) -> None:
+    """The versions of scikit-learn's digits are for digits on paper, called by their labels."""
+    for family in ("ann", "cnn"):
+        tags = smoke.client.get_model_version_by_alias(f"digits-{family}", "challenger").tags
+        preparation = {"kind": "digits", "size": 8, "fit": "letterbox", "channels": 1}
+        assert json.loads(tags["digitsweep.preparation"]) == preparation
+        assert json.loads(tags["digitsweep.classes"]) == [str(label) for label in range(10)]
+
+
 def test_metrics_by_epoch(smoke: Sweep) -> None:
     """Every trial, a pruned one too, has each metric at each of its epochs, counted from 1."""
     for run in smoke.runs("trial"):

@@ -32,9 +32,11 @@ from digitsweep.cli.tables import print_plan
 from digitsweep.config.experiment_file import load_experiment
 from digitsweep.data.sources import Wanted, load_dataset
 from digitsweep.errors import InputError
+from digitsweep.predict.forms import forms_of
 from digitsweep.predict.images import Unreadable, read_pages
 from digitsweep.predict.reference import LEAST, Reference
 from digitsweep.registry.gate import load_gate
+from digitsweep.registry.recipe import Recipe
 
 SAMPLE, MANY = 100, 2000
 HANG = 60
@@ -218,13 +220,25 @@ def image_file(kind: str) -> bytes:
 
 
 def read_image(path: Path, content: bytes) -> object:
-    """As `predict` does, which tells of what cannot be read beside the rest."""
+    """As `predict` does for digits, which tells of what cannot be read beside the rest."""
     path.write_bytes(content)
     pages = list(read_pages(path))
     for page in pages:
         if isinstance(page, Unreadable):
             raise InputError(str(page))
     return pages
+
+
+def read_whole_image(path: Path, content: bytes) -> object:
+    """As `predict` does for other images."""
+    path.write_bytes(content)
+    recipe = Recipe("images", 8, "letterbox", 3)
+    unreadable: dict[Recipe, list[Unreadable]] = {recipe: []}
+    (form,) = forms_of([path], unreadable)
+    for each in unreadable[recipe]:
+        raise InputError(str(each))
+    assert form[2][recipe].image.shape == recipe.shape
+    return form
 
 
 IMAGES = {kind: image_file(kind) for kind in ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP")}
@@ -273,6 +287,7 @@ READERS: dict[str, Reader] = {
     "images.npz": Reader(npz_files, read_npz_file),  # type: ignore[arg-type]
     "image.png": Reader(images, read_image),  # type: ignore[arg-type]
     "class-folders": Reader(images, read_class_folders),  # type: ignore[arg-type]
+    "photo.png": Reader(images, read_whole_image),  # type: ignore[arg-type]
     "training_images.png": Reader(sheets, read_sheet),  # type: ignore[arg-type]
 }
 

@@ -96,14 +96,14 @@ def test_the_comparison_has_names_and_what_was_left_out(swept: Sweep) -> None:
     assert {name for found in shown for name in found if name} <= set(NAMES)
 
 
-def test_registered_versions_have_names(swept: Sweep) -> None:
+def test_registered_versions_have_names(swept: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     """A version's tags, and the metadata of its model, have the names of the classes and how to prepare an image."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", swept.uri)
     for family in ("ann", "cnn"):
         version = swept.client.get_model_version_by_alias(f"animals-{family}", "challenger")
-        preparation = {"size": 12, "fit": "crop", "channels": 1}
+        preparation = {"kind": "images", "size": 12, "fit": "crop", "channels": 1}
         assert tuple(json.loads(version.tags["digitsweep.classes"])) == NAMES
-        assert json.loads(version.tags["digitsweep.data.preparation"]) == preparation
-        mlflow.set_tracking_uri(swept.uri)
+        assert json.loads(version.tags["digitsweep.preparation"]) == preparation
         about = mlflow.models.get_model_info(f"models:/animals-{family}@challenger").metadata
         assert about == {"classes": list(NAMES), "preparation": preparation}
 

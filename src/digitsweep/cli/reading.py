@@ -1,4 +1,4 @@
-"""Commands that use a champion: read digits, and show where models differ."""
+"""Commands that use a champion: classify images, and show where models differ."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ MODEL = "A registered model: NAME@ALIAS, NAME/VERSION or a models:/ URI."
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write a CSV file with a row for each image.")
 @_json
 def predict(images: tuple[str, ...], model: str | None, csv_file: Path | None, as_json: bool) -> None:
-    """Read digits in images, one digit per image.
+    """Read digits in images, one digit per image, or name the class of other images.
 
-    IMAGE is a file (PNG, JPEG, TIFF, BMP, GIF, WebP, PPM; dark on light or light on dark), a multi-page scan, or a folder.
-    The output is a table, or CSV for a folder or a multi-page scan.
+    IMAGE is a file (PNG, JPEG, TIFF, BMP, GIF, WebP) or a folder. The output is a table, or CSV for a folder or a
+    multi-page scan. Each image is prepared as the model's training images were.
 
-    Doubtful readings have a note. "unsure" (confidence below 80 %) and "unfamiliar" (unlike the model's training images)
-    come with a digit; "not a digit" and "unreadable" come without one. If a file is unreadable, this is also reported on
-    standard error, and the exit code is 2, but the other images are still read.
+    Models of digits also read PPM files and each page of a scan; digits are dark on light or light on dark. Any other
+    model uses the whole image, brought to the size and colour of its training images.
+
+    Doubtful readings have a note. "unsure" (confidence below 80 %) and, for digits, "unfamiliar" (unlike the model's
+    training images) come with a class; "not a digit" and "unreadable" come without one. If a file is unreadable, this is
+    also reported on standard error, and the exit code is 2, but the other images are still read.
     """
     tables, predicting = _modules()
     if csv_file is not None:  # before anything is read

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -275,8 +274,17 @@ def _counted(record: Record) -> str:
 
 
 def print_readings(readings: Sequence[Reading], console: Console) -> None:
-    """Prints a table with the label, the probability of each label in percent, and the note."""
+    """Prints a table with each image's note. For digits it has the label and the probability of each label in percent; for
+    other images the name of the class with its probability."""
     if not readings:
+        return
+    if readings[0].class_names:
+        table = _table("", "image", right=("page",))
+        table.add_column("class", overflow="fold")
+        table.add_column("")
+        for each in readings:
+            table.add_row(Text(each.source), str(each.page), _class(each), Text(each.note))
+        console.print(table)
         return
     classes = max(len(each.probabilities) for each in readings)
     table = _table("", "image", right=("page", "digit", *(f"{label} %" for label in range(classes))))
@@ -296,7 +304,7 @@ def print_disagreements(found: Sequence[Disagreement], images: int, console: Con
     table.add_column("")
     for each in found:
         sure = [
-            _label(one) if one.label is None else f"{one.label} ({_whole(one.confidence)} %)"
+            _label(one) if one.label is None else Text(f"{one.class_name} ({_whole(one.confidence)} %)")
             for one in each.readings.values()
         ]
         source, page = each.place
@@ -312,6 +320,13 @@ def _label(reading: Reading) -> Text:
     return Text("–" if reading.label is None else str(reading.label), "bold")
 
 
+def _class(reading: Reading) -> Text:
+    """`cat (97 %)`."""
+    if reading.class_name is None:
+        return Text("–", "bold")
+    return Text(reading.class_name, "bold").append(f" ({_whole(reading.confidence)} %)", "not bold")
+
+
 def _whole(share: float) -> str:
     """Whole percent: empty below 0.5 %, and 100 only from 99.95 %."""
     if share < 0.005:
@@ -320,15 +335,20 @@ def _whole(share: float) -> str:
 
 
 def readings_as_csv(readings: Sequence[Reading]) -> str:
-    """A row for each reading: source, page, label, confidence, p0 to p9, note. The figures are empty without a label."""
-    classes = max((len(each.probabilities) for each in readings), default=0)
+    """A row for each reading: source, page, label, confidence, p0 to p9, note. If classes have names, the name follows the
+    label, and the columns of probabilities are p_cat and so on. All of these are empty without a label."""
+    names = readings[0].class_names if readings else ()
+    classes = len(names) or max((len(each.probabilities) for each in readings), default=0)
+    columns = [f"p_{name}" for name in names] or [f"p{label}" for label in range(classes)]
+    named = ["class"] if names else []
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["source", "page", "label", "confidence", *(f"p{label}" for label in range(classes)), "note"])
+    writer.writerow(["source", "page", "label", *named, "confidence", *columns, "note"])
     for each in readings:
-        figures: list[float | str] = [""] * (classes + 2)
-        if each.label is not None:
-            figures = [each.label, *(round(share, DECIMALS) for share in (each.confidence, *each.probabilities))]
+        figures: list[float | str] = [""] * (len(named) + classes + 2)
+        if each.label is not None and each.class_name is not None:
+            shares = [round(share, DECIMALS) for share in (each.confidence, *each.probabilities)]
+            figures = [each.label, *([each.class_name] if named else []), *shares]
         writer.writerow([each.source, each.page, *figures, each.note])
     return buffer.getvalue()
 
@@ -353,8 +373,17 @@ def disagreements_as_json(found: Sequence[Disagreement]) -> str:
 
 
 def _plain(reading: Reading) -> dict[str, Any]:
-    shares = [round(each, DECIMALS) for each in reading.probabilities]
-    return {**asdict(reading), "confidence": round(reading.confidence, DECIMALS), "probabilities": shares}
+    """The fields of a reading. If classes have names, its own follows the label."""
+    named = {"class": reading.class_name} if reading.class_names else {}
+    return {
+        "source": reading.source,
+        "page": reading.page,
+        "label": reading.label,
+        **named,
+        "confidence": round(reading.confidence, DECIMALS),
+        "probabilities": [round(each, DECIMALS) for each in reading.probabilities],
+        "note": reading.note,
+    }
 
 
 def _table(title: str, *left: str, right: Sequence[str] = ()) -> Table:

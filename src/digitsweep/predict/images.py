@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -16,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from digitsweep.data.image_file import quiet
 from digitsweep.errors import InputError
 
 Grey = NDArray[np.float32]
@@ -78,45 +76,63 @@ def is_folder(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112  Path.is_dir raises an error for a malformed path
 
 
+def shown(path: Path) -> str:
+    """A file's name as text, which it need not be."""
+    return str(path).encode(errors="replace").decode()
+
+
 def read_pages(path: Path) -> Iterator[Page | Unreadable]:
     """The pages of a file, read one at a time: all pages of a TIFF, and the first frame of an animation.
 
     A page that cannot be read is an Unreadable in its place."""
-    source = str(path).encode(errors="replace").decode()  # a file name need not be valid text
+    source = shown(path)
     try:
-        with _quiet():
+        with quiet():
             image = _opened(path)
     except Exception as error:  # Pillow's readers raise whatever they meet in damaged bytes
-        yield Unreadable(source, 1, _rule(error))
+        yield Unreadable(source, 1, rule_of(error))
         return
     with image:
         for number in count(1):
             try:
-                with _quiet():
+                with quiet():
                     image.seek(number - 1)
             except EOFError:
                 return
             except Exception as error:
-                yield Unreadable(source, number, f"{_rule(error)}; the pages after it are lost too")
+                yield Unreadable(source, number, f"{rule_of(error)}; the pages after it are lost too")
                 return
             if number > MOST_PAGES:
                 rule = f"a file may have at most {MOST_PAGES:,} pages, but this one has more; split it"
                 yield Unreadable(source, number, rule)
                 return
             try:
-                with _quiet():
+                with quiet():
                     page: Page | Unreadable = Page(source, number, _loaded(image))
             except Exception as error:
-                page = Unreadable(source, number, _rule(error))
+                page = Unreadable(source, number, rule_of(error))
             yield page
             if image.format != "TIFF":
                 return
 
 
 def pages_of(array: NDArray[np.generic], source: str) -> list[Page]:
-    """The pages of an array: one image (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), or a stack of these.
+    """The images of an array as grey pages. Raises InputError if it is none; see `levels_of`."""
+    found = []
+    for number, each in enumerate(levels_of(array, source), start=1):
+        if each.shape[2] > 1:
+            pixels = grey(Image.fromarray(each.round().astype(np.uint8)))
+        else:
+            pixels = np.asarray(reduced(Image.fromarray(each[..., 0])), np.float32)
+        found.append(Page(source, number, pixels))
+    return found
 
-    Integers are grey levels of 8 or 16 bits; floats are from 0 to 1 or from 0 to 255. Raises InputError for other arrays."""
+
+def levels_of(array: NDArray[np.generic], source: str) -> list[NDArray[np.float32]]:
+    """The images of an array, each (height, width, channels) from 0 to 255: one image (h, w), (h, w, 1), (h, w, 3) or
+    (h, w, 4), or a stack of these.
+
+    Integers are levels of 8 or 16 bits; floats are from 0 to 1 or from 0 to 255. Raises InputError for other arrays."""
     if array.ndim not in (2, 3, 4) or not array.size or array.dtype.kind not in "buif":
         raise InputError(
             f"{source}: an image is an array of numbers (h, w) or (h, w, channels), not {array.dtype} {array.shape}"
@@ -125,19 +141,16 @@ def pages_of(array: NDArray[np.generic], source: str) -> list[Page]:
         raise InputError(f"{source}: an image has 1, 3 or 4 channels, not 2")
     stack = array.ndim == 4 or (array.ndim == 3 and array.shape[-1] not in (1, 3, 4))
     found = []
-    for number, each in enumerate(array if stack else [array], start=1):
+    for each in array if stack else [array]:
         if each.ndim == 3 and each.shape[-1] not in (1, 3, 4):
             raise InputError(f"{source}: an image has 1, 3 or 4 channels, not {each.shape[-1]}")
         scaled = levels(np.asarray(each, np.float32), floating=each.dtype.kind in "fb")
-        if each.ndim == 3 and each.shape[-1] > 1:
-            pixels = grey(Image.fromarray(scaled.round().astype(np.uint8)))
-        else:
-            pixels = np.asarray(reduced(Image.fromarray(scaled.reshape(each.shape[:2]))), np.float32)
-        found.append(Page(source, number, pixels))
+        found.append(scaled if each.ndim == 3 else scaled[..., np.newaxis])
     return found
 
 
-def _opened(path: Path) -> Image.Image:
+def check_file(path: Path) -> None:
+    """Raises InputError, without the path, unless this is a file that may hold an image."""
     if not path.exists():
         raise InputError("there is no such file or folder")
     if not path.is_file():
@@ -150,6 +163,10 @@ def _opened(path: Path) -> Image.Image:
             f"an image file may have at most {MOST_BYTES // 2**20} MiB, but this one has {size // 2**20}; "
             "save it smaller, or split it"
         )
+
+
+def _opened(path: Path) -> Image.Image:
+    check_file(path)
     return Image.open(path, formats=FORMATS)
 
 
@@ -168,7 +185,7 @@ def _loaded(image: Image.Image) -> Grey:
     return grey(upright)
 
 
-def _rule(error: Exception) -> str:
+def rule_of(error: Exception) -> str:
     """The rule that a file breaks, and what to do."""
     match error:
         case InputError():
@@ -183,20 +200,6 @@ def _rule(error: Exception) -> str:
         case _:
             reason = next(iter(str(error).splitlines()), "") or type(error).__name__
             return f"an image must be complete, but this one is damaged or cut short ({reason}); save it again"
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences Pillow's warnings and log messages about oddities in a file."""
-    logger = logging.getLogger("PIL")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def grey(image: Image.Image) -> Grey:

@@ -1,29 +1,27 @@
-"""Reads digits: for each image, the label that a registered model gives it, or the reason why it has none."""
+"""Classifies images: for each, the label that a registered model gives it, or the reason why it has none."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from digitsweep.data.splits import default_names, has_names
 from digitsweep.errors import InputError
-from digitsweep.predict.images import Page, Unreadable, files_of, is_folder, pages_of, read_pages
-from digitsweep.predict.preparing import Prepared, nothing, prepare
+from digitsweep.predict.forms import Form, Given, forms_of
+from digitsweep.predict.images import Unreadable, is_folder
 from digitsweep.predict.reference import FILE, Reference
 from digitsweep.registry.models import champions, find, load_with_file
+from digitsweep.registry.recipe import CLASSES, Recipe, tagged_class_names, tagged_recipe
 from digitsweep.report.format import listed, percent
 from digitsweep.training.loop import probabilities
 
 if TYPE_CHECKING:
     import keras
-
-Given = str | Path | NDArray[Any]
-"""A file, a folder of images, or an array."""
 
 ACCURACY = "confirmation_val_accuracy"
 """Tag of a version, by which the champion is chosen that reads if nobody names a model."""
@@ -42,14 +40,21 @@ class Reading:
     page: int
     """From 1."""
     label: int | None
-    """None if the file is unreadable, or the image holds no single digit."""
+    """None if the file is unreadable, or holds no single digit for a model of digits."""
     confidence: float
     """The probability of the label; 0 without a label."""
     probabilities: tuple[float, ...]
     """Of each label; empty without a label."""
     note: str = ""
-    """Why the reading is in doubt: `unsure: …` and `unfamiliar: …` with a label, `not a digit: …` and `unreadable: …`
-    without one; empty if there is no doubt."""
+    """Why the reading is in doubt: `unsure: …` and `unfamiliar: …` with a label, `not a digit: …`, `not read: …` and
+    `unreadable: …` without one; empty if there is no doubt."""
+    class_names: tuple[str, ...] = ()
+    """Of the model's classes, in the order of the labels; empty for digits, whose names are their labels."""
+
+    @property
+    def class_name(self) -> str | None:
+        """The name of the label; None without a label."""
+        return None if self.label is None else _name(self.label, self.class_names)
 
     @property
     def doubtful(self) -> bool:
@@ -90,7 +95,7 @@ class Disagreement:
         found = self.readings.values()
         if unread := [each.note for each in found if each.label is None]:
             return unread[0]
-        if len({each.label for each in found}) > 1:
+        if len({each.class_name for each in found}) > 1:
             return "they disagree"
         if any(each.note == UNFAMILIAR for each in found):
             return UNFAMILIAR
@@ -101,12 +106,14 @@ class Disagreement:
 
 
 def predict(given: Given | Sequence[Given], model: str | None = None) -> list[Reading]:
-    """Reads digits in files, folders (all images in them, by name), multi-page scans (one reading a page) and arrays.
+    """Classifies the images in files, folders (all images in them, by name) and arrays.
 
-    Images have any size, dark on light or light on dark. Arrays are (height, width), (height, width, channels) with 1, 3 or
-    4 channels, or stacks of these; uint8, uint16, or float from 0 to 1 or from 0 to 255. `model` is NAME@ALIAS, NAME/VERSION
-    or a model URI; without it, `best_champion` decides. Raises InputError if there is no such model, and, with a line for
-    each, if files cannot be read; `read` returns the other readings in that case."""
+    Images have any size. For a model of digits, each has one digit, dark on light or light on dark, and each page of a
+    multi-page scan has a reading of its own. For any other model, an image is brought to the size and colour of the training
+    images. Arrays are (height, width), (height, width, channels) with 1, 3 or 4 channels, or stacks of these; uint8, uint16,
+    or float from 0 to 1 or from 0 to 255. `model` is NAME@ALIAS, NAME/VERSION or a model URI; without it, `best_champion`
+    decides. Raises InputError if there is no such model, and, with a line for each, if files cannot be read; `read` returns
+    the other readings in that case."""
     answer = read([given] if isinstance(given, str | Path | np.ndarray) else given, model or best_champion()[0])
     answer.check()
     return list(answer.readings)
@@ -138,7 +145,8 @@ def read(given: Iterable[Given], model: str) -> Answer:
 
 
 def disagreements(given: Iterable[Given], named: Sequence[str] = ()) -> tuple[list[Disagreement], Answer]:
-    """The images that a person should look at, and the last model's readings of all images.
+    """The images that a person should look at, and the last model's readings of all images, with the files that any model
+    could not read.
 
     named: the models; without any, all champions of one data set. Raises InputError if these are not two different ones or
     more, or if there is no such model."""
@@ -151,93 +159,88 @@ def disagreements(given: Iterable[Given], named: Sequence[str] = ()) -> tuple[li
     found = [
         each
         for each in read
-        if len({one.label for one in each.readings.values()}) > 1 or any(one.doubtful for one in each.readings.values())
+        if len({one.class_name for one in each.readings.values()}) > 1 or any(one.doubtful for one in each.readings.values())
     ]
-    return found, answers[-1]
+    unreadable = {(each.source, each.page): each for answer in answers for each in answer.unreadable}
+    return found, replace(answers[-1], unreadable=tuple(unreadable.values()))
 
 
 def _answers(given: Iterable[Given], named: Sequence[str]) -> list[Answer]:
-    """The readings of each model. Each image is opened once for all models."""
+    """The readings of each model. Each image is prepared once for all models that take it in the same form."""
     given = list(given)
     models = [_Model.load(each) for each in named]
     readings: list[list[Reading]] = [[] for _ in models]
-    unreadable: list[Unreadable] = []
-    forms = _forms(given, {each.side for each in models}, unreadable)
+    unreadable: dict[Recipe, list[Unreadable]] = {each.recipe: [] for each in models}
+    forms = forms_of(given, unreadable)
     while batch := list(islice(forms, BATCH)):
         for model, found in zip(models, readings, strict=True):
             found += model.read(batch)
     many = any(isinstance(each, str | Path) and is_folder(Path(each)) for each in given)
     many = many or any(each.page > 1 for each in readings[0])
-    return [Answer(tuple(each), tuple(unreadable), many) for each in readings]
-
-
-Form = tuple[str, int, Mapping[int, Prepared]]
-"""Source and page of an image, and its prepared form by the side in pixels."""
+    found_by = zip(models, readings, strict=True)
+    return [Answer(tuple(found), tuple(unreadable[model.recipe]), many) for model, found in found_by]
 
 
 @dataclass(frozen=True, eq=False)
 class _Model:
-    """A registered model of square grey images."""
+    """A registered model, and what it says about its images."""
 
     network: keras.Model
+    recipe: Recipe
+    class_names: tuple[str, ...]
+    """Empty for digits that are called by their labels."""
     reference: Reference | None
     """None if the model was registered without one."""
 
-    @property
-    def side(self) -> int:
-        return int(self.network.input_shape[1])
-
     @classmethod
     def load(cls, named: str) -> _Model:
-        """Raises InputError if there is no such model, or if it takes other images."""
-        network, sheet = load_with_file(find(named).uri, FILE)
-        shape = network.input_shape
-        if len(shape) != 4 or shape[1] != shape[2] or shape[3] != 1:
+        """Raises InputError if there is no such model, or if its network and its tags do not fit each other."""
+        found = find(named)
+        recipe, names = tagged_recipe(found), tagged_class_names(found)
+        network, sheet = load_with_file(found.uri, FILE)
+        shape, classes = network.input_shape[1:], network.output_shape[-1]
+        if recipe is None:  # registered before there were any but digits
+            if len(shape) != 3 or shape[0] != shape[1] or shape[2] != 1:
+                raise InputError(
+                    f"{named}: a model must take square grey images (side, side, 1), but this one takes {shape}"
+                )
+            recipe = Recipe("digits", shape[0])
+        if shape != recipe.shape:
             raise InputError(
-                f"{named}: a model must take square grey images (side, side, 1), but this one takes {shape[1:]}"
+                f"{named}: a model must take images as they were prepared, {recipe.shape}, but this one takes {shape}; "
+                "register it again"
             )
+        names = default_names(classes) if names is None else names
+        if len(names) != classes:
+            raise InputError(
+                f"{named}: a model must have a name for each of its {classes} classes, but its tag {CLASSES} has "
+                f"{len(names)}; register it again"
+            )
+        is_digits = recipe.kind == "digits"
         try:
-            return cls(network, None if sheet is None else Reference.from_png(sheet, shape[1]))
+            reference = Reference.from_png(sheet, recipe.size) if sheet is not None and is_digits else None
         except InputError as error:
             raise InputError(f"{named}: {error}") from None
+        return cls(network, recipe, names if has_names(names) or not is_digits else (), reference)
 
     def read(self, forms: Sequence[Form]) -> Iterator[Reading]:
-        images = np.stack([prepared[self.side].image for _, _, prepared in forms])
+        images = np.stack([prepared[self.recipe].image for _, _, prepared in forms])
         unlike = self.reference.unlike(images) if self.reference else np.zeros(len(images), np.bool_)
         for form, found, each_unlike in zip(forms, probabilities(self.network, images), unlike, strict=True):
-            source, page, prepared = form[0], form[1], form[2][self.side]
+            source, page, prepared = form[0], form[1], form[2][self.recipe]
             if prepared.note:
-                yield Reading(source, page, None, 0.0, (), prepared.note)
+                yield Reading(source, page, None, 0.0, (), prepared.note, self.class_names)
                 continue
-            first, second = (int(each) for each in np.argsort(-found, kind="stable")[:2])
+            label, second = (int(each) for each in np.argsort(-found, kind="stable")[:2])
             note = ""
             if each_unlike or not prepared.plain:
                 note = UNFAMILIAR
-            elif found[first] < UNSURE:
-                note = f"unsure: {first} ({found[first]:.0%}) or {second} ({found[second]:.0%})"
-            yield Reading(source, page, first, float(found[first]), tuple(float(each) for each in found), note)
+            elif found[label] < UNSURE:
+                likely = (f"{_name(each, self.class_names)} ({found[each]:.0%})" for each in (label, second))
+                note = f"unsure: {' or '.join(likely)}"
+            shares = tuple(float(each) for each in found)
+            yield Reading(source, page, label, shares[label], shares, note, self.class_names)
 
 
-def _forms(given: Iterable[Given], sides: Iterable[int], unreadable: list[Unreadable]) -> Iterator[Form]:
-    """Prepares one page at a time, so that a long scan is never in memory as a whole."""
-    for each in _pages(given):
-        if isinstance(each, Unreadable):
-            unreadable.append(each)
-            prepared = {side: nothing(side, f"unreadable: {each.reason}") for side in sides}
-        else:
-            prepared = {side: prepare(each.pixels, side) for side in sides}
-        yield each.source, each.page, prepared
-
-
-def _pages(given: Iterable[Given]) -> Iterator[Page | Unreadable]:
-    for number, each in enumerate(given):
-        if isinstance(each, np.ndarray):
-            yield from pages_of(each, f"array {number}")
-            continue
-        try:
-            files = files_of(Path(each))
-        except InputError as error:
-            yield Unreadable(str(each), 1, str(error))
-        else:
-            for path in files:
-                yield from read_pages(path)
+def _name(label: int, class_names: Sequence[str]) -> str:
+    return class_names[label] if class_names else str(label)

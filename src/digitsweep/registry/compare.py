@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from digitsweep.config.experiment import SOURCES
 from digitsweep.data import Dataset
-from digitsweep.data.sources import Wanted, load_dataset
+from digitsweep.data.sources import load_dataset
 from digitsweep.data.splits import has_names
 from digitsweep.errors import InputError
 from digitsweep.evaluation.comparison import Comparison, Entry, Opening
@@ -22,8 +21,9 @@ from digitsweep.evaluation.mistakes import find_mistakes
 from digitsweep.evaluation.opening import Evaluation, Predictions, evaluate
 from digitsweep.evaluation.statistics import Difference, difference, differences
 from digitsweep.registry.gate import Figures
-from digitsweep.registry.models import CLASSES, DATA, DEFAULT_DATA, PREPARATION, NamedModel, find, load
+from digitsweep.registry.models import DATA, DEFAULT_DATA, NamedModel, find, load
 from digitsweep.registry.openings import openings_of
+from digitsweep.registry.recipe import wanted_by
 from digitsweep.report.page import report
 from digitsweep.report.sentences import verdict
 from digitsweep.tracking.client import TEST_DIGEST, patiently
@@ -119,9 +119,9 @@ def dataset_of(found: Sequence[NamedModel], data: Path | None) -> Dataset:
     if len(digests) > 1:
         made = ", ".join(f"{each.label} for {each.tags.get(NAME, '?')}" for each in found)
         raise InputError(f"these models were made for different test images ({made}); name models of the same data")
-    known = next((each.tags for each in found if {NAME, SOURCE} <= each.tags.keys()), None)
+    known = next((each for each in found if {NAME, SOURCE} <= each.tags.keys()), None)
     if data is not None:
-        dataset = load_dataset(data, validation=None, wanted=_wanted(known or {}))
+        dataset = load_dataset(data, validation=None, wanted=wanted_by(known or found[0]))
     elif known is not None:
         dataset = _tagged(known)
     else:
@@ -135,22 +135,15 @@ def dataset_of(found: Sequence[NamedModel], data: Path | None) -> Dataset:
     return dataset
 
 
-def _tagged(tags: Mapping[str, str]) -> Dataset:
+def _tagged(known: NamedModel) -> Dataset:
     """The data that a model's tags name: MNIST from the folder that the model was made from, or else from anywhere else."""
-    name, source = tags[NAME], Path(tags[SOURCE])
+    name, source = known.tags[NAME], Path(known.tags[SOURCE])
     if name == DEFAULT_DATA:
         with suppress(InputError):
             dataset = load_dataset(source, validation=None)
-            if dataset.test.digest == tags.get(TEST_DIGEST):
+            if dataset.test.digest == known.tags.get(TEST_DIGEST):
                 return dataset
-    return load_dataset(name if name in SOURCES else source, validation=None, wanted=_wanted(tags))
-
-
-def _wanted(tags: Mapping[str, str]) -> Wanted:
-    """How the images of a model were prepared, by its tags."""
-    given = json.loads(tags.get(PREPARATION, "{}"))
-    names = json.loads(tags.get(CLASSES, "[]"))
-    return Wanted(given.get("size"), given.get("fit", "letterbox"), tuple(names) if has_names(names) else ())
+    return load_dataset(name if name in SOURCES else source, validation=None, wanted=wanted_by(known))
 
 
 def _evaluate(found: Sequence[NamedModel], dataset: Dataset, by: str) -> Evaluation:

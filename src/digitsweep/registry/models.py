@@ -36,9 +36,6 @@ DATA = "digitsweep.data"
 """Tag of a version: the name of the data that it was made from."""
 DEFAULT_DATA = "mnist"
 """That of the experiment that `sweep` runs by default."""
-CLASSES, PREPARATION = "digitsweep.classes", "digitsweep.data.preparation"
-"""Tags of a version, as JSON: the names of the classes in the order of the labels; and how its images were prepared, as a
-`Preparation`, unless they are arrays that were left as they are."""
 MOST_FILE = 10_000_000
 """Bytes of a file beside a network; ours take 200,000."""
 MOST_CONFIG = 10_000_000

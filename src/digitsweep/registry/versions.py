@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from digitsweep.families import Params, Shape
 from digitsweep.registry.models import CHALLENGER
+from digitsweep.registry.recipe import image_metadata
 from digitsweep.tracking.client import open_store, server_errors
 
 GATE_MARK = "\n\n---\nGate, "
@@ -52,12 +53,9 @@ def log_model(
     run_id: str,
     tags: Mapping[str, str],
     files: Mapping[str, bytes] | None = None,
-    about_data: Mapping[str, Any] | None = None,
 ) -> tuple[str, str]:
     """Packages a trained network and logs it on a run, with `files` by name beside it: the model's URI and id. A run has one
     model: one that an earlier try left unfinished is completed.
-
-    about_data: what the model's metadata says of its images and classes, as JSON values.
 
     The network is rebuilt in float32 from stock layers, without an optimizer; nothing in it is pickled."""
     import mlflow.keras
@@ -74,9 +72,11 @@ def log_model(
         model = _model_of(client, run_id, name, tags)
         if model.status != LoggedModelStatus.READY:
             place = f"{folder}/model"
-            known = {key: value for key, value in (about_data or {}).items() if value}
             about = Model(
-                artifact_path=model.artifact_location, run_id=run_id, model_id=model.model_id, metadata=known or None
+                artifact_path=model.artifact_location,
+                run_id=run_id,
+                model_id=model.model_id,
+                metadata=image_metadata(tags) or None,
             )
             network = trained_model(params, shape, classes, weights)
             pinned = [f"{each}=={metadata.version(each)}" for each in REQUIREMENTS]

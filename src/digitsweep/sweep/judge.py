@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,8 +21,9 @@ from digitsweep.evaluation.opening import Evaluation, Predictions, evaluate
 from digitsweep.evaluation.statistics import SEEDS_NEEDED, FamilyDifference, Share, differences, family_differences
 from digitsweep.families import title_of
 from digitsweep.predict.reference import FILE, reference_of
-from digitsweep.registry.models import CLASSES, PREPARATION, load
+from digitsweep.registry.models import load
 from digitsweep.registry.openings import Openings, openings_of
+from digitsweep.registry.recipe import image_tags, recipe_of
 from digitsweep.registry.versions import Registered, describe_version, log_model, register
 from digitsweep.report import plots
 from digitsweep.report.format import cell, percent, plural, share_interval
@@ -81,8 +80,6 @@ def _register_winner(searched: Searched, family: str) -> Registered:
     its name."""
     dataset, tracker, winner = searched.dataset, searched.tracker, searched.winners[family]
     training, name = dataset.training, f"{dataset.name}-{family}"
-    preparation = dataset.preparation and dataclasses.asdict(dataset.preparation)
-    about_data = {"classes": list(dataset.class_names), "preparation": preparation}
 
     def trained_by(record: TrialRecord) -> Commit:
         """The commit that trained this: the one that runs now, unless the training had ended before a resume."""
@@ -95,8 +92,7 @@ def _register_winner(searched: Searched, family: str) -> Registered:
             "digitsweep.data.source": dataset.source,
             "digitsweep.data.digest": dataset.digest(),
             "digitsweep.data.digest.test": dataset.digests()["test"],
-            CLASSES: json.dumps(dataset.class_names),
-            **({PREPARATION: json.dumps(preparation)} if preparation else {}),
+            **image_tags(dataset),
             "digitsweep.digest": searched.experiment.digest(),
             "digitsweep.sweep": tracker.run_id,
             "digitsweep.kind": record.trial.kind.value,
@@ -108,7 +104,7 @@ def _register_winner(searched: Searched, family: str) -> Registered:
             "train_seconds": f"{record.result.train_seconds:.1f}",
         }
 
-    reference = reference_of(training)
+    reference = reference_of(training) if recipe_of(dataset).kind == "digits" else None
     files = {FILE: reference.png()} if reference is not None else {}
 
     def log(record: TrialRecord) -> tuple[str, str]:
@@ -118,15 +114,7 @@ def _register_winner(searched: Searched, family: str) -> Registered:
         assert weights is not None
         return patiently(
             lambda: log_model(
-                name,
-                params,
-                weights,
-                shape=training.shape,
-                classes=training.classes,
-                run_id=run_id,
-                tags=tags,
-                files=files,
-                about_data=about_data,
+                name, params, weights, shape=training.shape, classes=training.classes, run_id=run_id, tags=tags, files=files
             )
         )
 
