@@ -90,23 +90,28 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Unique in a sweep: family and number, as `x-007`; `x-007 rung 1` where it was promoted, `x-000 softmax` for a
-        baseline, `x-007 finalist 2`, `x-007 confirmation 1`, `x-007 refit`."""
-        name = f"{self.family}-{self.number:03d}"
-        match self.kind:
-            case Kind.FINALIST | Kind.CONFIRMATION:
-                return f"{name} {self.kind} {self.repetition}"
-            case Kind.REFIT:
-                return f"{name} refit"
-            case _ if self.rung:
-                return f"{name} rung {self.rung}"
-            case _:
-                return f"{name} {self.baseline}" if self.baseline else name
+        """Unique in a sweep."""
+        return trial_name(self.family, self.number, self.kind, self.repetition, self.rung, self.baseline)
 
     @property
     def epoch_count(self) -> int:
         """How many epochs end, the last of which may be a part of one."""
         return math.ceil(self.epochs)
+
+
+def trial_name(family: str, number: int, kind: Kind, repetition: int, rung: int, baseline: str | None) -> str:
+    """The name of a trial: family and number, as `x-007`; `x-007 rung 1` where it was promoted, `x-000 softmax` for a
+    baseline, `x-007 finalist 2`, `x-007 confirmation 1`, `x-007 refit`."""
+    name = f"{family}-{number:03d}"
+    match kind:
+        case Kind.FINALIST | Kind.CONFIRMATION:
+            return f"{name} {kind} {repetition}"
+        case Kind.REFIT:
+            return f"{name} refit"
+        case _ if rung:
+            return f"{name} rung {rung}"
+        case _:
+            return f"{name} {baseline}" if baseline else name
 
 
 @dataclass(frozen=True)

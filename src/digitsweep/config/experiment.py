@@ -27,12 +27,13 @@ from digitsweep.config.space import Space
 from digitsweep.config.yaml_file import shown
 from digitsweep.errors import InputError
 from digitsweep.families import FAMILIES, Params
+from digitsweep.families.outside import BUILT_IN, Origin
 from digitsweep.trial import DIRECTIONS, Metric
 
 
 def _known(name: str) -> str:
     if name not in FAMILIES:
-        raise ValueError(f"a family must be one of {', '.join(FAMILIES)}, but is {name}")
+        raise ValueError(f"a family must be one of {', '.join(BUILT_IN)}, but is {name}; one of your own needs `build`")
     return name
 
 
@@ -231,6 +232,8 @@ class FamilySpec(_Part):
     baselines: dict[str, Baseline] = {}
     first: tuple[Params, ...] = ()
     """Configurations that the search tries first, in this order; with `budget.minutes` only."""
+    build: Origin | None = None
+    """Where the family comes from; None: it is built in. A file names it as `my_models.py:MIXER`."""
 
 
 class Experiment(_Part):
@@ -276,9 +279,13 @@ class Experiment(_Part):
                     key: [each.params.flat(), self.baseline_epochs(each)] for key, each in family.baselines.items()
                 },
                 **({"first": [each.flat() for each in family.first]} if family.first else {}),
+                **({"build": family.build.identity} if family.build else {}),
             }
             for name, family in self.families.items()
         }
+        if self.finalists is not None:  # one number for all stands for every family that is known here
+            epochs = self.finalists.epochs
+            values["finalists"]["epochs"] = {name: each for name, each in epochs.items() if name in self.families}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
     def baseline_epochs(self, baseline: Baseline) -> int:
@@ -320,11 +327,21 @@ class Experiment(_Part):
 
     def beside(self, path: str, key: str) -> Path:
         """A path that the file names, from the file's own folder; it may not leave that folder unless absolute."""
-        folder = (self.path.parent if self.path else Path()).resolve()
         try:
-            found = (folder / path).resolve()
-        except (OSError, RuntimeError):  # links that lead to themselves
-            raise InputError(f"{self.path}: {key}: must lead somewhere, but {path} does not") from None
-        if not Path(path).is_absolute() and not found.is_relative_to(folder):
-            raise InputError(f"{self.path}: {key}: a relative path must stay in {folder}, but is {path}; write it absolute")
-        return found
+            return beside(self.path or Path(), path)
+        except InputError as error:
+            raise InputError(f"{self.path}: {key}: {error}") from None
+
+
+def beside(file: Path, path: str) -> Path:
+    """A path that an experiment file names, from the file's own folder.
+
+    Raises InputError for a relative path that leaves the folder."""
+    folder = file.parent.resolve()
+    try:
+        found = (folder / path).resolve()
+    except (OSError, RuntimeError):  # links that lead to themselves
+        raise InputError(f"must lead somewhere, but {path} does not") from None
+    if not Path(path).is_absolute() and not found.is_relative_to(folder):
+        raise InputError(f"a relative path must stay in {folder}, but is {path}; write it absolute")
+    return found

@@ -11,15 +11,17 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
 
-from digitsweep.config.experiment import Baseline, Experiment, FamilySpec, MinutesBudget
+from digitsweep.config.experiment import Baseline, Experiment, FamilySpec, MinutesBudget, beside
 from digitsweep.config.space import Space, parse_space, without_priors
 from digitsweep.config.yaml_file import BUNDLED, GATE, UNKNOWN, Problem, read_yaml, readable, refused, shown
 from digitsweep.errors import InputError
 from digitsweep.families import FAMILIES, Params, parse_params
+from digitsweep.families.outside import BUILT_IN, FamilyFile, Origin, installed_family, read_family, register
 
 FOLDER = Path("experiments")
 """The folder of experiments that are given by name, such as `mnist`; those that come with digitsweep are next."""
@@ -49,19 +51,26 @@ def experiments_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.yaml") if path.name != GATE.name)
 
 
-def load_experiment(path: Path, *, fallback: bool = True) -> Experiment:
-    """Reads and checks an experiment file; `fallback` says whether the fallback that it names must exist.
+def load_experiment(path: Path, *, fallback: bool = True, copies: Mapping[str, str] = MappingProxyType({})) -> Experiment:
+    """Reads and checks an experiment file, and runs the file of each family that it names with `build`.
+
+    fallback: whether the fallback that it names must exist; copies: by family, the text to run instead of its file.
 
     Raises InputError with one line for each mistake, `file:line: key: rule, but values`."""
     raw, text, lines = read_yaml(path)
     problems: list[Problem] = [((given,), UNKNOWN) for given in ("path", "text") if given in raw]
     if isinstance(raw.get("families"), Mapping):
+        origins, missing = _load_families(path, raw["families"], copies)
+        if missing:  # without them nothing can be said about their spaces
+            raise refused(path, lines, problems + missing)
         budget = raw.get("budget")
         searched = not isinstance(budget, Mapping) or budget.get("trials") != 0
         in_minutes = isinstance(budget, Mapping) and "minutes" in budget
         families = {
             str(name): _parse_family(str(name), each, searched, in_minutes) for name, each in raw["families"].items()
         }
+        for name, origin in origins.items():
+            families[name] = families[name][0].model_copy(update={"build": origin}), families[name][1]
         problems += [(("families", name, *where), said) for name, (_, wrong) in families.items() for where, said in wrong]
         raw["families"] = {name: family for name, (family, _) in families.items()}
     try:
@@ -110,6 +119,44 @@ def _contradictions(experiment: Experiment) -> Iterator[Problem]:
                 yield ("families", family, "baselines", name), f"is the same configuration as {same}; remove one of them"
     if experiment.sampler.type == "mixture" and not isinstance(budget, MinutesBudget):
         yield ("sampler", "type"), "mixture needs budget.minutes; otherwise write tpe or random"
+
+
+def _load_families(
+    path: Path, families: Mapping[str, Any], copies: Mapping[str, str]
+) -> tuple[dict[str, Origin], list[Problem]]:
+    """Registers the families that are not built in; where each comes from, and what is wrong with any.
+
+    copies: as of `load_experiment`."""
+    origins: dict[str, Origin] = {}
+    problems: list[Problem] = []
+    for key, raw in families.items():
+        name = str(key)
+        build = raw.get("build") if isinstance(raw, Mapping) else None
+        try:
+            origin: Origin | None = None
+            if build is not None:
+                origin = _from_file(path, name, build, copies)
+            elif name not in BUILT_IN:
+                origin = installed_family(name)
+            if origin is not None:
+                register(origin, name)
+                origins[name] = origin
+        except InputError as error:
+            problems += [
+                (("families", name, *(["build"] if build is not None else [])), each) for each in str(error).splitlines()
+            ]
+    return origins, problems
+
+
+def _from_file(path: Path, name: str, build: object, copies: Mapping[str, str]) -> FamilyFile:
+    if name in BUILT_IN:
+        raise InputError(f"must be left out: {name} is built in; give a family of your own another name")
+    file, _, attribute = build.rpartition(":") if isinstance(build, str) else ("", "", "")
+    if not (file.endswith(".py") and attribute.isidentifier()):
+        raise InputError(f"must name a Python file and a family in it, as my_models.py:MIXER, but is {shown(build)}")
+    if name in copies:
+        return FamilyFile(file, attribute, copies[name])
+    return read_family(beside(path, file), attribute)
 
 
 def _parse_family(name: str, raw: Any, searched: bool, in_minutes: bool) -> tuple[FamilySpec, list[Problem]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -266,6 +267,30 @@ class Space:
                 count = int(values[searched.per])
                 values[name] = [choose(f"{name}_{layer}", searched) for layer in range(1, count + 1)]
         return parse_params(self.family, values)
+
+    def corners(self) -> list[Params]:
+        """Configurations at the bounds: all distributions at their first value, all at their last, and each of their bounds
+        and choices beside the first or the last of the others. Without those whose values do not go together."""
+        found: dict[object, Params] = {}
+
+        def corner(end: int, varied: str = "", value: Scalar = "") -> dict[str, Distribution]:
+            drawn: dict[str, Distribution] = {}
+
+            def choose(name: str, distribution: Distribution) -> Scalar:
+                drawn[name] = distribution
+                return value if name == varied else distribution.samples()[end]
+
+            with suppress(ValidationError):
+                params = self.suggest(choose)
+                found.setdefault(params.key(), params)
+            return drawn
+
+        each_end = {end: corner(end) for end in (0, -1)}
+        for end, drawn in each_end.items():
+            for name, distribution in drawn.items():
+                for value in distribution.samples():
+                    corner(end, name, value)
+        return list(found.values())
 
     def has_priors(self) -> bool:
         """Whether a distribution has one."""

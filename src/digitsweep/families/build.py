@@ -16,13 +16,22 @@ its first epoch a network that is at 97 % validates at 80 %, which misleads a pr
 def network(params: Params, shape: Shape, classes: int, precision: str = "float32") -> keras.Model:
     """The untrained network of a configuration, as `Family.build` promises it.
 
-    `precision` is the Keras dtype policy of its layers but the last ones; the weights are always float32."""
+    `precision` is the Keras dtype policy of its layers but the last ones; the weights are always float32.
+
+    Raises ValueError if the last layer is no softmax: `logits_of` would cut off something else."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
-        return FAMILIES[params.family].build(params, shape, classes)
+        model = FAMILIES[params.family].build(params, shape, classes)
     finally:
         keras.config.set_dtype_policy(before)
+    last = model.layers[-1] if isinstance(model, keras.Model) else model
+    if not isinstance(last, keras.layers.Softmax):
+        raise ValueError(
+            f"`build` must return a keras.Model whose last layer is a Softmax, but family {params.family} ends with "
+            f"{type(last).__name__}; end it with `classifier` of digitsweep.families.build"
+        )
+    return model
 
 
 def classifier(

@@ -172,6 +172,12 @@ class Params(BaseModel):
         step = STEP + WEIGHT[self.optimizer] * self.kernels(shape)
         return images * (each + cost * self.outputs(shape)) + images / self.batch_size * step
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By name and values, so that only the family must be known where a configuration is unpickled."""
+        from digitsweep.families import parse_params
+
+        return parse_params, (self.family, self.model_dump())
+
     def flat(self) -> dict[str, Scalar]:
         """Every hyperparameter that has an effect, one scalar a key: `units_1`, `units_2`, ... for layered ones."""
         values = self.model_dump()

@@ -23,6 +23,7 @@ from digitsweep.config.experiment import Experiment
 from digitsweep.config.options import Options
 from digitsweep.data import TrainingData
 from digitsweep.errors import DigitsweepError
+from digitsweep.families.outside import ORIGINS
 from digitsweep.sweep.workers import EpochEnded, Event, TrialEnded
 from digitsweep.training.worker import READY, STOP, serve
 from digitsweep.trial import Epoch, Trial, TrialResult, failed
@@ -111,7 +112,7 @@ class LocalWorkers:
     def __init__(self, data: TrainingData, places: Sequence[Place]) -> None:
         """Raises DigitsweepError if the workers cannot be started, such as on a full disk."""
         self._context = _context(places)
-        self._classes = data.classes
+        self._classes, self._origins = data.classes, dict(ORIGINS)
         self._workers: list[_Worker] = []
         self._retired: list[BaseProcess] = []
         self._stillborn = 0
@@ -229,7 +230,10 @@ class LocalWorkers:
     def _spawn(self, place: Place) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=serve, args=(theirs, self.folder, self._classes), name="digitsweep-worker", daemon=True
+            target=serve,
+            args=(theirs, self.folder, self._classes, self._origins),
+            name="digitsweep-worker",
+            daemon=True,
         )
         with _environment_of_a_worker(place):
             process.start()

@@ -135,7 +135,7 @@ class MlflowTracker(Tracker):
     def _draw(self, record: TrialRecord, matrix: bytes | None, now: int) -> None:
         """Ends a trial's run. Where a kill comes before, the run is completed when its sweep is resumed or reconciled."""
         trial, result = record.trial, record.result
-        files = records.derived(trial, result.epochs, matrix)
+        files = records.derived(records.title_of(trial), result.epochs, matrix)
         self._put(trial.name, files=files, status=records.TRIAL_STATUS[result.state], ended=now)
 
     def attempt_ended(self, trial: Trial, reason: str, seconds: float) -> None:

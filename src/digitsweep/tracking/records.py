@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from digitsweep.data.splits import default_names, has_names
 from digitsweep.evaluation.comparison import Comparison
 from digitsweep.evaluation.metrics import ClassificationMetrics, classification_metrics
-from digitsweep.families import parse_params
+from digitsweep.families import FAMILIES, parse_params
 from digitsweep.report.format import percent
 from digitsweep.tracking.client import (
     TEST_DIGEST,
@@ -35,7 +35,7 @@ from digitsweep.tracking.client import (
     user,
 )
 from digitsweep.tracking.spool import Figure
-from digitsweep.trial import EpochMetrics, Kind, Trial, TrialRecord, TrialState
+from digitsweep.trial import EpochMetrics, Kind, Trial, TrialRecord, TrialState, trial_name
 
 TRIAL = "digitsweep.trial"
 """Tag of a trial's run: the trial, and how it ended, as JSON."""
@@ -96,10 +96,11 @@ def recorded(
     return metrics, files
 
 
-def derived(trial: Trial, epochs: Sequence[EpochMetrics], matrix: bytes | None) -> dict[str, bytes]:
-    """Files, by name, that follow from a run's metrics after each epoch and its `confusion_matrix.json`."""
+def derived(title: str, epochs: Sequence[EpochMetrics], matrix: bytes | None) -> dict[str, bytes]:
+    """Files, by name, that follow from a run's metrics after each epoch and its `confusion_matrix.json`.
+
+    title: of the trial, for pictures."""
     files: dict[str, bytes] = {}
-    title = f"{trial.name}: {trial.params.describe()}"
     if matrix is not None:
         read = json.loads(matrix)
         counts = np.array(read["matrix"] if isinstance(read, dict) else read)  # (classes, classes)
@@ -139,14 +140,30 @@ def compact(record: TrialRecord, metric: str) -> str:
     return text if len(text) <= MOST_TAG else _compact({**values, "values": None})
 
 
-def trial_of(run: Run) -> Trial | None:
-    """The trial that a run is of, also where a person has renamed the run; None where it is of none."""
+def trial_name_of(run: Run) -> str | None:
+    """The name of the trial that a run is of, also where a person has renamed the run; None where it is of none."""
     text = run.data.tags.get(TRIAL)
-    return restored_trial(json.loads(text)) if text else None
+    if not text:
+        return None
+    values = json.loads(text)
+    identifying = values["family"], values["number"], Kind(values["kind"]), values["repetition"]
+    return trial_name(*identifying, values.get("rung", 0), values["baseline"])
+
+
+def title_of(trial: Trial) -> str:
+    """What a trial's pictures are called: its name and its network."""
+    return f"{trial.name}: {trial.params.describe()}"
+
+
+def title_of_run(run: Run) -> str | None:
+    """The same of a run's trial: its name alone if its family is not known here; None if the run is of no trial."""
+    text = run.data.tags.get(TRIAL)
+    values = json.loads(text) if text else None
+    return title_of(restored_trial(values)) if values and values["family"] in FAMILIES else trial_name_of(run)
 
 
 def restored_trial(values: Mapping[str, Any]) -> Trial:
-    """The trial of a tag TRIAL."""
+    """The trial of a tag TRIAL, whose family must be known."""
     return Trial(
         number=values["number"],
         params=parse_params(values["family"], values["params"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
+import hashlib
 import json
 import math
 import re
@@ -47,7 +48,9 @@ from digitsweep.tracking.sender import Sender
 from digitsweep.tracking.spool import Spool, disk_errors, records_folder, state_folder
 from digitsweep.tracking.sweep_run import (
     BROKEN_OFF,
+    FAMILY,
     SweepRun,
+    family_copy,
     make_attempt,
     open_pending_runs,
     trained_seconds,
@@ -57,6 +60,7 @@ from digitsweep.trial import CUT_OFF, INTERRUPTED, EpochMetrics, Kind, Trial, Tr
 
 LAST = "last"
 LOST = "its weights are lost"
+SHA256 = re.compile("[0-9a-f]{64}")
 CURVES = tuple(each.name for each in dataclasses.fields(EpochMetrics) if each.name != "epoch")
 """Metrics of each epoch."""
 
@@ -94,8 +98,15 @@ def find_unfinished(named: str) -> Unfinished:
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         path = Path(client.download_artifacts(run_id, "experiment.yaml", str(folder)))
+        copies = _copies(client, run)
     # A sweep that is resumed keeps to its data: it never runs the fallback, which does not lie beside the copy.
-    experiment = options.applied(load_experiment(path, fallback=False))
+    experiment = options.applied(load_experiment(path, fallback=False, copies=copies))
+    for name, each in experiment.families.items():
+        recorded = tags.get(f"{FAMILY}{name}")
+        if each.build is not None and each.build.identity != recorded:
+            raise InputError(
+                f"sweep {run_id} needs the family {name} of {recorded}, but here it is of {each.build.identity}"
+            )
     if options.data is None and experiment.data.source not in SOURCES:
         options = dataclasses.replace(options, data=Path(tags["digitsweep.data.source"]))
     if experiment.digest() != tags.get("digitsweep.digest"):
@@ -103,6 +114,22 @@ def find_unfinished(named: str) -> Unfinished:
             f"sweep {run_id} was begun by a version of digitsweep that reads its experiment differently; start it anew"
         )
     return Unfinished(run_id, experiment, options, tags.get("digitsweep.data.digest", ""))
+
+
+def _copies(client: MlflowClient, run: Run) -> dict[str, str]:
+    """By name, the recorded text of each family's file.
+
+    Raises InputError if a copy is not the file that the sweep was begun with."""
+    found = {}
+    for tag, digest in run.data.tags.items():
+        name = tag.removeprefix(FAMILY)
+        if name == tag or not SHA256.fullmatch(digest):
+            continue
+        content = artifact(client, run, family_copy(name))
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise InputError(f"run {run.info.run_id}: {family_copy(name)} was changed since the sweep began; it is not run")
+        found[name] = content.decode()
+    return found
 
 
 def unfinished_like(client: MlflowClient, experiment: Experiment) -> str:
@@ -257,14 +284,14 @@ def _to_train(trials: Mapping[str, Trial], known: Collection[str]) -> tuple[Tria
 
 def derive_missing(client: MlflowClient, run: Run) -> list[str]:
     """Makes what is missing among a trial's files that follow from its metrics and its confusion matrix; their names."""
-    trial = records.trial_of(run)
+    title = records.title_of_run(run)
     there = {each.path for each in client.list_artifacts(run.info.run_id)}
     wanted = set(records.FROM_CURVES) if run.data.metrics.keys() & set(CURVES) else set()
     wanted |= set(records.FROM_MATRIX) if records.MATRIX in there else set()
-    if trial is None or wanted <= there:
+    if title is None or wanted <= there:
         return []
     matrix = artifact(client, run, records.MATRIX) if records.MATRIX in there else None
-    files = records.derived(trial, curves(client, run), matrix)
+    files = records.derived(title, curves(client, run), matrix)
     missing = {name: content for name, content in files.items() if name not in there}
     log_files(client, run.info.run_id, missing)
     return list(missing)

@@ -28,7 +28,7 @@ from digitsweep.tracking.client import (
     shown_uri,
 )
 from digitsweep.tracking.lock import HEARTBEAT_SECONDS
-from digitsweep.tracking.records import trial_of
+from digitsweep.tracking.records import trial_name_of
 from digitsweep.tracking.spool import RunUpdate, Spool
 from digitsweep.tracking.sweep_run import OvertakenError, SweepRun
 
@@ -167,9 +167,9 @@ class Sender:
         client, key = sweep.client, (update.run, update.attempt)
         if key not in self.runs and (update.started is None or self._maybe_sent):
             self.runs |= {
-                (trial.name, attempt_of(each)): each.info.run_id
+                (name, attempt_of(each)): each.info.run_id
                 for each in children(client, sweep.experiment_id, sweep.run_id)
-                if (trial := trial_of(each)) is not None
+                if (name := trial_name_of(each)) is not None
             }
         if key not in self.runs:
             tags = {**update.tags, MLFLOW_PARENT_RUN_ID: sweep.run_id, ATTEMPT: str(update.attempt)}

@@ -9,7 +9,7 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from digitsweep.config.experiment import Experiment
 from digitsweep.data import Dataset
 from digitsweep.data.splits import has_names
 from digitsweep.errors import DigitsweepError
+from digitsweep.families.outside import FamilyFile
 from digitsweep.report.format import cell
 from digitsweep.tracking.client import (
     EXPERIMENT_NAME,
@@ -46,6 +47,8 @@ from digitsweep.tracking.records import NOTE, SECONDS, TRIAL, TRIAL_STATUS, atte
 from digitsweep.tracking.spool import disk_errors, state_folder, whole
 from digitsweep.trial import Kind, TrialState
 
+FAMILY = "digitsweep.family."
+"""Tag of a sweep's run, with the name of a family that is not built in: the sha256 of its file, or its package's version."""
 BROKEN_OFF = "the sweep was broken off while it ran"
 SWEEP_STATUS = {"COMPLETE": "FINISHED", "INTERRUPTED": "KILLED", "FAILED": "FAILED"}
 
@@ -151,9 +154,12 @@ class PendingRun:
     params: Mapping[str, str]
     tags: Mapping[str, str]
     dataset: Mapping[str, str]
+    families: Mapping[str, str] = field(default_factory=dict)
+    """By name, the text of the file of each family that is not built in."""
 
     @classmethod
     def new(cls, experiment: Experiment, dataset: Dataset, commit: Commit, options: Mapping[str, Any]) -> PendingRun:
+        origins = {name: each.build for name, each in experiment.families.items() if each.build is not None}
         tags = {
             **data_tags(experiment, dataset),
             **commit.tags(),
@@ -161,6 +167,7 @@ class PendingRun:
             "digitsweep.data.source": dataset.source,
             "digitsweep.data.digest": dataset.digest(),
             **{f"digitsweep.data.digest.{split}": digest for split, digest in dataset.digests().items()},
+            **{f"{FAMILY}{name}": origin.identity for name, origin in origins.items()},
             NOTE: note(experiment, "is running"),
         }
         return cls(
@@ -174,6 +181,7 @@ class PendingRun:
             params={name: str(value) for name, value in options.items()},
             tags=tags,
             dataset=_dataset_values(dataset),
+            families={name: origin.text for name, origin in origins.items() if isinstance(origin, FamilyFile)},
         )
 
     def save(self) -> None:
@@ -208,7 +216,8 @@ class PendingRun:
             if not self.adopted:  # `mlflow run` has written down its own
                 client.log_batch(run_id, params=run_params(self.params))
             # Before the tags: a run that has the digest's tag can be resumed wherever its sweep was killed.
-            log_files(client, run_id, {"experiment.yaml": self.experiment.encode()})
+            copies = {family_copy(name): text.encode() for name, text in self.families.items()}
+            log_files(client, run_id, {"experiment.yaml": self.experiment.encode(), **copies})
             client.log_batch(run_id, tags=run_tags(self.tags))
             # What the UI asks of an experiment: training runs, not conversations of a language model.
             client.set_experiment_tag(run.info.experiment_id, "mlflow.experimentKind", "custom_model_development")
@@ -221,6 +230,11 @@ class PendingRun:
             raise
         _pending_file(self.sweep_id).unlink(missing_ok=True)
         return SweepRun(client, run.info.experiment_id, run_id, self.sweep_id, claim)
+
+
+def family_copy(name: str) -> str:
+    """The artifact of a sweep's run with the copy of a family's file."""
+    return f"families/{name}.py"
 
 
 def pending_run(sweep_id: str) -> PendingRun | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from functools import partial
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from digitsweep.families.outside import Origin, register_all
 from digitsweep.training.startup import import_tensorflow_quietly
 from digitsweep.trial import Epoch, Kind, TrialResult, failed
 
@@ -18,10 +19,13 @@ READY = "ready"
 STOP = "stop"
 
 
-def serve(pipe: Connection, folder: Path, classes: int) -> None:
-    """Trains each Trial that the pipe brings until the pipe closes. Knows neither Optuna nor MLflow."""
+def serve(pipe: Connection, folder: Path, classes: int, origins: Mapping[str, Origin]) -> None:
+    """Trains each Trial that the pipe brings until the pipe closes. Knows neither Optuna nor MLflow.
+
+    folder, classes: the images; origins: the families that are not built in, as the coordinator read them."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
     import_tensorflow_quietly(alone=True)
+    register_all(origins)
     from digitsweep.data import TrainingData
     from digitsweep.training.loop import forget, settle, train
 
