@@ -22,6 +22,7 @@ PACKAGE = Path(__file__).parent.parent / "src" / "digitsweep"
 HOUSE: dict[str, tuple[str, set[str]]] = {
     "__main__": ("python -m digitsweep", set()),
     "cli": ("parse, call one function, print", {"click", "rich"}),
+    "contract": ("whether a family keeps its contract", {"keras"}),
     "doctor": ("each check returns a Finding", {"mlflow", "psutil"}),
     "sweep": ("the coordinator's process, from the experiment to the answer", {"rich"}),
     "predict": ("a person's images in, readings out", {"PIL", "scipy", "keras"}),

@@ -67,14 +67,16 @@ def print_text(text: str, console: Console, style: str | None = None) -> None:
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def print_findings(findings: Sequence[Finding], console: Console) -> None:
-    """Prints a line for each of the doctor's findings, then whether a sweep can start."""
+def print_findings(
+    findings: Sequence[Finding], console: Console, fine: str = "a sweep can start", failed: str = "a sweep would fail"
+) -> None:
+    """Prints a line for each finding, then what follows: `fine` or `failed`."""
     for each in findings:
         console.print(Text(each.state, STYLES[each.state]).append(each.line().removeprefix(each.state)), soft_wrap=True)
-    failed, warned = (sum(each.state == state for each in findings) for state in ("wrong", "warning"))
+    wrong, warned = (sum(each.state == state for each in findings) for state in ("wrong", "warning"))
     warnings = f" ({warned} with a warning)" if warned else ""
-    fine = f"{len(findings)} checks passed{warnings}; a sweep can start."
-    print_text(f"{failed} of {len(findings)} checks failed; a sweep would fail." if failed else fine, console)
+    passed = f"{len(findings)} checks passed{warnings}; {fine}."
+    print_text(f"{wrong} of {len(findings)} checks failed; {failed}." if wrong else passed, console)
 
 
 def print_plan(experiment: Experiment, workers: int, console: Console) -> None:

@@ -124,6 +124,20 @@ def read_family(path: Path, attribute: str) -> FamilyFile:
         raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
+def find_family(named: str) -> str:
+    """The name of a family that is built in, installed, or in a file, as `my_models.py:MIXER`, which is registered.
+
+    Raises InputError if there is none, or it cannot be loaded."""
+    if named in BUILT_IN:
+        return named
+    file, colon, attribute = named.rpartition(":")
+    origin = read_family(Path(file), attribute) if colon else installed_family(named)
+    if origin is None:
+        known = ", ".join([*BUILT_IN, *sorted(each.name for each in entry_points(group=GROUP))])
+        raise InputError(f"{named}: no such family; there are {known}; name one of your own as my_models.py:MIXER")
+    return register(origin)
+
+
 def installed_family(name: str) -> InstalledFamily | None:
     """The family of this name that an installed package gives; None if there is none.
 

@@ -187,33 +187,37 @@ def checked_model(folder: Path, named: str) -> Path:
     found = [path for path in folder.rglob("*.keras") if path.is_file()]
     if len(found) != 1:
         raise InputError(f"{named}: a model is one .keras file, but this has {len(found)}; register it with mlflow.keras")
-    for part in _parts(found[0], named):
-        name, module = part["class_name"], part.get("module")
-        known = (isinstance(module, str) and module in MODULES) or (module is None and str(name).startswith("__"))
-        if name in BRING_CODE or not known:
-            shown = f"{module}.{name}" if module else name
-            raise InputError(
-                f"{named}: a model consists of Keras' own layers, but this has {shown!r:.100}; it is not loaded"
-            )
+    for part in _foreign_parts(found[0], named):
+        raise InputError(f"{named}: a model consists of Keras' own layers, but this has {part!r:.100}; it is not loaded")
     return found[0]
 
 
-def _parts(path: Path, named: str) -> list[dict[str, Any]]:
-    """Every part of a `.keras` file that names a class, at any depth."""
-    parts: list[dict[str, Any]] = []
+def foreign_parts(config: str | bytes) -> list[str]:
+    """The classes in a network's description, as JSON, at any depth, that are not Keras' own, or that bring code.
+
+    Raises ValueError or RecursionError if it is no JSON."""
+    found: list[str] = []
 
     def note(each: dict[str, Any]) -> dict[str, Any]:
         if "class_name" in each:
-            parts.append(each)
+            name, module = each["class_name"], each.get("module")
+            known = (isinstance(module, str) and module in MODULES) or (module is None and str(name).startswith("__"))
+            if name in BRING_CODE or not known:
+                found.append(f"{module}.{name}" if module else name)
         return each
 
+    json.loads(config, object_hook=note)
+    return found
+
+
+def _foreign_parts(path: Path, named: str) -> list[str]:
+    """Those of a `.keras` file."""
     try:
         with zipfile.ZipFile(path) as archive:
             size = archive.getinfo("config.json").file_size
             unpacked = sum(each.file_size for each in archive.infolist())
             if size > MOST_CONFIG or unpacked > MOST_WEIGHTS:
                 raise InputError(f"{named}: unpacks to {unpacked:,} bytes, more than a model has; it is not loaded")
-            json.loads(archive.read("config.json"), object_hook=note)
+            return foreign_parts(archive.read("config.json"))
     except (OSError, KeyError, ValueError, RecursionError, zipfile.BadZipFile, NotImplementedError, zlib.error):
         raise InputError(f"{named}: its .keras file is damaged") from None
-    return parts
