@@ -40,6 +40,18 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _no_family_left() -> Iterator[None]:
+    """A process knows only the families of its own experiment."""
+    yield
+    from digitsweep.families import FAMILIES
+    from digitsweep.families.outside import ORIGINS
+
+    for name in ORIGINS:
+        del FAMILIES[name]
+    ORIGINS.clear()
+
+
+@pytest.fixture(autouse=True)
 def _no_sweep_left() -> Iterator[None]:
     yield
     kill_started()
