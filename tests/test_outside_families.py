@@ -25,16 +25,18 @@ from digitsweep.families import parse_params
 from digitsweep.families.outside import FamilyFile, InstalledFamily
 from digitsweep.sweep.processes import LocalWorkers, Place
 from digitsweep.sweep.workers import TrialEnded
-from digitsweep.tracking.lock import Claim
+from digitsweep.tracking.client import log_files, open_store
+from digitsweep.tracking.lock import Claim, locked
 from digitsweep.tracking.provenance import current_commit
-from digitsweep.tracking.sweep_run import PendingRun, pending_run
+from digitsweep.tracking.resume import find_unfinished
+from digitsweep.tracking.sweep_run import PendingRun
 from digitsweep.trial import Trial, TrialState
 
 
 @pytest.fixture(scope="module")
 def resumed(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Sweep:
-    """A sweep with the family. Its file was edited while it ran, its coordinator was killed after a trial of the family, and it
-    was resumed where the file is gone."""
+    """A sweep with the family. Its file was edited while it ran, its coordinator was killed after a trial of the family, and
+    it was resumed where the file is gone."""
     folder = tmp_path_factory.mktemp("outside")
     shutil.copy(empty_database, folder)
     uri = f"sqlite:///{folder}/mlflow.db"
@@ -117,25 +119,18 @@ def test_commands_without_the_file(resumed: Sweep, tmp_path: Path) -> None:
 
 
 def test_a_sweep_without_a_run_keeps_the_file(made_store: Path) -> None:
-    """A sweep that is killed before its run is open has the file's text in its folder, from which the run gets it."""
+    """A sweep that is killed before its run is open is resumed from the text of the file in its folder."""
     path = write_experiment(made_store)
     experiment = load_experiment(path)
-    dataset = load_dataset("digits", validation=0.25, seed=0)
-    PendingRun.new(experiment, dataset, current_commit(), {}).save()
+    pending = PendingRun.new(experiment, load_dataset("digits", validation=0.25, seed=0), current_commit(), {})
+    with locked(pending.sweep_id, ""):
+        pending.save()
     (made_store / "my_models.py").unlink()
-    from digitsweep.tracking.client import open_store
-    from digitsweep.tracking.spool import state_folder
-
-    (folder,) = (each.parent for each in state_folder("").glob("*/sweep.json") if pending_run(each.parent.name))
-    pending = pending_run(folder.name)
-    assert pending is not None
-    opened = pending.open(open_store(), Claim.here(folder.name))
-    copy = opened.client.download_artifacts(opened.run_id, "families/mixer.py")
-    assert Path(copy).read_text() == MIXER
-    again = load_experiment(
-        Path(opened.client.download_artifacts(opened.run_id, "experiment.yaml")), copies={"mixer": MIXER}
-    )
-    assert again.digest() == experiment.digest()
+    unfinished = find_unfinished(pending.sweep_id)
+    assert unfinished.experiment.digest() == experiment.digest()
+    build = unfinished.experiment.families["mixer"].build
+    assert isinstance(build, FamilyFile)
+    assert build.text == MIXER
 
 
 def test_the_file_decides_the_digest(tmp_path: Path) -> None:
@@ -215,9 +210,6 @@ def test_a_package_that_cannot_be_imported(installed: Path, tmp_path: Path) -> N
 
 def test_a_copy_that_was_changed_is_not_run(made_store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A copy whose sha256 is not the one on the sweep's run is refused, and does not run."""
-    from digitsweep.tracking.client import log_files, open_store
-    from digitsweep.tracking.resume import find_unfinished
-
     path = write_experiment(made_store)
     dataset = load_dataset("digits", validation=0.25, seed=0)
     pending = PendingRun.new(load_experiment(path), dataset, current_commit(), {})
