@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -98,11 +99,14 @@ def keys(configurations: Sequence[Params]) -> Finding:
 
 
 def networks(configurations: Sequence[Params], shape: Shape, classes: int) -> list[Finding]:
-    """The findings of each check that looks at an untrained network."""
+    """The findings of each check that looks at an untrained network. After a failure, the checks that follow look
+    no more at that network; they are left out if they find nothing."""
     failed: dict[str, str] = {}
+    ran = Counter[str]()
     uncounted: set[str] = set()
     for params in configurations:
         keras.backend.clear_session()
+        ran["build"] += 1
         try:
             model = network(params, shape, classes)
             mixed = network(params, shape, classes, "mixed_bfloat16")
@@ -110,16 +114,22 @@ def networks(configurations: Sequence[Params], shape: Shape, classes: int) -> li
             failed.setdefault("build", f"{params.describe()}: {_said(error)}")
             continue
         for name, check in CHECKS.items():
-            if failed.keys().isdisjoint({name, "layers"}) and (problem := check(params, model, mixed, shape, classes)):
-                failed[name] = f"{params.describe()}: {problem}"
-        uncounted |= set() if "layers" in failed else set(multiplications(model)[1])
+            ran[name] += 1
+            if problem := check(params, model, mixed, shape, classes):
+                failed.setdefault(name, f"{params.describe()}: {problem}")
+                break
+        else:
+            uncounted |= set(multiplications(model)[1])
     keras.backend.clear_session()
-    if "build" in failed and len(failed) == 1:
-        return [wrong("build", failed["build"], MEND["build"])]
-    findings = [wrong(name, failed[name], MEND[name]) if name in failed else ok(name, text) for name, text in FINE.items()]
-    if uncounted and "operations" not in failed:
-        what = f"cannot be compared, since the multiplications of {', '.join(sorted(uncounted))} cannot be counted"
-        findings[-1] = warning("operations", what, "count them by hand; plans for a budget in minutes rely on them")
+    findings = []
+    for name, text in FINE.items():
+        if name in failed:
+            findings.append(wrong(name, failed[name], MEND[name]))
+        elif name == "operations" and uncounted:
+            what = f"cannot be compared, since the multiplications of {', '.join(sorted(uncounted))} cannot be counted"
+            findings.append(warning(name, what, "count them by hand; plans for a budget in minutes rely on them"))
+        elif ran[name] == len(configurations):
+            findings.append(ok(name, text))
     return findings
 
 

@@ -44,7 +44,7 @@ def check_family(family: str, data: Path | None, shape: str, classes: int) -> No
     if data is not None:
         from digitsweep.data.sources import load_dataset
 
-        training = load_dataset(data, validation=1, seed=0).training
+        training = load_dataset(data, validation=0.5, seed=0).training
         sizes, classes = training.shape, training.classes
     findings = findings_of(name, sizes, classes)
     print_findings(findings, console_here(), fine="the family keeps its contract", failed="the family breaks its contract")
