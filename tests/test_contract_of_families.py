@@ -53,6 +53,12 @@ FILES: dict[str, tuple[str, str, str]] = {
     "no operations": ("def operations", "def multiplications", "must define `operations(shape, classes)`"),
     "an unknown layer count": ("    depth:", '    layer_count: ClassVar[str] = "deep"\n    depth:', "deep"),
     "epochs": ("    depth:", "    epochs: int = 3\n    depth:", "may not have a field `epochs`"),
+    "operations that fail": ("return width * (", "return width / 0 * (", "`operations` of MixerParams fails: ZeroDivision"),
+    "no operations at all": (
+        "return width * (",
+        "return 0 * (",
+        "`operations` of MixerParams must return a number of at least",
+    ),
     "no title": ('title="Mixer"', 'title=""', "`title` must be 1 to 30 characters"),
     "a mistake in the space": ('"depth": {"type"', '"dept": {"type"', "families.mixer.space.dept: is not a hyperparameter"),
 }
@@ -157,8 +163,8 @@ BREAKS = {
     "an operator": (SUM, "x = x + layers.Permute((2, 1))(mixed)", "layers", "Add"),
     "code in the file": (SUM, f"{SUM}\n            x = layers.Lambda(lambda y: y)(x)", "layers", "Lambda"),
     "too few operations": ("return width * (", "return 0.85 * width * (", "operations", "multiply"),
-    "operations that fail": ("patches, width =", "raise KeyError(1)\n        patches, width =", "operations", "KeyError"),
-    "a list": ("    depth:", "    sizes: tuple[int, ...] = (1, 2)\n    depth:", "key", "cannot be read back"),
+    "operations that fail": ("patches, width =", "raise KeyError(1)\n        a, b =", "hyperparameters", "KeyError"),
+    "a list": ("    depth:", "    sizes: tuple[int, ...] = (1, 2)\n    depth:", "hyperparameters", "cannot be read back"),
     "a loss without bound": ("(layers.Conv2D(", "(layers.Rescaling(1e25)(layers.Conv2D(", "training", "the loss was not"),
     "a space with a mistake": ('"depth": {"type"', '"dept": {"type"', "space", "dept: is not a hyperparameter"),
 }  # fmt: skip

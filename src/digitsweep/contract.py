@@ -26,6 +26,7 @@ from digitsweep.data import Split, TrainingData
 from digitsweep.doctor import Finding, ok, warning, wrong
 from digitsweep.families import FAMILIES, Params, Shape, parse_params
 from digitsweep.families.build import network
+from digitsweep.families.outside import broken_method, said
 from digitsweep.registry.models import foreign_parts
 from digitsweep.training.loop import train
 from digitsweep.trial import TrialState
@@ -56,14 +57,18 @@ def check_family(name: str, shape: Shape, classes: int) -> list[Finding]:
         lines = "; ".join(f"{'.'.join(path)}: {text}" if path else text for path, text in problems)
         return [wrong("space", lines, "correct the default space, or the hyperparameters")]
     corners = corners_of(space)
+    if not corners:
+        return [wrong("space", "no configuration at its corners is valid", "correct the default space")]
+    findings = [hyperparameters(corners, shape)]
+    if findings[0].state == "wrong":
+        return findings
     configurations = [each for each in corners if each.smallest_image() <= shape[0]]
+    larger = len(corners) - len(configurations)
     if not configurations:
-        needed = min(each.smallest_image() for each in corners)
-        found = f"all {len(corners)} configurations need images of at least {needed} pixels, but these have {shape[0]}"
+        found = f"all {larger} configurations need larger images than {shape[0]} pixels"
         return [wrong("space", found, "name other images with --shape or --data, or allow smaller networks")]
     found = f"{len(configurations)} configurations at its corners"
-    larger = len(corners) - len(configurations)
-    findings = [ok("space", f"{found}; {larger} more need larger images" if larger else found), keys(configurations)]
+    findings.insert(0, ok("space", f"{found}; {larger} more need larger images" if larger else found))
     findings += networks(configurations, shape, classes)
     if all(each.state != "wrong" for each in findings):
         few = configurations[:2]
@@ -83,19 +88,20 @@ def corners_of(space: Space) -> list[Params]:
     return [*corners[:2], *corners[2::step]]
 
 
-def keys(configurations: Sequence[Params]) -> Finding:
-    """Whether configurations survive being recorded, and the same values give the same key."""
+def hyperparameters(configurations: Sequence[Params], shape: Shape) -> Finding:
+    """Whether configurations can be recorded and read back, with the same key, and their methods return what they should."""
     for each in configurations:
+        if said_of := broken_method(each, shape):
+            return wrong("hyperparameters", said_of, "correct the method")
         try:
             again = parse_params(each.family, each.model_dump(mode="json"))
         except ValidationError as error:
-            found = f"{each.describe()} cannot be read back from its record: {_said(error)}"
-            return wrong("key", found, "let each hyperparameter be a number or a word")
+            found = f"{each.describe()} cannot be read back from its record: {said(error)}"
+            return wrong("hyperparameters", found, "let each be a number or a word")
         if again != each or again.key() != each.key():
-            return wrong(
-                "key", f"{each.describe()} has another key when it is read back", "derive `key` from the values only"
-            )
-    return ok("key", "the same values give the same key")
+            found = f"{each.describe()} has another key when it is read back"
+            return wrong("hyperparameters", found, "derive `key` from the values only")
+    return ok("hyperparameters", "read back from a record, they have the same key")
 
 
 def networks(configurations: Sequence[Params], shape: Shape, classes: int) -> list[Finding]:
@@ -111,7 +117,7 @@ def networks(configurations: Sequence[Params], shape: Shape, classes: int) -> li
             model = network(params, shape, classes)
             mixed = network(params, shape, classes, "mixed_bfloat16")
         except Exception as error:
-            failed.setdefault("build", f"{params.describe()}: {_said(error)}")
+            failed.setdefault("build", f"{params.describe()}: {said(error)}")
             continue
         for name, check in CHECKS.items():
             ran[name] += 1
@@ -163,15 +169,12 @@ def _layers(params: Params, model: keras.Model, mixed: keras.Model, shape: Shape
     try:
         foreign = foreign_parts(model.to_json())
     except Exception as error:
-        return f"cannot be saved: {_said(error)}"
+        return f"cannot be saved: {said(error)}"
     return f"has {', '.join(dict.fromkeys(foreign))}, but may only have Keras' own layers" if foreign else ""
 
 
 def _operations(params: Params, model: keras.Model, mixed: keras.Model, shape: Shape, classes: int) -> str:
-    try:
-        claimed = params.operations(shape, classes)
-    except Exception as error:
-        return f"`operations` fails: {_said(error)}"
+    claimed = params.operations(shape, classes)
     counted, uncounted = multiplications(model)
     if uncounted or abs(claimed - counted) <= TOLERANCE * counted:
         return ""
@@ -241,7 +244,7 @@ def trained(configurations: Sequence[Params], shape: Shape, classes: int) -> Fin
             if end.value.state is not TrialState.COMPLETE:
                 return wrong("training", f"{params.describe()}: {end.value.reason}", "keep activations and weights small")
         except Exception as error:
-            return wrong("training", f"{params.describe()}: {_said(error)}", "correct `build`")
+            return wrong("training", f"{params.describe()}: {said(error)}", "correct `build`")
     return ok("training", "a step gives a finite loss")
 
 
@@ -300,7 +303,3 @@ def _attention(layer: keras.layers.Layer, *kernels: tuple[int, ...]) -> int:
 
 def _images(count: int, shape: Shape) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (count, *shape), dtype=np.uint8)
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -21,7 +21,15 @@ from digitsweep.config.space import Space, parse_space, without_priors
 from digitsweep.config.yaml_file import BUNDLED, GATE, UNKNOWN, Problem, read_yaml, readable, refused, shown
 from digitsweep.errors import InputError
 from digitsweep.families import FAMILIES, Params, parse_params
-from digitsweep.families.outside import BUILT_IN, FamilyFile, Origin, installed_family, read_family, register
+from digitsweep.families.outside import (
+    BUILT_IN,
+    FamilyFile,
+    Origin,
+    broken_method,
+    installed_family,
+    read_family,
+    register,
+)
 
 FOLDER = Path("experiments")
 """The folder of experiments that are given by name, such as `mnist`; those that come with digitsweep are next."""
@@ -70,7 +78,11 @@ def load_experiment(path: Path, *, fallback: bool = True, copies: Mapping[str, s
             str(name): _parse_family(str(name), each, searched, in_minutes) for name, each in raw["families"].items()
         }
         for name, origin in origins.items():
-            families[name] = families[name][0].model_copy(update={"build": origin}), families[name][1]
+            family, wrong = families[name]
+            if not wrong:
+                broken = {broken_method(each) for each in family.space.corners()} - {""}
+                wrong = [(("build",), each) for each in sorted(broken)[:1]]
+            families[name] = family.model_copy(update={"build": origin}), wrong
         problems += [(("families", name, *where), said) for name, (_, wrong) in families.items() for where, said in wrong]
         raw["families"] = {name: family for name, (family, _) in families.items()}
     try:

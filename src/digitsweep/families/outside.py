@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 import re
 import sys
 import traceback
@@ -15,9 +16,10 @@ from importlib.abc import SourceLoader
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
+from typing import SupportsFloat
 
 from digitsweep.errors import InputError
-from digitsweep.families import FAMILIES, Family, Params
+from digitsweep.families import FAMILIES, Family, Params, Shape
 
 BUILT_IN = tuple(FAMILIES)
 """The names of the families that digitsweep brings."""
@@ -68,7 +70,7 @@ class FamilyFile:
             if isinstance(error, SyntaxError) and error.filename == self.file:
                 raise InputError(f"{self.file}:{error.lineno}: not valid Python: {error.msg}") from None
             at = f"{self.file}:{lines[-1]}" if lines else self.file
-            raise InputError(f"{at}: {_said(error)}") from None
+            raise InputError(f"{at}: {said(error)}") from None
 
 
 class _TextLoader(SourceLoader):
@@ -99,7 +101,7 @@ class InstalledFamily:
         try:
             return _entry_points(self.name)[0].load()
         except (Exception, SystemExit) as error:
-            raise InputError(f"family {self.name} of the package {self.identity}: {_said(error)}") from None
+            raise InputError(f"family {self.name} of the package {self.identity}: {said(error)}") from None
 
 
 Origin = FamilyFile | InstalledFamily
@@ -206,6 +208,30 @@ def _mistakes(family: object, name: str | None) -> Iterator[str]:
         yield f"`space` must be a mapping, but is of type {type(family.space).__name__}"
 
 
+def broken_method(params: Params, shape: Shape = (28, 28, 1)) -> str:
+    """What is wrong with the methods of a configuration, for images of this shape or larger ones if it needs them; empty if
+    nothing is. The coordinator calls these methods, which builds no network."""
+    name = type(params).__name__
+    try:
+        side = max(shape[0], params.smallest_image())
+        shape = side, side, shape[2]
+        operations, outputs, kernels = params.operations(shape, 10), params.outputs(shape), params.kernels(shape)
+        described: object = params.describe()
+        params.key()
+    except Exception as error:
+        called = traceback.extract_tb(error.__traceback__)[1:2]
+        return f"`{called[0].name if called else 'operations'}` of {name} fails: {said(error)}"
+    numbers: dict[str, tuple[int, object]] = {
+        "operations": (1, operations),
+        "outputs": (0, outputs),
+        "kernels": (0, kernels),
+    }
+    for method, (least, found) in numbers.items():
+        if not (isinstance(found, SupportsFloat) and least <= float(found) < math.inf):
+            return f"`{method}` of {name} must return a number of at least {least}, but returns {found!r}"
+    return "" if isinstance(described, str) else f"`describe` of {name} must return a text, but returns {described!r}"
+
+
 def _takes(function: Callable[..., object], count: int) -> bool:
     try:
         inspect.signature(function).bind(*range(count))
@@ -214,6 +240,6 @@ def _takes(function: Callable[..., object], count: int) -> bool:
     return True
 
 
-def _said(error: BaseException) -> str:
+def said(error: BaseException) -> str:
     """An error of somebody else's code, on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
