@@ -169,7 +169,7 @@ def images(path: Path, options: Options) -> tuple[Finding, int | None]:
         f"{len(training.train):,} training, {len(training.validation):,} validation, {len(dataset.test):,} test images of "
         f"{training.side}x{training.side}, {training.classes} classes"
     )
-    counts += f". {dataset.prepared()}" if dataset.prepared() else ""
+    counts += f". {dataset.prepared()}".rstrip(". ")
     image_size = (len(training.train) + len(training.validation) + len(dataset.test)) * math.prod(training.shape)
     if experiment.path is None or experiment.path.resolve() == path.resolve():
         if dataset.files is not None and dataset.files.left_out:
