@@ -21,6 +21,7 @@ from mlflow.entities.model_registry import ModelVersion
 from numpy.typing import NDArray
 from running import Sweep, run_digitsweep
 from scipy.stats import binomtest
+from sklearn.metrics import balanced_accuracy_score, f1_score
 from test_report import Parsed
 
 from digitsweep.data import Split
@@ -117,10 +118,16 @@ class Told:
 
     def rights(self, run: Run) -> NDArray[np.bool_]:
         """Which test images the network of a run gets right, by its weights."""
+        found: NDArray[np.bool_] = self.predicted(run) == self.test.labels
+        return found
+
+    def predicted(self, run: Run) -> NDArray[np.intp]:
+        """What the network of a run predicts for the test images, by its weights."""
         trial = restored_trial(json.loads(run.data.tags["digitsweep.trial"]))
         weights = restored_weights(self.sweep.artifact(run, "weights.npz"))
-        said = probabilities(trained_model(trial.params, (8, 8, 1), 10, weights), self.test.images)
-        found: NDArray[np.bool_] = said.argmax(axis=1) == self.test.labels
+        found: NDArray[np.intp] = probabilities(
+            trained_model(trial.params, (8, 8, 1), 10, weights), self.test.images
+        ).argmax(axis=1)
         return found
 
     def _file(self, name: str) -> str:
@@ -157,19 +164,20 @@ def test_each_accuracy_has_one_name_and_one_value(told: Told) -> None:
             "confirmation_val_accuracy": fmean(told.validated(confirmed)),
             "confirmation_test_accuracy": fmean(tested),
             "test_accuracy": float(told.rights(registered).mean()),
+            "test_balanced_accuracy": balanced_accuracy_score(told.test.labels, told.predicted(registered)),
+            "test_macro_f1": f1_score(told.test.labels, told.predicted(registered), average="macro"),
         }
         metrics = told.sweep.parent().data.metrics
         mine = {name.removeprefix(f"{family}_"): value for name, value in metrics.items() if name.startswith(f"{family}_")}
         assert mine == pytest.approx({**expected, "weights": told.best(family)["weights"]})
-        tags = {name: float(value) for name, value in version.tags.items() if name.endswith("accuracy")}
+        tags = {name: float(value) for name, value in version.tags.items() if name.endswith(("accuracy", "_f1"))}
         assert tags == pytest.approx(expected, abs=5e-7)
         row = told.row(told.best(family)["trial"], "best")
-        columns = {name: float(value) for name, value in row.items() if name.endswith("accuracy") and value}
+        columns = {name: float(value) for name, value in row.items() if name.endswith(("accuracy", "_f1")) and value}
         assert columns == pytest.approx(expected)
         finalist = told.finalist(family)
-        assert {name: finalist[name] for name in expected if name != "test_accuracy"} == pytest.approx(
-            {name: value for name, value in expected.items() if name != "test_accuracy"}
-        )
+        before = {name: value for name, value in expected.items() if not name.startswith("test_")}
+        assert {name: finalist[name] for name in before} == pytest.approx(before)
         assert told.best(family)["test"]["accuracy"] == expected["test_accuracy"]
         assert registered.data.metrics["test_accuracy"] == expected["test_accuracy"]
         assert [run.data.metrics["test_accuracy"] for run in confirmed] == pytest.approx(tested)

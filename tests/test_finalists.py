@@ -13,7 +13,7 @@ from trials import complete
 
 from digitsweep.config.experiment import Experiment, FinalistsSpec
 from digitsweep.config.experiment_file import load_experiment
-from digitsweep.families import parse_params
+from digitsweep.families import FAMILIES, parse_params
 from digitsweep.search.finalists import Finalists, Succession, Unhurried, planned_seconds, winner_of
 from digitsweep.search.study import PRUNED, Study
 from digitsweep.sweep.judge import finalists_of
@@ -214,7 +214,7 @@ def test_each_family_may_have_epochs_of_its_own(experiment: Experiment) -> None:
     assert {each.epochs for each in run(finals_of(changed, [searched(1, 0.9)]), {})} == {7}
     assert finalists.epochs_of("cnn", 3) == 3
     assert planned_seconds(changed, "ann", 1.0) == pytest.approx(14.0)
-    assert FinalistsSpec.model_validate({"epochs": 4}).epochs == {"ann": 4, "cnn": 4}
+    assert FinalistsSpec.model_validate({"epochs": 4}).epochs == dict.fromkeys(FAMILIES, 4)
 
 
 def test_what_the_clock_cut_off_may_win(experiment: Experiment) -> None:

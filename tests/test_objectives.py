@@ -23,8 +23,10 @@ from digitsweep.config.experiment import Experiment, Objective
 from digitsweep.config.experiment_file import load_experiment
 from digitsweep.data.sources import load_dataset
 from digitsweep.evaluation.comparison import Comparison, Scores, comparison_from
+from digitsweep.evaluation.mistakes import ClassRecall
+from digitsweep.evaluation.statistics import Share
 from digitsweep.families import parse_params
-from digitsweep.report.sentences import how_chosen, on_validation, optimism
+from digitsweep.report.sentences import cautions, how_chosen, on_validation, optimism
 from digitsweep.search.proposals import Proposer
 from digitsweep.search.study import Study
 from digitsweep.tracking.resume import curves
@@ -197,6 +199,21 @@ def test_epochs_of_older_versions_are_read(made_store: Path) -> None:
     assert [each.val_accuracy for each in found] == pytest.approx([0.1, 0.2, 0.3])
     assert [math.isnan(each.val_macro_f1) for each in found] == [True, True, False]
     assert all(math.isnan(each.val_balanced_accuracy) for each in found)
+
+
+def test_the_largest_class_has_its_name() -> None:
+    """A caution about unequal classes names the class as people do."""
+    whole = samples.comparison()
+    assert whole.mistakes is not None
+    classes = (ClassRecall(0, {"ANN": Share(5, 10)}), ClassRecall(1, {"ANN": Share(5, 90)}))
+    unequal = dataclasses.replace(
+        whole,
+        data={**whole.data, "classes": ["cat", "dog"]},
+        mistakes=dataclasses.replace(whole.mistakes, classes=classes),
+    )
+    (caution,) = cautions(unequal)
+    assert "always answering dog would be right on 90.00 % of the test images" in caution
+    assert not cautions(whole)
 
 
 UNEQUAL = """\

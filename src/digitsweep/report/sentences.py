@@ -191,8 +191,8 @@ def cautions(comparison: Comparison) -> list[str]:
     if comparison.mistakes and (unequal := misleading_class(comparison.mistakes.classes)):
         label, share = unequal
         found.append(
-            f"The classes are so unequal that accuracy misleads: always answering {label} would be right on "
-            f"{percent(share.accuracy)} of the test images, so that is the accuracy to beat."
+            f"The classes are so unequal that accuracy misleads: always answering {comparison.class_name(label)} would be "
+            f"right on {percent(share.accuracy)} of the test images, so that is the accuracy to beat."
         )
     return found
 
