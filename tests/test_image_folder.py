@@ -89,6 +89,7 @@ def test_a_validation_split_of_its_own(pets: Path, name: str) -> None:
     write_folder(pets, {f"{name}/cat": 1, f"{name}/dog": 3}, seed=9000)
     data = load(pets, validation=0.5)
     assert (len(data.training.train), data.training.validation.labels.tolist()) == (11, [0, 1, 1, 1])
+    assert "validation split is the data's own" in data.prepared()
 
 
 def test_a_folder_of_classes_only(tmp_path: Path) -> None:

@@ -166,6 +166,7 @@ def test_a_file_of_medmnist(tmp_path: Path) -> None:
     assert (data.name, data.training.shape, data.training.classes) == ("bloodmnist", (28, 28, 3), 3)
     assert (len(data.training.train), len(data.training.validation), len(data.test)) == (30, 9, 12)
     assert data.class_names == ("0", "1", "2")
+    assert "validation split is the data's own" in data.prepared()
     with np.load(path) as arrays:
         np.testing.assert_array_equal(data.training.validation.images, arrays["val_images"], strict=True)
         assert data.training.validation.labels.tolist() == arrays["val_labels"].ravel().tolist()

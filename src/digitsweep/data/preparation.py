@@ -54,20 +54,23 @@ class FilesRead:
         )
 
 
-def told(preparation: Preparation | None, files: FilesRead | None) -> str:
-    """How images were prepared and what was left out, in sentences; empty for arrays that were left as they are."""
+def told(preparation: Preparation | None, files: FilesRead | None, *, has_own_validation: bool) -> str:
+    """How images were prepared and what was left out, in sentences; empty for arrays that were left as they are.
+
+    has_own_validation: whether the data came with a validation split."""
     if preparation is None:
         return ""
-    size, colour = preparation.size, "colour" if preparation.channels > 1 else "grey"
-    if files is None:
-        return f"Images are {size}x{size} pixels, {colour}."
+    pixels = f"{preparation.size}x{preparation.size} pixels, {'colour' if preparation.channels > 1 else 'grey'}"
     fitted = "cropped to their middle" if preparation.fit == "crop" else "letterboxed"
-    sentences = [
-        f"{files.files:,} image files, brought to {size}x{size} pixels, {colour}; those that are not square are {fitted}.",
-        "The size was chosen from the training images; data.size sets another." if files.size_was_chosen else "",
-        "There is no test folder: a fixed fifth of the images of each class is the test set."
-        if files.test_was_split
-        else "",
-        f"{files.told()}." if files.left_out else "",
-    ]
-    return " ".join(filter(None, sentences))
+    sentences = [f"Images are {pixels}."]
+    if files is not None:
+        sentences = [f"{files.files:,} image files, brought to {pixels}; those that are not square are {fitted}."]
+        if files.size_was_chosen:
+            sentences.append("The size was chosen from the training images; data.size sets another.")
+        if files.test_was_split:
+            sentences.append("There is no test folder: a fixed fifth of the images of each class is the test set.")
+        if files.left_out:
+            sentences.append(f"{files.told()}.")
+    if has_own_validation:
+        sentences.append("The validation split is the data's own.")
+    return " ".join(sentences)

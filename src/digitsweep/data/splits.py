@@ -156,6 +156,8 @@ class Dataset:
     """How an image is prepared to be like these; None for images like MNIST's, which is how a digit is prepared."""
     files: FilesRead | None = None
     """The image files that were read; None if the images come from arrays."""
+    has_own_validation: bool = False
+    """Whether the validation split is the data's own, and not set apart by digitsweep."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", self.class_names or default_names(self.training.classes))
@@ -172,7 +174,7 @@ class Dataset:
 
     def prepared(self) -> str:
         """How the images were prepared, in sentences; empty for arrays that were left as they are."""
-        return told(self.preparation, self.files)
+        return told(self.preparation, self.files, has_own_validation=self.has_own_validation)
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of each split."""
@@ -255,8 +257,16 @@ def make_dataset(
             )
         kept, apart = stratified(train.labels, wanted, seed)
         parts = _part(train, kept), _part(train, apart)
-    training = TrainingData(*parts, classes)
-    return Dataset(name, source, training, SealedSplit(test), tuple(class_names), preparation, files)
+    return Dataset(
+        name,
+        source,
+        TrainingData(*parts, classes),
+        SealedSplit(test),
+        class_names=tuple(class_names),
+        preparation=preparation,
+        files=files,
+        has_own_validation=isinstance(validation, Split),
+    )
 
 
 def _part(split: Split, indices: NDArray[np.intp]) -> Split:
