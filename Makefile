@@ -88,7 +88,7 @@ test: lint types ## Lint, types and tests (within 8 minutes on two cores)
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: test-slow
-test-slow: $(VENV)/.installed-dev ## Run tests that take minutes: champions over HTTP, digits on noisy paper, killed promotions, an installed wheel
+test-slow: $(VENV)/.installed-dev ## Run tests that take minutes: champions over HTTP, digits on noisy paper, killed promotions, an installed wheel, a browser
 	@$(BIN)/python -m pytest -m slow
 
 .PHONY: test-faults

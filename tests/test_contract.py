@@ -47,6 +47,7 @@ def test_the_sweep_run(smoke: Sweep) -> None:
         "report.md",
         "training_curves.png",
         "confusion_matrices.png",
+        "draw.html",
     )
     assert smoke.artifacts(run, "comparison") == {f"comparison/{name}" for name in files}
     assert run.inputs is not None

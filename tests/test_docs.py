@@ -123,7 +123,8 @@ def test_python_runs(page: str) -> None:
 def test_files_exist(page: str) -> None:
     """Every file of the project that a page names is there: from the top, in the package, or among tests or experiments."""
     bases = [ROOT, *(ROOT / name for name in ("src/digitsweep", "tests", "docs", "experiments", "deploy"))]
-    artifacts = {"comparison/report.html", "report.md", "experiment.yaml", "my_models.py"}  # and a file of the reader's
+    artifacts = {"comparison/report.html", "comparison/draw.html", "draw.html", "report.md", "experiment.yaml"}
+    artifacts.add("my_models.py")  # a file of the reader's
     for name in set(re.findall(r"`([\w./-]+\.(?:py|yaml|sh|md|ini|html))`", (ROOT / page).read_text())) - artifacts:
         if "NAME" not in name:
             found = any((base / name).exists() for base in bases) or ("/" not in name and any(PACKAGE.rglob(name)))

@@ -56,7 +56,7 @@ for _command in (
     *(sweeping.sweep, sweeping.validate, sweeping.doctor, sweeping.reconcile),
     *(comparing.compare, comparing.data),
     *(promotion.promote, promotion.rollback, promotion.history, promotion.publish),
-    *(reading.predict, reading.agree),
+    *(reading.predict, reading.agree, reading.draw),
     families.check_family,
 ):
     main.add_command(_command)

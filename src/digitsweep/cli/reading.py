@@ -1,4 +1,4 @@
-"""Commands that use a champion: classify images, and show where models differ."""
+"""Commands that use a champion: classify images, show where models differ, and write a page to draw on."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from digitsweep.cli.shared import console_here
-from digitsweep.errors import InputError
+from digitsweep.cli.shared import check_writable, console_here, write_file
 
 _images = click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 _json = click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
@@ -35,13 +34,13 @@ def predict(images: tuple[str, ...], model: str | None, csv_file: Path | None, a
     """
     tables, predicting = _modules()
     if csv_file is not None:  # before anything is read
-        _check_writable(csv_file)
+        check_writable("--csv", csv_file)
     if model is None:
         model, why = predicting.best_champion()
         click.echo(why, err=True)
     answer = predicting.read(images, model)
     if csv_file is not None:
-        _write(csv_file, tables.readings_as_csv(answer.readings))
+        write_file("--csv", csv_file, tables.readings_as_csv(answer.readings).encode())
         click.echo(f"wrote {len(answer.readings)} readings to {csv_file}", err=True)
     if as_json:
         click.echo(tables.readings_as_json(answer.readings))
@@ -73,6 +72,29 @@ def agree(images: tuple[str, ...], models: tuple[str, ...], as_json: bool) -> No
     answer.check()
 
 
+@click.command()
+@click.option(
+    "--model", "models", metavar="MODEL", multiple=True, help=f"{MODEL} Give it again for more. By default, all champions."
+)
+@click.option("--out", type=click.Path(path_type=Path), default="draw.html", show_default=True, help="The file to write.")
+def draw(models: tuple[str, ...], out: Path) -> None:
+    """Write a page to draw on, where models read each stroke.
+
+    The page is one HTML file, which needs neither a server nor internet access: it contains the models and runs them in the
+    browser. Drawings are prepared as by `digitsweep predict`. For models of other images than digits, the page asks for an
+    image instead.
+    """
+    check_writable("--out", out)
+    from digitsweep.training.startup import import_tensorflow_quietly, no_collections
+
+    with no_collections():
+        import_tensorflow_quietly()
+        from digitsweep.predict import browser
+
+    write_file("--out", out, browser.draw(models))
+    click.echo(out)
+
+
 def _modules() -> Any:
     """`tables` and `predicting`, which import TensorFlow."""
     from digitsweep.training.startup import import_tensorflow_quietly, no_collections
@@ -83,22 +105,3 @@ def _modules() -> Any:
         from digitsweep.predict import predicting
 
     return tables, predicting
-
-
-def _check_writable(path: Path) -> None:
-    """Raises InputError unless a file can be there."""
-    from digitsweep.predict.images import is_folder
-
-    if is_folder(path) or not is_folder(path.absolute().parent):
-        raise InputError(f"--csv {path}: must be a file in an existing folder")
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes a file as a whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8", newline="")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise InputError(f"--csv {path}: cannot be written: {error.strerror or error}") from None

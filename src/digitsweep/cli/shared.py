@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from digitsweep.config.options import AUTO, Options
-from digitsweep.errors import printable
+from digitsweep.errors import InputError, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,3 +79,23 @@ def print_ui(console: Console) -> None:
     uri = shown_uri()
     how = f"open {uri}" if uri.startswith("http") else f"mlflow ui --backend-store-uri '{uri}'"
     console.print(f"Look at every trial in MLflow: {how}", markup=False, highlight=False, soft_wrap=True)
+
+
+def check_writable(option: str, path: Path) -> None:
+    """Raises InputError, with the option's name, unless a file can be there."""
+    # Path.is_dir raises an error for a malformed path.
+    if os.path.isdir(path) or not os.path.isdir(path.absolute().parent):  # noqa: PTH112
+        raise InputError(f"{option} {path}: must be a file in an existing folder")
+
+
+def write_file(option: str, path: Path, content: bytes) -> None:
+    """Writes a file as a whole or not at all.
+
+    Raises InputError, with the option's name, if that fails."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise InputError(f"{option} {path}: cannot be written: {error.strerror or error}") from None

@@ -168,7 +168,7 @@ def disagreements(given: Iterable[Given], named: Sequence[str] = ()) -> tuple[li
 def _answers(given: Iterable[Given], named: Sequence[str]) -> list[Answer]:
     """The readings of each model. Each image is prepared once for all models that take it in the same form."""
     given = list(given)
-    models = [_Model.load(each) for each in named]
+    models = [RegisteredModel.load(each) for each in named]
     readings: list[list[Reading]] = [[] for _ in models]
     unreadable: dict[Recipe, list[Unreadable]] = {each.recipe: [] for each in models}
     forms = forms_of(given, unreadable)
@@ -182,7 +182,7 @@ def _answers(given: Iterable[Given], named: Sequence[str]) -> list[Answer]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Model:
+class RegisteredModel:
     """A registered model, and what it says about its images."""
 
     network: keras.Model
@@ -193,7 +193,7 @@ class _Model:
     """None if the model was registered without one."""
 
     @classmethod
-    def load(cls, named: str) -> _Model:
+    def load(cls, named: str) -> RegisteredModel:
         """Raises InputError if there is no such model, or if its network and its tags do not fit each other."""
         found = find(named)
         recipe, names = tagged_recipe(found), tagged_class_names(found)

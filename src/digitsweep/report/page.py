@@ -45,7 +45,19 @@ def report(comparison: Comparison, images: NDArray[np.uint8]) -> dict[str, bytes
 
     `images` are the test images, (n, side, side, channels); only those of the galleries are looked at. What the comparison
     does not have, the page does not have either."""
-    environment = Environment(
+    found = environment()
+    script = found.get_template(SCRIPT).render()
+    values = {"comparison": comparison, "page": page_of(comparison, images), "script": script}
+    values["script_digest"] = script_digest(script)
+    return {
+        PAGE: found.overlay(finalize=tied).get_template(f"{PAGE}.jinja").render(values).encode(),
+        SHORT: found.get_template(f"{SHORT}.jinja").render(values).encode(),
+    }
+
+
+def environment() -> Environment:
+    """What renders the templates, escaped in pages."""
+    made = Environment(
         loader=PackageLoader("digitsweep.report", "templates"),
         autoescape=lambda name: name is not None and ".html" in name,
         undefined=StrictUndefined,
@@ -53,14 +65,13 @@ def report(comparison: Comparison, images: NDArray[np.uint8]) -> dict[str, bytes
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= FILTERS
-    script = environment.get_template(SCRIPT).render()
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    values = {"comparison": comparison, "page": page_of(comparison, images), "script": script, "script_digest": digest}
-    return {
-        PAGE: environment.overlay(finalize=tied).get_template(f"{PAGE}.jinja").render(values).encode(),
-        SHORT: environment.get_template(f"{SHORT}.jinja").render(values).encode(),
-    }
+    made.filters |= FILTERS
+    return made
+
+
+def script_digest(script: str) -> str:
+    """By which a page's policy knows its own script."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from digitsweep.config.experiment import Baseline, Experiment, MinutesBudget
 from digitsweep.data import Dataset
+from digitsweep.errors import InputError
 from digitsweep.evaluation.comparison import Comparison, Entry, Finalist, Scores, spent
 from digitsweep.evaluation.cost import Cost
 from digitsweep.evaluation.imbalance import class_averages
@@ -20,12 +21,14 @@ from digitsweep.evaluation.mistakes import find_mistakes
 from digitsweep.evaluation.opening import Evaluation, Predictions, evaluate
 from digitsweep.evaluation.statistics import SEEDS_NEEDED, FamilyDifference, Share, differences, family_differences
 from digitsweep.families import title_of
+from digitsweep.predict.browser import network_of, page_of
 from digitsweep.predict.reference import FILE, reference_of
 from digitsweep.registry.models import load
 from digitsweep.registry.openings import Openings, openings_of
 from digitsweep.registry.recipe import image_tags, recipe_of
 from digitsweep.registry.versions import Registered, describe_version, log_model, register
 from digitsweep.report import plots
+from digitsweep.report.drawing import DRAWING, Examples
 from digitsweep.report.format import cell, percent, plural, share_interval
 from digitsweep.report.page import report
 from digitsweep.report.sentences import family_verdict, how_chosen, verdict
@@ -35,6 +38,9 @@ from digitsweep.tracking.provenance import COMMITS_TAG, DIRTY_TAG, Commit
 from digitsweep.tracking.tracker import Tracker
 from digitsweep.training.loop import trained_model
 from digitsweep.trial import Kind, TrialRecord, TrialState
+
+EXAMPLES = 24
+"""Test images on the page to draw on, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,6 +273,30 @@ def report_files(searched: Searched, judged: Mapping[str, Judged], comparison: C
         searched.dataset.class_names,
     )
     return {**drawn, **report(comparison, evaluations[0].images)}
+
+
+def drawing_files(
+    searched: Searched, judged: Mapping[str, Judged], note: Callable[[str], None] = lambda text: None
+) -> dict[str, bytes]:
+    """The page to draw on, of the winners, by its file name. If the page cannot compute one of them, there is none, and
+    `note` is told why."""
+    dataset, networks = searched.dataset, []
+    training = dataset.training
+    for family, each in judged.items():
+        trained = each.winner.trained
+        assert trained.result.weights is not None
+        model = trained_model(trained.trial.params, training.shape, training.classes, trained.result.weights)
+        try:
+            networks.append(network_of(model, title_of(family)))
+        except InputError as error:
+            note(f"There is no {DRAWING}: {error}")
+            return {}
+    best, evaluation = [each.best for each in judged.values()], next(iter(judged.values())).evaluation
+    wrong = np.flatnonzero(~np.any([each.correct for each in best], axis=0))
+    sure = np.mean([each.probabilities.max(axis=1) for each in best], axis=0)
+    chosen = wrong[np.argsort(-sure[wrong], kind="stable")][:EXAMPLES]
+    examples = Examples([int(each) for each in chosen], evaluation.images[chosen], evaluation.labels[chosen])
+    return {DRAWING: page_of(networks, dataset.class_names, recipe_of(dataset), dataset.name, examples)}
 
 
 def finalists_of(winner: Winner, finals: Finalists | None, test_accuracies: Sequence[float]) -> list[Finalist]:

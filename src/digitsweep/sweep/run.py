@@ -96,7 +96,8 @@ def sweep(
         judged = judge.evaluate_winners(searched, registered)
         comparison = judge.compare(searched, judged, seconds=time.monotonic() - begun)
         judge.describe_versions(judged, comparison)
-        tracker.compared(comparison, judge.report_files(searched, judged, comparison))
+        files = judge.report_files(searched, judged, comparison) | judge.drawing_files(searched, judged, display.note)
+        tracker.compared(comparison, files)
     return comparison
 
 
