@@ -60,6 +60,7 @@ FILES: dict[str, tuple[str, str, str]] = {
         "`operations` of MixerParams must return a number of at least",
     ),
     "no title": ('title="Mixer"', 'title=""', "`title` must be 1 to 30 characters"),
+    "another's title": ('title="Mixer"', 'title="ResNet"', "`title` must differ from that of resnet, ResNet"),
     "a mistake in the space": ('"depth": {"type"', '"dept": {"type"', "families.mixer.space.dept: is not a hyperparameter"),
 }
 

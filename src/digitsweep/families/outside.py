@@ -204,6 +204,8 @@ def _mistakes(family: object, name: str | None) -> Iterator[str]:
         yield "`build` must be a function of (params, shape, classes)"
     if not isinstance(family.title, str) or not (family.title.isprintable() and 1 <= len(family.title) <= 30):
         yield f"`title` must be 1 to 30 characters, but is {family.title!r}"
+    elif same := [each for each in FAMILIES if FAMILIES[each].title == family.title and each != params.family]:
+        yield f"`title` must differ from that of {same[0]}, {family.title}: reports tell families apart by it"
     if not hasattr(family.space, "items"):
         yield f"`space` must be a mapping, but is of type {type(family.space).__name__}"
 
