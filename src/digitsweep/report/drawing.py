@@ -20,7 +20,7 @@ MOST_HALF = 65504.0
 """The largest number of 16 bits."""
 MANY = 65_536
 """Weights of a kernel. From here on 16 bits each are enough, because their errors average out. With 16 bits for all kernels,
-probabilities of a CNN with 16 filters were wrong by up to 0.0012."""
+probabilities of a network with 16 filters were wrong by up to 0.0012."""
 
 
 @dataclass(frozen=True, eq=False)
