@@ -73,6 +73,15 @@ def test_the_best_are_trained_on_the_same_fresh_seeds(experiment: Experiment) ->
     assert len({each.seed for each in trials[4:]} - seeds[2]) == 3
 
 
+def test_a_refit_has_the_losses_that_plateau_follows(experiment: Experiment) -> None:
+    """They are those of the winner's first fresh seed; the refit has no validation images of its own."""
+    params = RECORDS[1].trial.params.model_copy(update={"schedule": "plateau"})
+    record = dataclasses.replace(RECORDS[1], trial=dataclasses.replace(RECORDS[1].trial, params=params))
+    trials = run(finals_of(experiment, [record]), {})
+    assert {each.val_losses for each in trials if each.kind is Kind.REFIT} == {(0.2,)}
+    assert {each.val_losses for each in trials if each.kind is not Kind.REFIT} == {()}
+
+
 def test_the_best_mean_wins_whatever_the_search_said(experiment: Experiment) -> None:
     """The search's first is second on fresh seeds; the other one is refitted, and is what counts."""
     finals = finals_of(experiment, RECORDS)

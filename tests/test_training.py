@@ -83,6 +83,13 @@ def test_a_part_of_an_epoch(epochs: float, count: int, data: TrainingData) -> No
     assert Trial(0, params, 0, epochs).epoch_count == count
 
 
+def test_a_refit_follows_the_plateaus_of_an_earlier_training(data: TrainingData) -> None:
+    """Without validation images, the rate is halved where an earlier training's validation loss stood still."""
+    params = parse_params("ann", {"hidden_layers": 0, "schedule": "plateau", "learning_rate": 0.01})
+    yielded, _ = run(params, data.joined(), epochs=7, val_losses=(1.0, 0.5, 0.5, 0.5, 0.4, 0.4, 0.4))
+    assert [each.learning_rate for each in yielded] == pytest.approx([0.01, 0.01, 0.01, 0.01, 0.005, 0.005, 0.005])
+
+
 def test_the_weights_are_those_of_the_last_epoch(data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model made of the result's weights gives the predictions and the accuracy that the last epoch reported.
 

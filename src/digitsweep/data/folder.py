@@ -40,7 +40,7 @@ SPLITS = {"train": "train", "test": "test", "validation": "validation", "val": "
 """What the folder of a split may be called, in small letters."""
 TEST_SHARE = 0.2
 """Of the images, where a folder has no test split of its own."""
-SHOWN = 3
+SHOWN = 10
 """Files named for each reason."""
 CHUNK = 64
 """Files that a thread reads at once."""

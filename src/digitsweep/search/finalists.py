@@ -145,6 +145,13 @@ class Winner:
         return self.trained.trial.kind is Kind.REFIT
 
 
+def _followed(winner: Candidate) -> tuple[float, ...]:
+    """The validation losses that the winner's refit follows; empty if its schedule needs none, or they are lost."""
+    earlier = next(iter(winner.selection), winner.search)
+    losses = tuple(each.val_loss for each in earlier.result.epochs)
+    return losses if winner.search.trial.params.schedule == "plateau" and all(map(math.isfinite, losses)) else ()
+
+
 class Finalists:
     """The scheduler of a family's finalists. Every training is whole; nothing is pruned."""
 
@@ -239,7 +246,7 @@ class Finalists:
         known = {each.trial.name for each in self.records}
         wanted = [self._trial(winner.search, Kind.CONFIRMATION, number) for number in range(self._spec.confirm, 0, -1)]
         if self._spec.refit:  # on top: it has more images than a confirmation, so it takes longest
-            wanted.append(self._trial(winner.search, Kind.REFIT, 0))
+            wanted.append(dataclasses.replace(self._trial(winner.search, Kind.REFIT, 0), val_losses=_followed(winner)))
         self._planned = [each for each in wanted if each.name not in known]
 
     def priority(self) -> float:

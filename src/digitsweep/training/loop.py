@@ -50,12 +50,14 @@ def train(
     *,
     seed: int,
     epochs: float,
+    val_losses: Sequence[float] = (),
     stopped: Callable[[], bool] = lambda: False,
 ) -> Generator[Epoch, None, TrialResult]:
     """Trains a configuration from scratch: yields after each epoch, returns how it ended.
 
     `epochs` need not be whole: 2.5 yields three times, the last time after half an epoch. The schedule is annealed to its
-    end.
+    end. val_losses: after each epoch, for the schedule `plateau` where there are no validation images; without them it
+    watches the training loss.
 
     The same parameters, data, seed and machine give the same numbers. `stopped` is called about twice a second; once it
     returns True, the result is PRUNED, as of the last whole epoch. A loss that is not finite ends the trial as FAIL."""
@@ -87,6 +89,8 @@ def train(
     for epoch, first in enumerate(range(0, total, loop.steps), start=1):
         epoch_begun = time.perf_counter()
         watched = [each.val_loss if validated else each.train_loss for each in history]
+        if val_losses and not validated:
+            watched = list(val_losses[: len(history)])
         rates = step_rates(params, first, min(loop.steps, total - first), total, watched)
         trained = loop.epoch(rates, stopped)
         if trained is None:

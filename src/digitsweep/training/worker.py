@@ -38,7 +38,10 @@ def serve(pipe: Connection, folder: Path, classes: int, origins: Mapping[str, Or
             if trial == STOP:  # for a trial that has ended since
                 continue
             images = data.joined() if trial.kind is Kind.REFIT else data
-            epochs = train(trial.params, images, seed=trial.seed, epochs=trial.epochs, stopped=partial(_told_to_stop, pipe))
+            stopped = partial(_told_to_stop, pipe)
+            epochs = train(
+                trial.params, images, seed=trial.seed, epochs=trial.epochs, val_losses=trial.val_losses, stopped=stopped
+            )
             pipe.send(_trained(pipe, epochs))
             del epochs, images
             forget()
