@@ -75,7 +75,7 @@ EDITS = [  # what is replaced, by what, and how the message begins after the lin
     ("epochs: 3", "epochs: 0", "budget.epochs: input should be greater than or equal to 1"),
     ("seconds: 20", "seconds: .nan", "budget.seconds: input should be a finite number, but is nan"),
     ("seconds: 20", "seconds: -.inf", "budget.seconds: input should be"),
-    ("metric: val_accuracy", "metric: accuracy", "objective.metric: input should be 'val_accuracy' or 'val_loss'"),
+    ("metric: val_accuracy", "metric: accuracy", "objective.metric: input should be 'val_accuracy', "),
     ("direction: maximize", "direction: minimize", "objective: `direction` of val_accuracy is maximize"),
     ("seed: 0", "sampler: {type: grid}", "sampler.type: input should be 'mixture', 'tpe' or 'random', but is 'grid'"),
     ("seed: 0", "pruner: {reduction_factor: 1}", "pruner.reduction_factor: input should be greater than or equal to 2"),

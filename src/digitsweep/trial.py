@@ -84,8 +84,8 @@ class Trial:
     ladder: tuple[float, ...] = ()
     """Predicted seconds on the reference machine of each rung's trainings, from the lowest, as planned when it began."""
     val_losses: tuple[float, ...] = ()
-    """Of a refit with the schedule `plateau`: the validation losses after each epoch of an earlier training, which the schedule
-    follows, since a refit has no validation images."""
+    """Of a refit with the schedule `plateau`: the validation losses after each epoch of an earlier training, which it
+    follows, since it has no validation images."""
 
     @property
     def family(self) -> str:
