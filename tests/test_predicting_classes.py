@@ -22,7 +22,7 @@ from digitsweep.data.sources import Wanted, load_dataset
 from digitsweep.errors import InputError
 from digitsweep.predict.forms import FIRST_ONLY, forms_of
 from digitsweep.predict.images import Unreadable
-from digitsweep.predict.predicting import predict
+from digitsweep.predict.predicting import Disagreement, Reading, predict
 from digitsweep.predict.preparing import prepare
 from digitsweep.predict.reference import FILE
 from digitsweep.predict.whole import whole_file
@@ -254,6 +254,17 @@ def test_each_model_gets_its_own_form(tmp_path: Path) -> None:
     assert first[2][COLOUR].image.shape == (12, 12, 3)
     assert (second[2][digits].note, second[2][COLOUR].note) == ("", FIRST_ONLY)
     assert [len(each) for each in unreadable.values()] == [1, 1]
+
+
+def test_models_agree_on_names_not_on_labels() -> None:
+    """Two models that order their classes differently disagree if they name different classes, whatever the labels."""
+
+    def why(first: int, second: int) -> str:
+        unsure = Reading("a.png", 1, first, 0.6, (0.6, 0.4), "unsure: ...", ("cat", "dog"))
+        return Disagreement({"a": unsure, "b": Reading("a.png", 1, second, 0.9, (0.1, 0.9), "", ("dog", "cat"))}).why
+
+    assert why(0, 0) == why(1, 1) == "they disagree"
+    assert why(0, 1) == why(1, 0) == "a is unsure"
 
 
 def test_which_data_is_of_digits_on_paper(tmp_path: Path) -> None:
