@@ -146,6 +146,17 @@ def configurations() -> dict[str, Params]:
     return found
 
 
+def mixer(shape: tuple[int, int, int]) -> Any:
+    """A network of another kind, as in docs/families.md: layers along other axes than the last."""
+    from keras import Input, Model, layers
+
+    image = Input(shape)
+    x = layers.Reshape((-1, 8))(layers.Conv2D(8, 4, strides=4)(layers.Rescaling(1 / 255)(image)))
+    mixed = layers.Dense(x.shape[1], activation="gelu")(layers.Permute((2, 1))(layers.LayerNormalization()(x)))
+    x = layers.GlobalAveragePooling1D()(layers.Add()([x, layers.Permute((2, 1))(mixed)]))
+    return Model(image, layers.Softmax()(layers.Dense(10)(x)))
+
+
 @pytest.mark.parametrize("shape", [(28, 28, 1), (15, 15, 3)], ids=["grey", "colour"])
 def test_every_layer_is_computed_as_keras_does(browser: Any, tmp_path: Path, shape: tuple[int, int, int]) -> None:
     """Every pooling, normalisation, activation and padding, in every family: the probabilities of Keras."""
@@ -155,6 +166,7 @@ def test_every_layer_is_computed_as_keras_does(browser: Any, tmp_path: Path, sha
     models = {
         name: shuffled(network(params, shape, 10), seed) for seed, (name, params) in enumerate(configurations().items())
     }
+    models["mixer"] = shuffled(mixer(shape), 1)
     with opened(browser, wrote(tmp_path, models)) as page:
         check_alike(page, models, images)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ACTIVATIONS = frozenset({"linear", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid"})
 """Those in ACTIVATIONS of `network.js`."""
-UNCHANGED = frozenset({"Flatten", "Dropout"})
+UNCHANGED = frozenset({"Flatten", "Reshape", "Dropout"})
 """Layers that give what they get, in the same order."""
 
 
@@ -176,6 +176,10 @@ def _activation(layer: Any, config: Mapping[str, Any], given: Shape, made: Shape
     return Step("activation", (), given, made, {"name": name})
 
 
+def _permute(layer: Any, config: Mapping[str, Any], given: Shape, made: Shape) -> Step:
+    return Step("permute", (), given, made, {"axes": [axis - 1 for axis in config["dims"]]})
+
+
 def _add(layer: Any, config: Mapping[str, Any], given: Shape, made: Shape) -> Step:
     if any(tuple(each.shape[1:]) != made for each in layer.input):
         raise _NotComputableError("different shapes")
@@ -194,10 +198,12 @@ LAYERS: Mapping[str, Callable[[Any, Mapping[str, Any], Shape, Shape], Step]] = {
     "Conv2D": _conv,
     "MaxPooling2D": _pool("maximum"),
     "AveragePooling2D": _pool("average"),
+    "GlobalAveragePooling1D": _mean,
     "GlobalAveragePooling2D": _mean,
     "BatchNormalization": _batch_normalization,
     "LayerNormalization": _layer_normalization,
     "Activation": _activation,
+    "Permute": _permute,
     "Add": _add,
     "Softmax": _softmax,
 }

@@ -104,6 +104,19 @@ const OPERATIONS = {
     for (let i = 0; i < y.length; i++) y[i] = activate(x[i]);
   },
 
+  // Axis i of y is axis axes[i] of x.
+  permute({ axes, input, output }, y, x) {
+    const strides = input.map((_, axis) => input.slice(axis + 1).reduce((a, b) => a * b, 1));
+    for (let i = 0; i < y.length; i++) {
+      let rest = i, from = 0;
+      for (let axis = output.length - 1; axis >= 0; axis--) {
+        from += (rest % output[axis]) * strides[axes[axis]];
+        rest = Math.floor(rest / output[axis]);
+      }
+      y[i] = x[from];
+    }
+  },
+
   add(step, y, ...all) {
     y.fill(0);
     for (const x of all) for (let i = 0; i < y.length; i++) y[i] += x[i];
