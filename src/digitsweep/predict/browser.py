@@ -82,7 +82,7 @@ def network_of(model: keras.Model, name: str) -> Network:
                 given = (len(steps),) if number else tuple(places[id(each)] for each in inputs)
                 steps.append(replace(step, inputs=given))
             places[id(layer.output)] = len(steps)
-        except (_NotComputableError, AttributeError, KeyError, ValueError) as error:  # Keras': a layer that is used twice
+        except (_NotComputableError, AttributeError, KeyError, TypeError, ValueError) as error:  # of odd layers
             why = f" ({error})" if isinstance(error, _NotComputableError) and str(error) else ""
             raise InputError(
                 f"{name}: the drawing page cannot compute its layer {layer.name}, {kind}{why}; leave this model out"

@@ -98,7 +98,6 @@ def drawing_page(
     script = "\n".join(found.get_template(each).render() for each in SCRIPTS)
     values = {
         "data": data,
-        "digits": set(class_names) <= set("0123456789"),
         "described": described,
         "tones": list(COLORS),
         "weights": _base64(weights),
