@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import statistics
 import sys
-from collections.abc import Sequence
 
 import yaml
 from common import folder, report
 
+from digitsweep.config.experiment import Experiment
 from digitsweep.config.options import Options
 from digitsweep.data import TrainingData
-from digitsweep.sweep.processes import LocalWorkers, Place, resident_memory
+from digitsweep.sweep.processes import LocalWorkers, places_for, resident_memory
 from digitsweep.sweep.run import sweep
 from digitsweep.tracking.tracker import Listener
 from digitsweep.trial import TrialRecord
@@ -64,8 +64,8 @@ class Watch(Listener):
         """Trials that ended before the coordinator imported TensorFlow, which it does ten seconds before the search ends,
         however many trials there were."""
 
-    def make_workers(self, data: TrainingData, places: Sequence[Place]) -> LocalWorkers:
-        self.workers = LocalWorkers(data, places)
+    def make_workers(self, data: TrainingData, experiment: Experiment, options: Options) -> LocalWorkers:
+        self.workers = LocalWorkers(data, places_for(experiment, options))
         return self.workers
 
     def trial_ended(self, record: TrialRecord) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,12 +37,18 @@ class SimulatedWorkers:
     def __init__(self) -> None:
         self.running: dict[str, tuple[Trial, list[EpochMetrics]]] = {}
         self.stopped: set[str] = set()
-        self.count = 0
+        self.happened = 0
 
     def free(self) -> int:
         return WORKERS - len(self.running)
 
-    def start(self, trial: Trial) -> None:
+    def count(self) -> int:
+        return WORKERS
+
+    def notices(self) -> Sequence[str]:
+        return ()
+
+    def start(self, trial: Trial, needs_weights: Callable[[TrialResult], bool]) -> None:
         self.running[trial.name] = (trial, [])
 
     def stop(self, trial: Trial) -> None:
@@ -62,7 +68,7 @@ class SimulatedWorkers:
                 accuracy = 1.0 - (0.01 + trial.seed % 1000 / 5000) / (len(epochs) + 1)
                 epochs.append(EpochMetrics(len(epochs) + 1, 0.1, 0.9, 0.1, accuracy, 0.001, 0.0001))
                 found.append(EpochEnded(trial, Epoch(epochs[-1], PREDICTIONS)))
-        self.count += len(found)
+        self.happened += len(found)
         return found
 
     def close(self) -> None:
@@ -83,10 +89,10 @@ def events_a_second(experiment: Experiment) -> tuple[int, float, float]:
 
     studies: dict[str, Study] = {family: TimedStudy(experiment, family, (28, 28, 1)) for family in experiment.families}
     workers = SimulatedWorkers()
-    coordinator = Coordinator(workers, WORKERS, (28, 28, 1), Tracker(), [], Interruption())
+    coordinator = Coordinator(workers, (28, 28, 1), Tracker(), [], Interruption())
     begun = time.perf_counter()
     coordinator.run(studies)
-    return workers.count, time.perf_counter() - begun, asking[0]
+    return workers.happened, time.perf_counter() - begun, asking[0]
 
 
 def ask_seconds(experiment: Experiment, trials: int, running: int = 0) -> list[float]:

@@ -24,7 +24,7 @@ HOUSE: dict[str, tuple[str, set[str]]] = {
     "cli": ("parse, call one function, print", {"click", "rich"}),
     "contract": ("whether a family keeps its contract", {"keras"}),
     "doctor": ("each check returns a Finding", {"mlflow", "psutil"}),
-    "sweep": ("the coordinator's process, from the experiment to the answer", {"rich"}),
+    "sweep": ("the coordinator's process, from the experiment to the answer", {"rich", "ray", "grpc"}),
     "predict": ("a person's images in, readings out", {"PIL", "scipy", "keras"}),
     "registry": ("models by name: register, load, compare, promote, publish", {"mlflow", "keras"}),
     "tracking": ("the only writer of MLflow runs", {"mlflow"}),
@@ -76,6 +76,13 @@ def test_a_library_has_its_rooms(path: Path) -> None:
     for name in imports(path):
         library = name.split(".")[0]
         assert library not in OWNED or library in HOUSE[room(path)][1], f"{room(path)} may not import {library}"
+
+
+def test_ray_is_imported_in_one_file() -> None:
+    """Only the module behind `engine: ray` imports Ray, and only where that engine is asked for is it imported."""
+    found = {path for path in FILES if any(name.split(".")[0] in ("ray", "grpc") for name in imports(path))}
+    assert {str(path.relative_to(PACKAGE)) for path in found} == {"sweep/ray.py"}
+    assert loaded_after("import digitsweep.sweep.run, digitsweep.doctor").isdisjoint({"ray"})
 
 
 def test_only_judges_open_the_test_set() -> None:

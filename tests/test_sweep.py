@@ -6,7 +6,7 @@ import math
 import os
 import re
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,6 @@ from digitsweep.search.finalists import Finalists, Succession, Unhurried
 from digitsweep.search.scheduler import SchedulerDecision
 from digitsweep.search.study import Study
 from digitsweep.sweep.coordinator import SIGNALS, TIMES, Coordinator, Interruption, Pace
-from digitsweep.sweep.processes import Place
 from digitsweep.sweep.run import sweep
 from digitsweep.sweep.workers import EpochEnded, Event, TrialEnded
 from digitsweep.tracking.tracker import Listener, Past, Tracker
@@ -40,17 +39,23 @@ SMOKE = EXPERIMENTS / "smoke.yaml"
 class ScriptedWorkers:
     """Each trial tells of one epoch, and ends only if it is told to stop."""
 
-    def __init__(self, data: TrainingData, places: Sequence[Place]) -> None:
+    def __init__(self, data: TrainingData, experiment: Experiment | None = None, options: Options | None = None) -> None:
         self.predictions = data.validation.labels
-        self.places = len(places)
+        self.places = 1 if options is None else options.workers or 1
         self.running: list[Trial] = []
         self.waiting: list[Event] = []
         self.closed = False
 
+    def count(self) -> int:
+        return self.places
+
     def free(self) -> int:
         return self.places - len(self.running)
 
-    def start(self, trial: Trial) -> None:
+    def notices(self) -> Sequence[str]:
+        return ()
+
+    def start(self, trial: Trial, needs_weights: Callable[[TrialResult], bool]) -> None:
         self.running.append(trial)
         self.waiting.append(EpochEnded(trial, Epoch(metrics(), self.predictions)))
 
@@ -102,8 +107,8 @@ def run(recorder: Recorder, made: list[ScriptedWorkers] | None = None) -> None:
     """A sweep of smoke.yaml; the workers that it makes are put into `made`."""
     kept = [] if made is None else made
 
-    def make_workers(data: TrainingData, places: Sequence[Place]) -> ScriptedWorkers:
-        kept.append(ScriptedWorkers(data, places))
+    def make_workers(data: TrainingData, experiment: Experiment, options: Options) -> ScriptedWorkers:
+        kept.append(ScriptedWorkers(data, experiment, options))
         return kept[-1]
 
     sweep(SMOKE, Options(workers=2), Listener(), start_workers=make_workers, open_tracker=lambda *_: recorder)
@@ -168,8 +173,8 @@ def test_a_trial_that_runs_on_is_not_waited_for(store: Path, monkeypatch: pytest
 class OneSeedDiverges(ScriptedWorkers):
     """Trials tell of an epoch and end as they are told to stop; of the finalists one fresh seed fails."""
 
-    def start(self, trial: Trial) -> None:
-        super().start(trial)
+    def start(self, trial: Trial, needs_weights: Callable[[TrialResult], bool]) -> None:
+        super().start(trial, needs_weights)
         if trial.kind is Kind.FINALIST:
             self.running.remove(trial)
             whole = TrialResult(TrialState.COMPLETE, (metrics(),), self.predictions)
@@ -220,8 +225,8 @@ class DyingWorkers(ScriptedWorkers):
 
     deaths = 0
 
-    def start(self, trial: Trial) -> None:
-        super().start(trial)
+    def start(self, trial: Trial, needs_weights: Callable[[TrialResult], bool]) -> None:
+        super().start(trial, needs_weights)
         self.running.remove(trial)
         if trial.name.startswith("ann-000 ") and self.deaths:
             self.deaths -= 1
@@ -238,8 +243,8 @@ def test_a_lost_trial_begins_again(deaths: int, attempts: int, state: TrialState
     experiment = load_experiment(SMOKE)
     data = load_dataset("digits", validation=0.25, seed=0).training
     studies: dict[str, Study] = {family: Study(experiment, family, data.shape) for family in experiment.families}
-    workers = DyingWorkers(data, [Place(None), Place(None)])
-    Coordinator(workers, 2, data.shape, recorder, [recorder], Interruption()).run(studies)
+    workers = DyingWorkers(data, experiment, Options(workers=2))
+    Coordinator(workers, data.shape, recorder, [recorder], Interruption()).run(studies)
     assert recorder.attempts == ["its worker died"] * attempts
     ends = [each.result for each in recorder.records if each.trial.name.startswith("ann-000 ")]
     assert [each.state for each in ends] == [state]
@@ -290,11 +295,11 @@ class DyingAtTheEnd(DyingWorkers):
 
     now = 0.0
 
-    def start(self, trial: Trial) -> None:
+    def start(self, trial: Trial, needs_weights: Callable[[TrialResult], bool]) -> None:
         if trial.name != "ann-001":
-            super().start(trial)
+            super().start(trial, needs_weights)
             return
-        ScriptedWorkers.start(self, trial)
+        ScriptedWorkers.start(self, trial, needs_weights)
         if not self.now:
             self.waiting.append(TrialEnded(trial, failed((), "its worker died"), lost=True))
             self.running.remove(trial)
@@ -311,9 +316,9 @@ def test_the_seconds_run_out_while_a_trial_waits_for_a_worker() -> None:
     are."""
     recorder = Recorder()
     data = load_dataset("digits", validation=0.25, seed=0).training
-    workers = DyingAtTheEnd(data, [Place(None)])
+    workers = DyingAtTheEnd(data)
     study = Study(load_experiment(SMOKE).changed(trials=1), "ann", data.shape, lambda: workers.now)
-    Coordinator(workers, 1, data.shape, recorder, [recorder], Interruption(), clock=lambda: workers.now).run({"ann": study})
+    Coordinator(workers, data.shape, recorder, [recorder], Interruption(), clock=lambda: workers.now).run({"ann": study})
     assert recorder.attempts == ["its worker died"]
     (record,) = [each for each in recorder.records if each.trial.name == "ann-001"]
     assert (record.result.state, record.result.reason) == (TrialState.PRUNED, SPENT)
@@ -339,6 +344,9 @@ class Stoppable:
 
     def attempt_ended(self, trial: Trial, seconds: float) -> None:
         raise AssertionError("a trial that was stopped is not trained again")
+
+    def needs_weights(self, trial: Trial, result: TrialResult) -> bool:
+        return True
 
     def trial_ended(self, trial: Trial, result: TrialResult) -> TrialRecord:
         return TrialRecord(trial, result)
@@ -373,8 +381,8 @@ def test_what_comes_after_a_stop_does_not_count(dies: bool, monkeypatch: pytest.
     recorder = Recorder()
     data = load_dataset("digits", validation=0.25, seed=0).training
     scheduler = Stoppable(Trial(0, parse_params("ann", {"hidden_layers": 0}), 0, 3))
-    workers = LateWorkers(data, [Place(None)])
-    Coordinator(workers, 1, data.shape, recorder, [recorder], Interruption()).run({"ann": scheduler})
+    workers = LateWorkers(data)
+    Coordinator(workers, data.shape, recorder, [recorder], Interruption()).run({"ann": scheduler})
     assert scheduler.heard == [1]
     (record,) = recorder.records
     assert record.result.state is TrialState.PRUNED

@@ -249,10 +249,9 @@ class TrialLog:
 
     def add(self, record: TrialRecord) -> TrialRecord:
         """Adds what has ended; the same, without weights if nobody needs them."""
+        is_best = self._is_best(record)
         place: int | None = len(self.records)
         self.records.append(record)
-        rivals = [self.records[each] for each in (self._best, place) if each is not None]
-        is_best = best_of(rivals, self._metric) is record
         if is_best:
             self._best, place = place, self._best
         if place is not None and (worse := self.records[place]).trial.baseline is None:
@@ -261,6 +260,14 @@ class TrialLog:
         if is_best or record.trial.baseline is not None:
             return record
         return dataclasses.replace(record, result=dataclasses.replace(record.result, weights=None))
+
+    def keeps_weights(self, record: TrialRecord) -> bool:
+        """Whether `add` would keep the weights of a record."""
+        return record.trial.baseline is not None or self._is_best(record)
+
+    def _is_best(self, record: TrialRecord) -> bool:
+        rivals = [record] if self._best is None else [self.records[self._best], record]
+        return best_of(rivals, self._metric) is record
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ class Auto(click.ParamType[Any]):
         return None if value == AUTO else self.inner.convert(value, param, ctx)
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        if isinstance(self.inner, click.Choice):
+            return f"{'|'.join(self.inner.choices)}|auto"
         return f"{self.inner.name.upper().removesuffix(' RANGE')}|auto"
 
 
@@ -55,6 +57,8 @@ def _click_type(about: Mapping[str, Any]) -> click.ParamType[Any]:
         return click.IntRange(about["least"], about["most"])
     if about["kind"] is float:
         return click.FloatRange(about["least"], about["most"], min_open=about["is_open"])
+    if about["kind"] is str:
+        return click.Choice(about["choices"]) if about["choices"] else click.STRING
     return click.Path(path_type=Path)
 
 

@@ -40,7 +40,8 @@ def sweep(ctx: click.Context, /, experiment: str, resume: str | None, **values: 
 
         wanted: Any = find_experiment(experiment)
         planned = options.applied(load_experiment(wanted))
-        start_importing(places_for(planned, options))  # while this process imports what it needs
+        if planned.workers.engine == "local":
+            start_importing(places_for(planned, options))  # while this process imports what it needs
     else:
         for name in ("experiment", *Options.names()):
             is_given = ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
@@ -50,7 +51,7 @@ def sweep(ctx: click.Context, /, experiment: str, resume: str | None, **values: 
         from digitsweep.tracking.resume import find_unfinished
 
         wanted = find_unfinished(resume)
-        planned = wanted.experiment
+        planned = wanted.options.updated(options).placed(wanted.experiment)
         adopt_run({"digitsweep.kind": "resume", "digitsweep.sweep": wanted.run_id})
         os.environ.pop("MLFLOW_RUN_ID", None)  # what follows belongs to the sweep's run, not to this one
     from digitsweep.training.startup import no_collections

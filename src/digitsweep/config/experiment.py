@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -19,6 +20,7 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    ValidationError,
     field_validator,
     model_validator,
 )
@@ -208,10 +210,42 @@ class FinalistsSpec(_Part):
 
 
 class WorkersSpec(_Part):
-    """How workers share a machine's processors."""
+    """Where the workers run, and what each of them gets."""
 
+    engine: Literal["local", "ray"] = "local"
     per_gpu: Annotated[int, Field(ge=1, le=64)] = 1
-    """Workers pinned to each GPU, if there are any."""
+    """Local: workers pinned to each GPU, if there are any."""
+    address: str | None = None
+    """Ray: of the cluster, `ray://HOST:PORT` or `HOST:PORT`; `local` starts one on this machine. None: the one that this
+    machine belongs to; if there is none, one is started."""
+    cpus: Annotated[float, Field(gt=0.0, le=1024.0)] = 1.0
+    """Ray: what each worker reserves. It computes with as many threads, at least one."""
+    gpus: Annotated[float, Field(ge=0.0, le=64.0)] = 0.0
+    """Ray: what each worker reserves; below 1 it shares a GPU."""
+    runtime_env: dict[str, Any] | None = None
+    """Ray: what its nodes install or copy before a worker begins, in Ray's words."""
+
+    @field_validator("address")
+    @classmethod
+    def _address_of_a_cluster(cls, value: str | None) -> str | None:
+        if value is not None and value != "local" and not re.fullmatch(r"(ray://)?[^\s/:@]+:\d{1,5}", value):
+            raise ValueError(f"is ray://HOST:PORT, HOST:PORT or local, but is {shown(value)}")
+        return value
+
+    @field_validator("gpus")
+    @classmethod
+    def _shared_or_whole(cls, value: float) -> float:
+        if value > 1 and not value.is_integer():
+            raise ValueError(f"is a share of one GPU or a whole number of them, but is {value:g}")
+        return value
+
+    @model_validator(mode="after")
+    def _keys_of_the_engine(self) -> Self:
+        if self.engine == "local" and (given := {"address", "cpus", "gpus", "runtime_env"} & self.model_fields_set):
+            raise ValueError(f"`{min(given)}` needs `engine: ray`")
+        if self.engine == "ray" and "per_gpu" in self.model_fields_set:
+            raise ValueError("`per_gpu` does not go with `engine: ray`; give each worker a share, such as `gpus: 0.5`")
+        return self
 
 
 class Baseline(_Part):
@@ -319,6 +353,22 @@ class Experiment(_Part):
             raise InputError(f"--{other} does not go with {self.path}, whose budget is in {unit}; use --{unit}")
         budget = self.budget.model_copy(update=given)
         return self.model_copy(update={"budget": budget, "seed": self.seed if seed is None else seed})
+
+    def placed(self, engine: str | None, address: str | None) -> Experiment:
+        """The same experiment with its workers elsewhere; None: as the file says.
+
+        Raises InputError for an address that is none, or that does not go with the engine."""
+        given = self.workers.model_dump(include=self.workers.model_fields_set)
+        if engine is not None and engine != self.workers.engine:
+            given = {"engine": engine}
+        if address is not None:
+            if given.get("engine") != "ray":
+                raise InputError(f"--address needs --engine ray, but is {address}")
+            given["address"] = address
+        try:
+            return self.model_copy(update={"workers": WorkersSpec(**given)})
+        except ValidationError:
+            raise InputError(f"--address must be ray://HOST:PORT, HOST:PORT or local, but is {address}") from None
 
     def source(self) -> str | Path:
         """The name of a known data source, or an absolute path."""

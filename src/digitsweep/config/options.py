@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,13 +22,15 @@ def about(
     least: float | None = None,
     most: float | None = None,
     is_open: bool = False,
+    choices: Sequence[str] = (),
     resumes: bool = False,
 ) -> dict[str, Any]:
     """What the command line has to know of an option.
 
-    kind: int, float or Path; text: for `--help`; least, most: the limits of a number; is_open: whether `least` itself is not
-    allowed; resumes: whether a resumed sweep may change it."""
-    return {"kind": kind, "text": text, "least": least, "most": most, "is_open": is_open, "resumes": resumes}
+    kind: int, float, str or Path; text: for `--help`; least, most: the limits of a number; is_open: whether `least` itself
+    is not allowed; choices: all values that a str may have; resumes: whether a resumed sweep may change it."""
+    limits = {"least": least, "most": most, "is_open": is_open, "choices": choices}
+    return {"kind": kind, "text": text, **limits, "resumes": resumes}
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,20 @@ class Options:
             int, "Processes that train; auto: one for each core, or for each GPU.", least=1, most=1024, resumes=True
         ),
     )
+    engine: str | None = field(
+        default=None,
+        metadata=about(
+            str, "Where to train: local, on this machine; ray, on a Ray cluster.", choices=("local", "ray"), resumes=True
+        ),
+    )
+    address: str | None = field(
+        default=None,
+        metadata=about(
+            str,
+            "Ray cluster: ray://HOST:PORT or HOST:PORT; local: start one here; auto: use the one running here, or start it.",
+            resumes=True,
+        ),
+    )
     data: Path | None = field(
         default=None,
         metadata=about(Path, "Images to use instead: a folder of image files or IDX files, or an npz file.", resumes=True),
@@ -71,8 +87,13 @@ class Options:
         return [each.name for each in dataclasses.fields(cls) if each.metadata["resumes"] or not resumes]
 
     def applied(self, experiment: Experiment) -> Experiment:
-        """The experiment with this budget and seed."""
-        return experiment.changed(minutes=self.minutes, trials=self.trials, seconds=self.seconds, seed=self.seed)
+        """The experiment with this budget and seed, and its workers where these options say."""
+        changed = experiment.changed(minutes=self.minutes, trials=self.trials, seconds=self.seconds, seed=self.seed)
+        return self.placed(changed)
+
+    def placed(self, experiment: Experiment) -> Experiment:
+        """The experiment with its workers where these options say."""
+        return experiment.placed(self.engine, self.address)
 
     def updated(self, options: Options) -> Options:
         """These options, but for those of `options` that a resumed sweep may change and that are set."""

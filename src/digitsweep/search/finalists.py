@@ -221,6 +221,9 @@ class Finalists:
         self._planned.append(self._running.pop(trial.name))
         self._pace.ended(trial, seconds)
 
+    def needs_weights(self, trial: Trial, result: TrialResult) -> bool:
+        return True
+
     def trial_ended(self, trial: Trial, result: TrialResult) -> TrialRecord:
         del self._running[trial.name]
         if result.state is TrialState.PRUNED:
@@ -378,6 +381,9 @@ class Succession:
 
     def attempt_ended(self, trial: Trial, seconds: float) -> None:
         self._now().attempt_ended(trial, seconds)
+
+    def needs_weights(self, trial: Trial, result: TrialResult) -> bool:
+        return self._now().needs_weights(trial, result)
 
     def trial_ended(self, trial: Trial, result: TrialResult) -> TrialRecord:
         return self._now().trial_ended(trial, result)

@@ -367,6 +367,9 @@ class PromotionStudy:
         self._count(trial, seconds)
         self._count_waiting()
 
+    def needs_weights(self, trial: Trial, result: TrialResult) -> bool:
+        return self._log.keeps_weights(TrialRecord(trial, result))
+
     def trial_ended(self, trial: Trial, result: TrialResult) -> TrialRecord:
         del self._running[trial.name]
         self.sweep_time.end(trial, result.train_seconds)

@@ -31,6 +31,9 @@ class Scheduler(Protocol):
     def attempt_ended(self, trial: Trial, seconds: float) -> None:
         """Takes a running trial back that has lost its worker after so many seconds: `next_trial` gives it out again."""
 
+    def needs_weights(self, trial: Trial, result: TrialResult) -> bool:
+        """Whether the weights of a running trial would be kept if it ended now with this COMPLETE result."""
+
     def trial_ended(self, trial: Trial, result: TrialResult) -> TrialRecord:
         """Counts a trial that has ended. The record says how, which the scheduler may know better than the worker. A result
         that is PRUNED although the scheduler had not stopped the trial means that the sweep was interrupted."""

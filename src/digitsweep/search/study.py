@@ -152,6 +152,9 @@ class Study:
         if trial.baseline is None:
             self._meter.attempt_ended(trial.number, seconds)
 
+    def needs_weights(self, trial: Trial, result: TrialResult) -> bool:
+        return self._log.keeps_weights(TrialRecord(trial, result))
+
     def trial_ended(self, trial: Trial, result: TrialResult) -> TrialRecord:
         stopped = self._running.pop(trial.number).stopped
         if result.state is TrialState.PRUNED:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from types import FrameType
 from typing import Self
 
@@ -106,7 +107,6 @@ class Coordinator:
     def __init__(
         self,
         workers: Workers,
-        worker_count: int,
         shape: Shape,
         tracker: Tracker,
         listeners: Sequence[Listener],
@@ -116,8 +116,7 @@ class Coordinator:
     ) -> None:
         """shape: of an image; tracker: is checked at each turn; it hears events only as one of the listeners;
         after: seconds that a sweep takes once everything is trained."""
-        self._workers, self._worker_count = workers, worker_count
-        self._tracker, self._listeners = tracker, listeners
+        self._workers, self._tracker, self._listeners = workers, tracker, listeners
         self._interruption, self._after, self._clock = interruption, after, clock
         self._pace = Pace(shape)
         self._schedulers: Mapping[str, Scheduler] = {}
@@ -157,13 +156,13 @@ class Coordinator:
             for event in self._workers.events(POLL_SECONDS):
                 self._handle(event)
             self._tracker.check()
-            for notice in self._tracker.notices():
+            for notice in (*self._workers.notices(), *self._tracker.notices()):
                 self._note(notice)
             for scheduler in schedulers.values():
                 for trial in scheduler.out_of_time():
                     self._stop(self._running[trial.name])
             self._kill_hung_workers()
-            left = sum(each.seconds_left() for each in schedulers.values()) / self._worker_count
+            left = sum(each.seconds_left() for each in schedulers.values()) / self._workers.count()
             for listener in self._listeners:
                 listener.progressed(left + self._after)
             if left < NEAR and all(each.progress() >= NEARLY for each in schedulers.values()):
@@ -177,7 +176,7 @@ class Coordinator:
             if trial is None:
                 self._tell_nearly_done()
                 return
-            self._workers.start(trial)
+            self._workers.start(trial, partial(self._schedulers[trial.family].needs_weights, trial))
             self._running[trial.name] = _Running(trial, self._clock())
             self._attempts[trial.name] += 1
             for listener in self._listeners:

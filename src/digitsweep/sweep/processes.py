@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import distributions
@@ -126,10 +126,13 @@ class LocalWorkers:
                 self.close()
                 raise
 
+    def count(self) -> int:
+        return len(self._workers)
+
     def free(self) -> int:
         return sum(worker.is_free for worker in self._workers)
 
-    def start(self, trial: Trial) -> None:
+    def start(self, trial: Trial, needs_weights: Callable[[TrialResult], bool] = lambda result: True) -> None:
         worker = next(each for each in self._workers if each.is_free)
         worker.trial, worker.epochs = trial, ()
         with suppress(OSError):  # it has died, which `events` will see as the end of its pipe
@@ -160,6 +163,9 @@ class LocalWorkers:
             except (EOFError, OSError):
                 found += self._died(worker)
         return found
+
+    def notices(self) -> Sequence[str]:
+        return ()
 
     def pids(self) -> list[int]:
         """The process ids of the current workers."""

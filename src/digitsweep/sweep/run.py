@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from digitsweep.search.finalists import KINDS, Finalists, Pace, Search, Successi
 from digitsweep.search.promotion import FINALISTS, FinalPace, PromotionStudy
 from digitsweep.search.study import Study
 from digitsweep.sweep.coordinator import Coordinator, Interruption
-from digitsweep.sweep.processes import LocalWorkers, Place, places_for
+from digitsweep.sweep.processes import LocalWorkers, places_for
 from digitsweep.sweep.workers import Workers
 from digitsweep.tracking.mlflow_tracker import MlflowTracker
 from digitsweep.tracking.provenance import current_commit
@@ -43,7 +43,7 @@ def sweep(
     display: Listener,
     *,
     begun: float | None = None,
-    start_workers: Callable[[TrainingData, Sequence[Place]], Workers] = LocalWorkers,
+    start_workers: Callable[[TrainingData, Experiment, Options], Workers] | None = None,
     open_tracker: Callable[..., Tracker] = MlflowTracker,
 ) -> Comparison:
     """Runs an experiment: searches each family within its budget, registers the best of each and compares them.
@@ -60,24 +60,23 @@ def sweep(
     else:
         experiment, dataset = prepare(wanted, options, display)
         params, run_id = {"experiment": wanted, **options.recorded()}, None
-    commit, places, shape = current_commit(), places_for(experiment, options), dataset.training.shape
+    commit, shape = current_commit(), dataset.training.shape
     interruption, evaluation = Interruption(), EvaluationImport()
     with (
-        closing(start_workers(dataset.training, places)) as workers,  # they import TensorFlow while the records are opened
+        # They import TensorFlow while the records are opened.
+        closing((start_workers or workers_for)(dataset.training, experiment, options)) as workers,
         interruption.listening(),
         open_tracker(experiment, dataset, commit, params, run_id) as tracker,
     ):
         listeners = [tracker, display, evaluation]
         for listener in listeners:
-            listener.sweep_started(experiment, dataset, len(places))
-        searches = restored_searches(experiment, dataset, tracker.past, len(places), begun)
+            listener.sweep_started(experiment, dataset, workers.count())
+        searches = restored_searches(experiment, dataset, tracker.past, workers.count(), begun)
         for record in (each for search in searches.values() for each in search.records):
             for listener in listeners:
                 listener.trial_restored(record)
         families = {family: with_finalists(experiment, search, tracker.past) for family, search in searches.items()}
-        with Coordinator(
-            workers, len(places), shape, tracker, listeners, interruption, after_seconds(experiment)
-        ) as coordinator:
+        with Coordinator(workers, shape, tracker, listeners, interruption, after_seconds(experiment)) as coordinator:
             coordinator.run(families)
         tracker.settle()
         for notice in tracker.notices():
@@ -99,6 +98,17 @@ def sweep(
         files = judge.report_files(searched, judged, comparison) | judge.drawing_files(searched, judged, display.note)
         tracker.compared(comparison, files)
     return comparison
+
+
+def workers_for(data: TrainingData, experiment: Experiment, options: Options) -> Workers:
+    """The workers that an experiment asks for: processes of this machine, or actors of a Ray cluster.
+
+    Raises InputError if there cannot be such workers, and DigitsweepError if they cannot be started."""
+    if experiment.workers.engine == "ray":
+        from digitsweep.sweep.ray import RayWorkers
+
+        return RayWorkers(data, experiment.workers, options.workers)
+    return LocalWorkers(data, places_for(experiment, options))
 
 
 class EvaluationImport(Listener):
@@ -210,8 +220,8 @@ def prepare_again(unfinished: Unfinished, options: Options, display: Listener) -
     """The experiment and data of a sweep that was interrupted, and its options, of which a resumed sweep may change some.
 
     Raises InputError if the data is not the sweep's."""
-    experiment = unfinished.experiment
     options = unfinished.options.updated(options)
+    experiment = options.placed(unfinished.experiment)
     dataset = load_for(experiment, options.data, display)
     if dataset.digest() != unfinished.data_digest:
         raise InputError(

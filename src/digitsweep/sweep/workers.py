@@ -3,7 +3,7 @@ for an answer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,11 +34,16 @@ Event = EpochEnded | TrialEnded
 class Workers(Protocol):
     """Processes that train, wherever they run."""
 
+    def count(self) -> int:
+        """How many there are meant to be, at least 1; estimates of time use it."""
+
     def free(self) -> int:
         """How many trials could start now; 0 while workers are still importing."""
 
-    def start(self, trial: Trial) -> None:
-        """Hands a trial to a free worker."""
+    def start(self, trial: Trial, needs_weights: Callable[[TrialResult], bool]) -> None:
+        """Hands a trial to a free worker.
+
+        needs_weights: whether the weights of a COMPLETE result are needed. Where it says no, the result may lack them."""
 
     def stop(self, trial: Trial) -> None:
         """Asks a trial to stop soon; its TrialEnded follows. A trial that has just ended keeps its result."""
@@ -48,6 +53,9 @@ class Workers(Protocol):
 
     def events(self, timeout: float) -> Sequence[Event]:
         """What has happened, each trial's events in order; waits up to `timeout` seconds for the first one."""
+
+    def notices(self) -> Sequence[str]:
+        """What a person should know of the workers, each sentence once: such as that none is left."""
 
     def close(self) -> None:
         """Ends all workers at once, whatever they are doing."""

@@ -1,16 +1,18 @@
-"""The loop of a worker process: trials come in through a pipe, epochs and results go out."""
+"""The loop of a worker: trials come in through a pipe, epochs and results go out."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any, Protocol
 
+from digitsweep.data import TrainingData
 from digitsweep.families.outside import Origin, register_all
 from digitsweep.training.startup import import_tensorflow_quietly
 from digitsweep.trial import Epoch, Kind, TrialResult, failed
@@ -19,18 +21,32 @@ READY = "ready"
 STOP = "stop"
 
 
+class Pipe(Protocol):
+    """What a worker uses of a `multiprocessing.connection.Connection`."""
+
+    def send(self, message: Any, /) -> None: ...
+
+    def recv(self) -> Any: ...
+
+    def poll(self) -> bool: ...
+
+
 def serve(pipe: Connection, folder: Path, classes: int, origins: Mapping[str, Origin]) -> None:
+    """The life of a worker process, whose images are in a folder; origins: as for `train_all`."""
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    train_all(pipe, lambda: TrainingData.load(folder, classes), origins)
+
+
+def train_all(pipe: Pipe, load: Callable[[], TrainingData], origins: Mapping[str, Origin]) -> None:
     """Trains each Trial that the pipe brings until the pipe closes. Knows neither Optuna nor MLflow.
 
-    folder, classes: the images; origins: the families that are not built in, as the coordinator read them."""
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    origins: the families that are not built in, as the coordinator read them."""
     import_tensorflow_quietly(alone=True)
     register_all(origins)
-    from digitsweep.data import TrainingData
     from digitsweep.training.loop import forget, settle, train
 
     settle()
-    data = TrainingData.load(folder, classes)
+    data = load()
     try:
         pipe.send(READY)
         while True:
@@ -49,12 +65,12 @@ def serve(pipe: Connection, folder: Path, classes: int, origins: Mapping[str, Or
         return  # the coordinator has gone
 
 
-def _told_to_stop(pipe: Connection) -> bool:
+def _told_to_stop(pipe: Pipe) -> bool:
     """Nothing but STOP is sent to a worker that trains."""
     return pipe.poll() and pipe.recv() == STOP
 
 
-def _trained(pipe: Connection, epochs: Generator[Epoch, None, TrialResult]) -> TrialResult:
+def _trained(pipe: Pipe, epochs: Generator[Epoch, None, TrialResult]) -> TrialResult:
     """Sends each epoch, and returns the result."""
     sent: list[Epoch] = []
     begun = time.perf_counter()

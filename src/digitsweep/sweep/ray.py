@@ -1,0 +1,515 @@
+"""Workers as actors of a Ray cluster: one for each share of a node's processors, as nodes come and go.
+
+A worker's trials are lost with it, never reported twice: the coordinator asks each actor what it has not heard yet, and what
+does not answer is killed. Ray restarts and retries nothing; that is the coordinator's part.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from digitsweep.config.experiment import WorkersSpec
+from digitsweep.data import TrainingData
+from digitsweep.errors import DigitsweepError, InputError
+from digitsweep.sweep.processes import Place, cores
+from digitsweep.sweep.workers import EpochEnded, Event, TrialEnded
+from digitsweep.training.remote import WEIGHTS, Crashed, Message, RemoteWorker
+from digitsweep.training.worker import READY, STOP
+from digitsweep.trial import Epoch, Trial, TrialResult, TrialState, failed
+
+try:
+    import grpc
+    import ray
+    from ray.exceptions import ActorUnavailableError, RayError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+except ImportError:
+    raise InputError("the engine ray needs Ray, which is not installed; run `pip install 'digitsweep[ray]'`") from None
+
+SILENT_SECONDS = 60.0
+"""A worker that has not answered for so long is killed. One that has nothing to say answers after ANSWER_SECONDS."""
+BEGIN_SECONDS = 300.0
+"""How long a worker may take to import TensorFlow."""
+CHECK_SECONDS = 120.0
+"""How long a node may take to say what is installed there."""
+LOOK_SECONDS = 1.0
+"""How often nodes are counted."""
+ADDRESS_SECONDS = 10.0
+"""How long a cluster may take to answer at first."""
+MOST_TRIALS = 200
+"""After this many trials a worker is replaced: TensorFlow leaks half a MiB with each, and takes seconds to import."""
+COMPARED = ("python", "digitsweep", "tensorflow", "keras")
+"""What must be the same everywhere, or results would depend on where they were computed."""
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Ray would otherwise hide a GPU's absence from actors that ask for none in a way that changes between its versions.
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine of the cluster."""
+
+    id: str
+    name: str
+    """The host's name, with the beginning of the node's id: a host may have several."""
+    cpus: float
+    gpus: float
+    object_store: int
+    """Bytes."""
+
+    def holds(self, spec: WorkersSpec) -> int:
+        """How many workers fit on it."""
+        fits = self.cpus / spec.cpus
+        return int(min(fits, self.gpus / spec.gpus) if spec.gpus else fits)
+
+
+class Cluster:
+    """The connection to a cluster, which is started here if there is none."""
+
+    def __init__(self, spec: WorkersSpec, workers: int | None) -> None:
+        """workers: for how many a cluster that is started here should have room; None: for one on each core.
+
+        Raises InputError if the address leads to no cluster that this version can use."""
+        self._spec = spec
+        self._versions = _versions_asker()
+        self._ours = self._versions()
+        quiet = {"logging_level": "ERROR", "log_to_driver": False}
+        if spec.address not in (None, "local"):
+            assert spec.address is not None
+            _check_address(spec.address)
+        with _connection_errors(spec.address):
+            self.is_own = spec.address == "local"
+            if not self.is_own:
+                try:
+                    ray.init(spec.address or "auto", **quiet)
+                except ConnectionError:
+                    if spec.address is not None or "RAY_ADDRESS" in os.environ:
+                        raise
+                    self.is_own = True
+            if self.is_own:
+                room = cores() if workers is None else max(1, round(workers * spec.cpus))
+                ray.init("local", num_cpus=room, include_dashboard=False, **quiet)
+
+    def nodes(self) -> list[Node]:
+        """Those that are alive."""
+        return [
+            Node(
+                each["NodeID"],
+                f"{each['NodeManagerHostname']}/{each['NodeID'][:6]}",
+                each["Resources"].get("CPU", 0.0),
+                each["Resources"].get("GPU", 0.0),
+                int(each["Resources"].get("object_store_memory", 0)),
+            )
+            for each in ray.nodes()
+            if each["Alive"]
+        ]
+
+    def ask_versions(self, node: Node) -> Any:
+        """Begins to ask what is installed on a node; the answer is for `mismatch`."""
+        asking = ray.remote(self._versions).options(num_cpus=0, max_retries=0, **self.on(node))
+        return asking.remote()
+
+    def on(self, node: Node) -> dict[str, Any]:
+        """Ray's options for what runs on a node."""
+        where = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node.id, soft=False)}
+        return where if self._spec.runtime_env is None else {**where, "runtime_env": self._spec.runtime_env}
+
+    def mismatch(self, node: Node, theirs: dict[str, str]) -> str:
+        """What a node has that the coordinator has not, and how to mend it; empty if all is the same."""
+        others = [name for name in COMPARED if theirs[name] != self._ours[name]]
+        if not others:
+            return ""
+        there, here = (", ".join(f"{name} {each[name]}" for name in others) for each in (theirs, self._ours))
+        return (
+            f"node {node.name} has {there}, but the coordinator {here}; install the coordinator's versions there, or name "
+            "them in workers.runtime_env"
+        )
+
+    def close(self) -> None:
+        with suppress(Exception):  # whatever Ray says at its end
+            ray.shutdown()
+
+
+def _versions_asker() -> Callable[[], dict[str, str]]:
+    """A function that says what is installed where it runs."""
+
+    # Defined here, so that Ray sends its code along: a node may lack digitsweep.
+    def versions() -> dict[str, str]:
+        import hashlib
+        import importlib.metadata
+        import pathlib
+        import platform
+
+        found = {"python": platform.python_version()}
+        for name in ("tensorflow", "keras"):
+            try:
+                found[name] = importlib.metadata.version(name)
+            except importlib.metadata.PackageNotFoundError:
+                found[name] = "missing"
+        try:
+            import digitsweep
+        except ImportError:
+            return {**found, "digitsweep": "missing"}
+        package = pathlib.Path(digitsweep.__path__[0])
+        code = b"".join(each.read_bytes() for each in sorted(package.rglob("*.py")))
+        return {**found, "digitsweep": f"{digitsweep.__version__} (code {hashlib.sha256(code).hexdigest()[:8]})"}
+
+    return versions
+
+
+@contextmanager
+def _connection_errors(address: str | None) -> Iterator[None]:
+    try:
+        yield
+    except (ConnectionError, RuntimeError, ValueError, RayError, grpc.RpcError, TimeoutError) as error:
+        # Ray's own messages are pages long.
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"no Ray cluster can be used at {address or 'this machine'}: {reason}") from None
+
+
+def _check_address(address: str) -> None:
+    """Checks that a cluster may be what answers at an address. Ray itself would try for minutes, or end the process."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), ADDRESS_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        what = getattr(error, "strerror", None) or error
+        raise InputError(f"no Ray cluster answers at {address} ({what}); start one, or correct --address") from None
+    if os.environ.get("RAY_USE_TLS", "0") == "1":
+        return
+    with grpc.insecure_channel(f"{host}:{port}") as channel:
+        try:
+            grpc.channel_ready_future(channel).result(ADDRESS_SECONDS)
+        except grpc.FutureTimeoutError:
+            raise InputError(f"what answers at {address} is not a Ray cluster; correct --address") from None
+
+
+@dataclass(eq=False)
+class _Worker:
+    actor: Any
+    node: Node
+    call: Any = None
+    """The exchange that has not been answered yet."""
+    answered: float = field(default_factory=time.monotonic)
+    """When it last answered, or was created."""
+    has_answered: bool = False
+    sent: int = 0
+    """The number of the last message to it."""
+    unsent: list[Message] = field(default_factory=list)
+    """What it may not have received."""
+    received: int = 0
+    ready: bool = False
+    trial: Trial | None = None
+    needs_weights: Callable[[TrialResult], bool] = field(default=lambda result: True)
+    epochs: tuple[Epoch, ...] = ()
+    result: TrialResult | None = None
+    """Of its trial, while it is asked for the weights."""
+    trials: int = 0
+
+    @property
+    def is_free(self) -> bool:
+        return self.ready and self.trial is None
+
+    def send(self, message: Any) -> None:
+        self.sent += 1
+        self.unsent.append((self.sent, message))
+        self.ask()
+
+    def ask(self) -> None:
+        """Replaces the exchange that is under way, which returns at once."""
+        self.call = self.actor.exchange.remote(list(self.unsent), self.received)
+
+
+class RayWorkers:
+    """An actor for each worker that the nodes have room for. Each node has one copy of the images, in its object store."""
+
+    def __init__(self, data: TrainingData, spec: WorkersSpec, count: int | None) -> None:
+        """count: how many at most; None: as many as the nodes have room for.
+
+        Raises InputError if there is no such cluster, a node has other versions, or no node has what a worker needs."""
+        self._spec, self._limit = spec, count
+        self._workers: list[_Worker] = []
+        self._nodes: dict[str, Node] = {}
+        """Those that are alive and have the coordinator's versions, by id."""
+        self._asked: dict[Any, Node] = {}
+        """The nodes that have not said yet what they have."""
+        self._refused: set[str] = set()
+        """The ids of those that have something else."""
+        self._waiting: list[Event] = []
+        self._notes: list[str] = []
+        self._looked = 0.0
+        self._stillborn = 0
+        """Workers in a row that died before they were ready."""
+        self._had_workers = True
+        self._cluster = Cluster(spec, count)
+        try:
+            environment = Place(None).environment() | _threads(spec)
+            if spec.gpus:
+                del environment["CUDA_VISIBLE_DEVICES"]  # which Ray sets
+            self._arguments = environment, ray.put(data)
+            self._check_all()
+            self._fill()
+        except BaseException:
+            self.close()
+            raise
+
+    def count(self) -> int:
+        room = sum(each.holds(self._spec) for each in self._nodes.values())
+        return max(1, room if self._limit is None else min(self._limit, room))
+
+    def free(self) -> int:
+        return sum(each.is_free for each in self._workers)
+
+    def start(self, trial: Trial, needs_weights: Callable[[TrialResult], bool] = lambda result: True) -> None:
+        worker = next(each for each in self._workers if each.is_free)
+        worker.trial, worker.needs_weights, worker.epochs = trial, needs_weights, ()
+        worker.send(trial)
+
+    def stop(self, trial: Trial) -> None:
+        for worker in self._workers:
+            if worker.trial == trial:
+                worker.send(STOP)
+
+    def kill(self, trial: Trial, why: str) -> None:
+        for worker in [each for each in self._workers if each.trial == trial]:
+            self._lose(worker, why)
+
+    def events(self, timeout: float) -> Sequence[Event]:
+        self._look_at_nodes()
+        if self._waiting:
+            timeout = 0.0
+        calls = {each.call: each for each in self._workers}
+        refs = [*calls, *self._asked]
+        if not refs:
+            time.sleep(timeout)
+            return self._taken()
+        done, others = ray.wait(refs, num_returns=1, timeout=timeout)
+        if done and others:
+            done += ray.wait(others, num_returns=len(others), timeout=0)[0]
+        for ref in done:
+            if ref in self._asked:
+                self._versions_known(ref)
+            elif calls[ref] in self._workers:
+                self._answered(calls[ref], ref)
+        self._kill_silent()
+        return self._taken()
+
+    def notices(self) -> Sequence[str]:
+        notes, self._notes = self._notes, []
+        return notes
+
+    def close(self) -> None:
+        for worker in self._workers:
+            with suppress(Exception):  # the cluster may be gone
+                ray.kill(worker.actor)
+        self._workers.clear()
+        self._cluster.close()
+
+    def _taken(self) -> list[Event]:
+        events, self._waiting = self._waiting, []
+        return events
+
+    # Nodes
+
+    def _check_all(self) -> None:
+        """Waits until every node that is there now has said what it has.
+
+        Raises InputError if that is something else, or not what a worker needs."""
+        nodes = self._cluster.nodes()
+        asked = {self._cluster.ask_versions(each): each for each in nodes}
+        done, late = ray.wait(list(asked), num_returns=len(asked), timeout=CHECK_SECONDS)
+        for ref in late:
+            raise InputError(f"node {asked[ref].name} has not said what is installed there for {CHECK_SECONDS:.0f} s")
+        for ref in done:
+            try:
+                if wrong := self._cluster.mismatch(asked[ref], ray.get(ref)):
+                    raise InputError(wrong)
+            except RayError as error:
+                raise InputError(f"node {asked[ref].name} cannot run what it is sent: {_brief(error)}") from None
+            self._nodes[asked[ref].id] = asked[ref]
+        if not any(each.holds(self._spec) for each in nodes):
+            raise InputError(missing(self._spec, nodes))
+
+    def _look_at_nodes(self) -> None:
+        """Asks new nodes what they have, forgets those that are gone, and fills the others with workers."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS:
+            return
+        self._looked = now
+        try:
+            alive = {each.id: each for each in self._cluster.nodes()}
+        except Exception as error:  # Ray raises what its transport raises
+            raise DigitsweepError(f"the Ray cluster has gone ({_brief(error)}); resume the sweep on another") from None
+        for node in [each for each in self._nodes.values() if each.id not in alive]:
+            del self._nodes[node.id]
+            self._note_nodes(f"Node {node.name} has gone")
+            for worker in [each for each in self._workers if each.node.id == node.id]:
+                self._lose(worker, f"its node {node.name} has gone")
+        known = {*self._nodes, *self._refused, *(each.id for each in self._asked.values())}
+        for node in [each for each in alive.values() if each.id not in known]:
+            self._asked[self._cluster.ask_versions(node)] = node
+        self._fill()
+
+    def _versions_known(self, ref: Any) -> None:
+        node = self._asked.pop(ref)
+        try:
+            wrong = self._cluster.mismatch(node, ray.get(ref))
+        except RayError:
+            return  # it is asked again if it is still there
+        if wrong:
+            self._refused.add(node.id)
+            self._notes.append(f"Nothing is trained on a node: {wrong}.")
+            return
+        self._nodes[node.id] = node
+        self._note_nodes(f"Node {node.name} has joined")
+        self._fill()
+
+    def _note_nodes(self, what: str) -> None:
+        nodes = [each for each in self._nodes.values() if each.holds(self._spec)]
+        if nodes:
+            workers, count = self.count(), len(nodes)
+            self._notes.append(f"{what}: {workers} worker{'s' * (workers != 1)} on {count} node{'s' * (count != 1)}.")
+        else:
+            self._notes.append(f"{what}: no worker is left, and the sweep waits for nodes.")
+
+    def _fill(self) -> None:
+        """Creates the workers that there is room for."""
+        on = Counter(each.node.id for each in self._workers)
+
+        def room(node: Node) -> int:
+            return node.holds(self._spec) - on[node.id]
+
+        while self._limit is None or len(self._workers) < self._limit:
+            node = max(self._nodes.values(), key=room, default=None)
+            if node is None or room(node) <= 0:
+                return
+            self._workers.append(self._create(node))
+            on[node.id] += 1
+
+    def _create(self, node: Node) -> _Worker:
+        actor = (
+            ray.remote(RemoteWorker)
+            .options(
+                num_cpus=self._spec.cpus,
+                num_gpus=self._spec.gpus,
+                max_restarts=0,
+                max_task_retries=0,
+                max_concurrency=8,  # exchanges that were replaced return at once
+                **self._cluster.on(node),
+            )
+            .remote(*self._arguments)
+        )
+        worker = _Worker(actor, node)
+        worker.ask()
+        return worker
+
+    # Workers
+
+    def _answered(self, worker: _Worker, ref: Any) -> None:
+        try:
+            arrived, messages = ray.get(ref)
+        except ActorUnavailableError:  # the network failed, and the message may have arrived: ask again
+            time.sleep(0.1)
+            worker.ask()
+            return
+        except RayError as error:
+            self._lose(worker, f"its worker on node {worker.node.name} died ({_brief(error)})")
+            return
+        worker.answered, worker.has_answered = time.monotonic(), True
+        worker.unsent = [each for each in worker.unsent if each[0] > arrived]
+        for number, message in messages:
+            if number > worker.received and worker in self._workers:
+                worker.received = number
+                self._received(worker, message)
+        if worker in self._workers and worker.call is ref:
+            worker.ask()
+
+    def _received(self, worker: _Worker, message: object) -> None:
+        if isinstance(message, Crashed):
+            self._lose(worker, f"its worker on node {worker.node.name} ended ({message.reason})")
+            return
+        if message == READY:
+            worker.ready = True
+            self._stillborn = 0
+            return
+        trial = worker.trial
+        assert trial is not None
+        if isinstance(message, Epoch):
+            worker.epochs = (*worker.epochs, message)
+            self._waiting.append(EpochEnded(trial, message))
+        elif not isinstance(message, TrialResult):  # the weights of a result that was received before
+            assert worker.result is not None
+            self._ended(worker, dataclasses.replace(worker.result, weights=message))  # type: ignore[arg-type]
+        elif message.state is TrialState.COMPLETE and worker.needs_weights(message):
+            worker.result = message
+            worker.send(WEIGHTS)
+        else:
+            self._ended(worker, message)
+
+    def _ended(self, worker: _Worker, result: TrialResult) -> None:
+        assert worker.trial is not None
+        self._waiting.append(TrialEnded(worker.trial, result))
+        worker.trial = worker.result = None
+        worker.trials += 1
+        if worker.trials >= MOST_TRIALS:
+            self._remove(worker)
+            self._fill()
+
+    def _kill_silent(self) -> None:
+        now = time.monotonic()
+        for worker in list(self._workers):
+            silent = now - worker.answered
+            # One that has never answered may wait for processors that others use.
+            if worker.has_answered and silent > SILENT_SECONDS:
+                self._lose(worker, f"its worker on node {worker.node.name} had not answered for {silent:.0f} s")
+
+    def _lose(self, worker: _Worker, how: str) -> None:
+        """Gives a worker up, dead or not: nothing that it may still say counts."""
+        self._remove(worker)
+        if worker.node.id in self._nodes and not worker.ready:
+            self._stillborn += 1
+            if self._stillborn > len(self._workers) + 3:
+                raise DigitsweepError(f"workers cannot start: {how}")
+        if worker.trial is not None:
+            reason = f"{how} after epoch {len(worker.epochs)}"
+            self._waiting.append(TrialEnded(worker.trial, failed(worker.epochs, reason), lost=True))
+
+    def _remove(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        with suppress(Exception):  # it may be gone already
+            ray.kill(worker.actor)
+
+
+def missing(spec: WorkersSpec, nodes: Sequence[Node]) -> str:
+    """Why no node has room for a worker."""
+    if spec.gpus and not any(each.gpus for each in nodes):
+        return f"workers.gpus: each worker needs {spec.gpus:g} GPU, but no node of the Ray cluster has one"
+    most = max(nodes, key=lambda each: each.cpus)
+    needed = f"{spec.cpus:g} CPU" + (f" and {spec.gpus:g} GPU" if spec.gpus else "")
+    return (
+        f"workers.cpus: each worker needs {needed}, but no node of the Ray cluster has as much; "
+        f"the largest has {most.cpus:g} CPU and {most.gpus:g} GPU"
+    )
+
+
+def _threads(spec: WorkersSpec) -> dict[str, str]:
+    count = str(max(1, int(spec.cpus)))
+    return {
+        "TF_NUM_INTRAOP_THREADS": count,
+        "OMP_NUM_THREADS": count,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "KERAS_BACKEND": "tensorflow",
+    }
+
+
+def _brief(error: BaseException) -> str:
+    """The first sentence of an error of Ray's, which may be a page."""
+    return " ".join(str(error).split())[:200]
