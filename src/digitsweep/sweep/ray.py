@@ -145,6 +145,7 @@ def _versions_asker() -> Callable[[], dict[str, str]]:
     def versions() -> dict[str, str]:
         import hashlib
         import importlib.metadata
+        import importlib.util
         import pathlib
         import platform
 
@@ -155,12 +156,15 @@ def _versions_asker() -> Callable[[], dict[str, str]]:
             except importlib.metadata.PackageNotFoundError:
                 found[name] = "missing"
         try:
-            import digitsweep
+            from digitsweep import __version__
         except ImportError:
             return {**found, "digitsweep": "missing"}
-        package = pathlib.Path(digitsweep.__path__[0])
+        spec = importlib.util.find_spec("digitsweep")
+        assert spec is not None
+        assert spec.origin is not None
+        package = pathlib.Path(spec.origin).parent
         code = b"".join(each.read_bytes() for each in sorted(package.rglob("*.py")))
-        return {**found, "digitsweep": f"{digitsweep.__version__} (code {hashlib.sha256(code).hexdigest()[:8]})"}
+        return {**found, "digitsweep": f"{__version__} (code {hashlib.sha256(code).hexdigest()[:8]})"}
 
     return versions
 

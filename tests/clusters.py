@@ -1,0 +1,54 @@
+"""What the tests on Ray share: a cluster of real nodes on this machine, and the processes of its workers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+
+DEADLINE = 180.0
+"""Seconds until a test gives up waiting; nothing is expected to take as long."""
+
+
+@contextmanager
+def ray_cluster(*cpus: int) -> Iterator[Any]:
+    """A cluster whose head has no processors, and a node with so many for each number."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        for each in cpus:
+            cluster.add_node(num_cpus=each)
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def remove(cluster: Any, node: Any) -> None:
+    """Takes a node away as a power cut does: its processes get no signal to prepare."""
+    cluster.remove_node(node, allow_graceful=False)
+
+
+def nodes_of(cluster: Any) -> list[Any]:
+    """The nodes besides the head."""
+    return [each for each in cluster.list_all_nodes() if each is not cluster.head_node]
+
+
+def worker_processes() -> list[psutil.Process]:
+    """The actors on this machine."""
+    found = []
+    for each in psutil.process_iter(["cmdline"]):
+        if (each.info["cmdline"] or [""])[0].startswith("ray::RemoteWorker"):
+            found.append(each)
+    return found
+
+
+def wait_until(condition: Callable[[], Any], what: str) -> None:
+    """Until something is so."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
