@@ -20,9 +20,10 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 
 # The parameters of the sweep, each of them optional: make sweep experiment=digits minutes=3 data=/path/to/images
-parameters := experiment minutes trials seconds workers data seed
+parameters := experiment minutes trials seconds workers engine address data seed
 # Only variables on make's own command line count: a `data` in the environment is meant for something else.
 given = $(foreach name,$(1),$(if $(filter command,$(origin $(name))),-P '$(name)=$($(name))'))
+asked = $(if $(filter command,$(origin $(1))),$($(1)))
 asked_name := $(if $(filter command,$(origin name)),$(name),mnist-cnn)
 asked_port := $(if $(filter command,$(origin port)),$(port))
 served = $(asked_name)$(if $(findstring @,$(asked_name))$(findstring /,$(asked_name)),,@champion)
@@ -35,13 +36,16 @@ help: ## List the targets
 		while IFS='|' read -r name text; do printf '  make %-17s %s\n' "$$name" "$$text"; done
 	@for name in $(BENCHMARKS); do printf '  make %-17s %s\n' "bench-$$name" 'Run this benchmark; see benchmarks/README.md'; done
 
+# Ray is installed only for those who train with it.
+with_ray = $(if $(filter ray,$(call asked,engine)),$(VENV)/.installed-ray)
+
 .PHONY: sweep
-sweep: $(VENV)/.installed ## Set up .venv and run a sweep: experiments/mnist.yaml, or experiment= (also minutes=, trials=, seconds=, workers=, data=, seed=)
+sweep: $(VENV)/.installed $(with_ray) ## Set up .venv and run a sweep: experiments/mnist.yaml, or experiment= (also minutes=, trials=, seconds=, workers=, engine=, address=, data=, seed=)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . -e sweep --env-manager=local $(call given,$(parameters))
 
 .PHONY: resume
-resume: $(VENV)/.installed ## Continue the newest interrupted sweep (run=its id, workers=, data=)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . -e resume --env-manager=local $(call given,run workers data)
+resume: $(VENV)/.installed $(with_ray) ## Continue the newest interrupted sweep (run=its id, workers=, engine=, address=, data=)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . -e resume --env-manager=local $(call given,run workers engine address data)
 
 .PHONY: compare
 compare: $(VENV)/.installed ## Show the comparison of the newest sweep again
@@ -95,6 +99,10 @@ test-slow: $(VENV)/.installed-dev ## Run tests that take minutes: champions over
 test-faults: $(VENV)/.installed-dev ## Test with faults: processes killed and raced, servers stopped, disks filled, files damaged (15 minutes)
 	@$(BIN)/python -m pytest -m faults
 
+.PHONY: test-ray
+test-ray: $(VENV)/.installed-dev $(VENV)/.installed-ray ## Test on a Ray cluster of several nodes: the same results, nodes cut off, actors killed (12 minutes)
+	@$(BIN)/python -m pytest -m ray
+
 .PHONY: test-stack
 test-stack: $(VENV)/.installed-dev ## Test the tracking server in Docker; installs Docker if it is missing (30 minutes)
 	@tests/stack/engine.sh start
@@ -131,8 +139,9 @@ wheel: $(VENV)/.installed-dev ## Build the wheel into dist/
 RESOLVE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 
 .PHONY: lock
-lock: ## Resolve both requirements.txt again, the project's and the tracking server's (needs uv)
+lock: ## Resolve the locks again: the project's, that of the extra `ray` and the tracking server's (needs uv)
 	uv pip compile pyproject.toml $(RESOLVE) --output-file requirements.txt
+	uv pip compile requirements-ray.in --constraint requirements.txt $(RESOLVE) --output-file requirements-ray.txt
 	uv pip compile deploy/server/requirements.in --constraint requirements.txt $(RESOLVE) \
 		--output-file deploy/server/requirements.txt
 
@@ -150,6 +159,10 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(INSTALL) --no-build-isolation -e '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-ray: requirements-ray.txt $(VENV)/.installed
+	@$(INSTALL) --require-hashes -r requirements-ray.txt
 	@touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed

@@ -39,11 +39,8 @@ def nodes_of(cluster: Any) -> list[Any]:
 
 def worker_processes() -> list[psutil.Process]:
     """The actors on this machine."""
-    found = []
-    for each in psutil.process_iter(["cmdline"]):
-        if (each.info["cmdline"] or [""])[0].startswith("ray::RemoteWorker"):
-            found.append(each)
-    return found
+    running = psutil.process_iter(["cmdline"])
+    return [each for each in running if (each.info["cmdline"] or [""])[0].startswith("ray::RemoteWorker")]
 
 
 def wait_until(condition: Callable[[], Any], what: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,18 @@ EDITS = {
     "a negative budget": ("seconds: 20", "seconds: -20", "budget.seconds"),
     "unknown family": ("  ann:", "  rnn:", "rnn"),
     "unknown pruner": ("successive_halving", "patience", "pruner.type"),
+    "a key of an engine that is not asked for": (
+        "seed: 0",
+        "seed: 0\nworkers: {cpus: 2}",
+        "workers: `cpus` needs `engine: ray`",
+    ),
+    "a key of the other engine": ("seed: 0", "seed: 0\nworkers: {engine: ray, per_gpu: 2}", "`per_gpu` does not go with"),
+    "an address in the file that is none": (
+        "seed: 0",
+        "seed: 0\nworkers: {engine: ray, address: head}",
+        "workers.address: is ray://HOST:PORT, HOST:PORT or local, but is head",
+    ),
+    "a GPU and a half": ("seed: 0", "seed: 0\nworkers: {engine: ray, gpus: 1.5}", "workers.gpus: is a share of one GPU or"),
     "a key given twice": ("seed: 0", "seed: 0\nseed: 1", "given twice"),
     "no YAML": ("name: smoke", "name: [smoke", "not valid YAML"),
     "validation that takes all": ("validation: 0.25", "validation: 1438", "validation"),
@@ -75,6 +88,12 @@ OPTIONS = {
     "a home of nobody": (["sweep", SMOKE, "--data", "~nosuchuser/x"], "~nosuchuser/x: this user has no home"),
     "workers below one": (["sweep", SMOKE, "--workers", "0"], "--workers"),
     "a negative seed": (["sweep", SMOKE, "--seed", "-1"], "--seed"),
+    "an unknown engine": (["sweep", SMOKE, "--engine", "spark"], "--engine"),
+    "an address without an engine": (["sweep", SMOKE, "--address", "head:6379"], "--address needs --engine ray"),
+    "an address that is none": (
+        ["sweep", SMOKE, "--engine", "ray", "--address", "head"],
+        "--address must be ray://HOST:PORT",
+    ),
     "an unknown option": (["sweep", SMOKE, "--epochs", "3"], "--epochs"),
 }
 
@@ -98,6 +117,17 @@ def test_wrong_input_is_one_clear_line(name: str, store: Path) -> None:
     assert len(lines) == 1, found.stderr
     assert expected in lines[0]
     assert {path.name for path in store.iterdir()} == {"given", "broken"}
+
+
+def test_ray_that_is_not_installed(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Ray its engine is one line that says what to install, and nothing is recorded."""
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "digitsweep.sweep.ray", raising=False)
+    found = CliRunner().invoke(main, ["sweep", SMOKE, "--engine", "ray"])
+    assert found.exit_code == 2, found.output
+    (line,) = found.stderr.splitlines()
+    assert "run `pip install 'digitsweep[ray]'`" in line
+    assert list(store.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,9 @@ from running import Sweep, run_digitsweep
 from digitsweep.config.experiment import WorkersSpec
 from digitsweep.data import TrainingData
 from digitsweep.data.sources import load_dataset
+from digitsweep.doctor import State
+from digitsweep.doctor import cluster as examine_cluster
+from digitsweep.errors import InputError
 from digitsweep.families import parse_params
 from digitsweep.sweep.workers import EpochEnded, Event, TrialEnded
 from digitsweep.trial import Trial, TrialResult, TrialState
@@ -173,6 +179,76 @@ def test_nodes_come_and_go(cluster: Any, workers: Any) -> None:
     assert_trains(workers)
 
 
+# Wrong uses
+
+
+def refusal(data: TrainingData, address: str, count: int | None = None, **keys: Any) -> str:
+    """What is said instead of workers being started, which is one line."""
+    from digitsweep.sweep.ray import RayWorkers
+
+    with pytest.raises(InputError) as error:
+        RayWorkers(data, WorkersSpec(engine="ray", address=address, **keys), count)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_nodes_that_do_not_fit(cluster: Any, data: TrainingData, tmp_path: Path) -> None:
+    """Without the processors or GPUs that a worker needs, or with other versions on a node, nothing begins. A node with
+    other versions that joins later is left alone, which is said."""
+    from digitsweep.sweep.ray import RayWorkers
+
+    address = cluster.address
+    assert "workers.gpus: each worker needs 0.5 GPU, but no node" in refusal(data, address, gpus=0.5)
+    assert "workers.cpus: each worker needs 2 CPU, but no node" in refusal(data, address, cpus=2)
+    workers = RayWorkers(data, WorkersSpec(engine="ray", address=address), None)
+    try:
+        (tmp_path / "keras-3.0.0.dist-info").mkdir()
+        (tmp_path / "keras-3.0.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: keras\nVersion: 3.0.0\n")
+        path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+        cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": path})
+        notes: list[str] = []
+
+        def is_said() -> bool:
+            notes.extend(workers.notices())
+            return any("has keras 3.0.0, but the coordinator has keras" in each for each in notes)
+
+        until(workers, is_said)
+        assert workers.count() == 1
+        assert_trains(workers)
+    finally:
+        workers.close()
+    assert "has keras 3.0.0, but the coordinator has keras" in refusal(data, address)
+    found = run_digitsweep("sweep", "smoke", "--engine", "ray", "--address", address, cwd=tmp_path)
+    assert found.returncode == 2
+    (line,) = found.stderr.splitlines()
+    assert "has keras 3.0.0" in line
+    findings = survey_findings(address)
+    assert findings["ray versions"] is State.WRONG
+    assert findings["ray cluster"] is findings["ray object store"] is State.OK
+
+
+def survey_findings(address: str) -> dict[str, State]:
+    return {each.name: each.state for each in examine_cluster(WorkersSpec(engine="ray", address=address), None, 10**6)}
+
+
+def test_addresses_without_a_cluster(data: TrainingData) -> None:
+    """An address where nothing answers, or something else does, is refused within seconds."""
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    for scheme in ("", "ray://"):
+        assert "no Ray cluster answers at" in refusal(data, f"{scheme}127.0.0.1:{port}")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        for scheme in ("", "ray://"):
+            address = f"{scheme}127.0.0.1:{server.server_port}"
+            assert f"what answers at {address} is not a Ray cluster" in refusal(data, address)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert survey_findings(f"127.0.0.1:{port}") == {"ray cluster": State.WRONG}
+
+
 # Whole sweeps, as commands
 
 
@@ -215,19 +291,22 @@ def assert_as(sweep: Sweep, local: Sweep) -> None:
     assert comparison(sweep) == comparison(local)
 
 
-def completed(folder: Path) -> int:
-    return log_of(folder).count(": COMPLETE, ")
+def wait_until_trained(process: Any, folder: Path, more_than: int) -> None:
+    """Until more than so many trials are complete."""
+    wait_until(lambda: process.poll() is not None or log_of(folder).count(": COMPLETE, ") > more_than, log_of(folder))
+    assert process.poll() is None, log_of(folder)
 
 
 def test_a_sweep_survives_its_workers_and_nodes(cluster: Any, local: Sweep, tmp_path: Path) -> None:
     """Ten actors are killed, one after the other, then the only node in mid-trial; a new one comes. The sweep ends with the
     trials, values and winners of one with a local worker."""
     process = begin(tmp_path, "--engine", "ray", "--address", cluster.address)
-    for _ in range(10):
-        before = completed(tmp_path)
-        wait_until(lambda: process.poll() is not None or completed(tmp_path) > before, log_of(tmp_path))
+    for count in range(10):
+        wait_until_trained(process, tmp_path, count)
+        wait_until(worker_processes, "no actor begins")
         for each in worker_processes():
             each.kill()
+    wait_until_trained(process, tmp_path, 10)
     (node,) = nodes_of(cluster)
     remove(cluster, node)
     wait_until(lambda: "the sweep waits for nodes" in log_of(tmp_path), log_of(tmp_path))
@@ -242,7 +321,7 @@ def test_a_coordinator_is_killed_and_resumed_on_another_cluster(local: Sweep, tm
     happened; the dead coordinator's actors are gone."""
     with ray_cluster(1) as first:
         process = begin(tmp_path, "--engine", "ray", "--address", first.address)
-        wait_until(lambda: process.poll() is not None or completed(tmp_path) > 3, log_of(tmp_path))
+        wait_until_trained(process, tmp_path, 3)
         kill(process)
         wait_until(lambda: not worker_processes(), "actors outlive the coordinator")
     with ray_cluster(1) as second:

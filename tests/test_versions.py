@@ -40,6 +40,20 @@ def test_the_lock_has_the_projects_versions() -> None:
         assert "--hash=sha256:" in requirement or requirement.startswith("#"), requirement.splitlines()[0]
 
 
+def test_the_extra_has_the_projects_versions() -> None:
+    """requirements-ray.txt has the version of Ray that the extra names, and what both locks hold at one version."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (wanted,) = extras["ray"]
+    asked = [each for each in (ROOT / "requirements-ray.in").read_text().splitlines() if not each.startswith("#")]
+    assert asked == [wanted]
+    text = (ROOT / "requirements-ray.txt").read_text()
+    ours, extra = pinned((ROOT / "requirements.txt").read_text().splitlines()), pinned(text.splitlines())
+    assert extra["ray"] == wanted.partition("==")[2]
+    assert {name: version for name, version in extra.items() if ours.get(name, version) != version} == {}
+    for requirement in re.split(r"\n(?=\S)", text.strip()):
+        assert "--hash=sha256:" in requirement or requirement.startswith("#"), requirement.splitlines()[0]
+
+
 def test_the_server_has_the_projects_versions() -> None:
     """The lock of the tracking server has a hash for each line, and the version of the project wherever both have one."""
     text = (ROOT / "deploy" / "server" / "requirements.txt").read_text()

@@ -34,12 +34,12 @@ from sqlalchemy import NullPool, create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from digitsweep.config.experiment import Experiment, MinutesBudget
+from digitsweep.config.experiment import Experiment, MinutesBudget, WorkersSpec
 from digitsweep.config.experiment_file import load_experiment
 from digitsweep.config.options import Options
 from digitsweep.errors import InputError
 from digitsweep.search.promotion import FINALISTS
-from digitsweep.sweep.processes import Place, cores, places_for, visible_gpus
+from digitsweep.sweep.processes import Place, cores, expected_workers, places_for, visible_gpus
 from digitsweep.sweep.run import prepare
 from digitsweep.tracking.client import (
     EXPERIMENT_NAME,
@@ -98,11 +98,12 @@ def quick(experiment: Experiment, options: Options, image_size: int | None = Non
 
     `image_size` is in bytes; None stands for images that have not been read yet."""
     image_size = USUAL_IMAGES if image_size is None else image_size
-    places = places_for(experiment, options)
-    records = record_bytes(experiment, len(places))
+    is_local = experiment.workers.engine == "local"
+    places = places_for(experiment, options) if is_local else []
+    records = record_bytes(experiment, expected_workers(experiment, options))
     findings = [
         environment(),
-        processors(places, visible_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))),
+        *([processors(places, visible_gpus(os.environ.get("CUDA_VISIBLE_DEVICES")))] if is_local else []),
         memory(len(places), image_size, free_memory()),
         # The images that the workers share, and a model on its way to the registry.
         disk("temporary files", Path(tempfile.gettempdir()), image_size + 2 * MODEL),
@@ -126,6 +127,8 @@ def examine(path: Path, options: Options) -> list[Finding]:
     experiment = options.applied(load_experiment(path))
     data, image_size = images(path, options)
     findings = [*quick(experiment, options, image_size), data]
+    if experiment.workers.engine == "ray":
+        findings += cluster(experiment.workers, options.workers, USUAL_IMAGES if image_size is None else image_size)
     # A check is left out if it would fail for the same reason as one before it.
     if not _wrong(findings, "tracking") and _scheme(get_tracking_uri()) in DATABASES:
         findings.append(tables(get_tracking_uri()))
@@ -213,6 +216,33 @@ def processors(places: Sequence[Place], gpus: Sequence[str]) -> Finding:
         return ok(name, found)
     found += f"; GPU {', '.join(gpus)} unused, because TensorFlow was installed without the CUDA libraries"
     return warning(name, found, "pip install 'tensorflow[and-cuda]'")
+
+
+# A Ray cluster
+
+
+def cluster(spec: WorkersSpec, workers: int | None, image_size: int) -> list[Finding]:
+    """Whether a Ray cluster can be reached, has room for workers and the coordinator's versions, and can hold the images.
+
+    workers: how many are wanted at most; image_size: in bytes."""
+    try:
+        from digitsweep.sweep.ray import survey
+
+        found = survey(spec, workers)
+    except InputError as error:
+        return [wrong("ray cluster", str(error), "see docs/cluster.md")]
+    nodes = len(found.nodes)
+    has = f"{nodes} node{'s' * (nodes != 1)} with {sum(each.cpus for each in found.nodes):g} CPU and "
+    has += f"{sum(each.gpus for each in found.nodes):g} GPU, room for {found.room} workers"
+    findings = [wrong("ray cluster", has, found.missing) if found.missing else ok("ray cluster", has)]
+    if found.mismatches:
+        findings += [wrong("ray versions", *each) for each in found.mismatches]
+    else:
+        findings.append(ok("ray versions", "all nodes have the coordinator's"))
+    store = min(found.nodes, key=lambda each: each.object_store)
+    text = f"{size(store.object_store)} on node {store.name}, at most {size(image_size)} needed"
+    mend = "start Ray there with a larger --object-store-memory"
+    return [*findings, _enough("ray object store", store.object_store, image_size, text, mend)]
 
 
 # Memory and disk

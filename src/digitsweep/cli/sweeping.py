@@ -92,7 +92,7 @@ def reconcile() -> None:
 
 @click.command()
 @click.argument("experiment")
-@sweep_options("minutes", "trials", "seconds", "workers")
+@sweep_options("minutes", "trials", "seconds", "workers", "engine")
 def validate(experiment: str, **values: Any) -> None:
     """Check an experiment file; print its search space and cost.
 
@@ -100,23 +100,23 @@ def validate(experiment: str, **values: Any) -> None:
     """
     from digitsweep.cli.tables import print_plan
     from digitsweep.config.experiment_file import find_experiment, load_experiment
-    from digitsweep.sweep.processes import places_for
+    from digitsweep.sweep.processes import expected_workers
 
     options = Options(**values)
     planned = options.applied(load_experiment(find_experiment(experiment)))
-    print_plan(planned, len(places_for(planned, options)), console_here())
+    print_plan(planned, expected_workers(planned, options), console_here())
 
 
 @click.command()
 @click.argument("experiment", default="mnist")
-@sweep_options("workers", "data")
+@sweep_options("workers", "engine", "address", "data")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON objects with name, state, found and mend.")
 def doctor(experiment: str, as_json: bool, **values: Any) -> None:
     """Check everything that a sweep needs; say how to fix problems.
 
     EXPERIMENT is a file or a name, as for `digitsweep sweep`. Checks the tracking server, sign-in, artifacts, registry,
-    data, disk, memory, processors and packages. Trains nothing. Downloads MNIST if it is missing. Tests the server by
-    creating a run and deleting it. The exit code is 1 if a sweep would fail.
+    data, disk, memory, processors and packages; with --engine ray, also the cluster. Trains nothing. Downloads MNIST if it
+    is missing. Tests the server by creating a run and deleting it. The exit code is 1 if a sweep would fail.
     """
     import json
 

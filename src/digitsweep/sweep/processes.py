@@ -63,6 +63,13 @@ def places_for(experiment: Experiment, options: Options) -> list[Place]:
     return places(options.workers, gpus, experiment.workers.per_gpu, cores())
 
 
+def expected_workers(experiment: Experiment, options: Options) -> int:
+    """How many workers a sweep will have, as far as this machine knows: the nodes of a Ray cluster are not asked."""
+    if experiment.workers.engine == "ray":
+        return options.workers or 1
+    return len(places_for(experiment, options))
+
+
 def places(workers: int | None, gpus: Sequence[str], per_gpu: int, cores: int) -> list[Place]:
     """A place for each worker: on the GPUs in turn, where there are any, else on the CPU.
 

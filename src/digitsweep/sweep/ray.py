@@ -45,6 +45,7 @@ ADDRESS_SECONDS = 10.0
 """How long a cluster may take to answer at first."""
 MOST_TRIALS = 200
 """After this many trials a worker is replaced: TensorFlow leaks half a MiB with each, and takes seconds to import."""
+SAME_VERSIONS = "install the coordinator's versions there and start Ray again, or name them in workers.runtime_env"
 COMPARED = ("python", "digitsweep", "tensorflow", "keras")
 """What must be the same everywhere, or results would depend on where they were computed."""
 
@@ -63,7 +64,7 @@ class Node:
     cpus: float
     gpus: float
     object_store: int
-    """Bytes."""
+    """Bytes that are free."""
 
     def holds(self, spec: WorkersSpec) -> int:
         """How many workers fit on it."""
@@ -100,13 +101,16 @@ class Cluster:
 
     def nodes(self) -> list[Node]:
         """Those that are alive."""
+        free: dict[str, dict[str, float]] = {}
+        with suppress(Exception):  # a client's connection does not say; then a store counts as empty
+            free = ray._private.state.available_resources_per_node()
         return [
             Node(
                 each["NodeID"],
                 f"{each['NodeManagerHostname']}/{each['NodeID'][:6]}",
                 each["Resources"].get("CPU", 0.0),
                 each["Resources"].get("GPU", 0.0),
-                int(each["Resources"].get("object_store_memory", 0)),
+                int({**each["Resources"], **free.get(each["NodeID"], {})}.get("object_store_memory", 0)),
             )
             for each in ray.nodes()
             if each["Alive"]
@@ -122,16 +126,29 @@ class Cluster:
         where = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node.id, soft=False)}
         return where if self._spec.runtime_env is None else {**where, "runtime_env": self._spec.runtime_env}
 
-    def mismatch(self, node: Node, theirs: dict[str, str]) -> str:
-        """What a node has that the coordinator has not, and how to mend it; empty if all is the same."""
+    def mismatch(self, node: Node, answer: Any) -> str:
+        """What a node has that the coordinator has not, and how to mend it; empty if all is the same.
+
+        answer: what `ask_versions` gave, which has arrived."""
+        try:
+            theirs = ray.get(answer)
+        except RayError as error:
+            return f"node {node.name} does not say what is installed there: {_brief(error)}; {SAME_VERSIONS}"
         others = [name for name in COMPARED if theirs[name] != self._ours[name]]
         if not others:
             return ""
         there, here = (", ".join(f"{name} {each[name]}" for name in others) for each in (theirs, self._ours))
-        return (
-            f"node {node.name} has {there}, but the coordinator {here}; install the coordinator's versions there, or name "
-            "them in workers.runtime_env"
-        )
+        return f"node {node.name} has {there}, but the coordinator has {here}; {SAME_VERSIONS}"
+
+    def mismatches(self, nodes: Sequence[Node]) -> dict[str, str]:
+        """What these nodes have that the coordinator has not, by id; waits for all of them."""
+        asked = {self.ask_versions(each): each for each in nodes}
+        done, late = ray.wait(list(asked), num_returns=len(asked), timeout=CHECK_SECONDS)
+        found = {asked[ref].id: self.mismatch(asked[ref], ref) for ref in done}
+        for ref in late:
+            silent = f"node {asked[ref].name} has not said for {CHECK_SECONDS:.0f} s what is installed there"
+            found[asked[ref].id] = f"{silent}; start Ray there again"
+        return {node: wrong for node, wrong in found.items() if wrong}
 
     def close(self) -> None:
         with suppress(Exception):  # whatever Ray says at its end
@@ -328,19 +345,11 @@ class RayWorkers:
 
         Raises InputError if that is something else, or not what a worker needs."""
         nodes = self._cluster.nodes()
-        asked = {self._cluster.ask_versions(each): each for each in nodes}
-        done, late = ray.wait(list(asked), num_returns=len(asked), timeout=CHECK_SECONDS)
-        for ref in late:
-            raise InputError(f"node {asked[ref].name} has not said what is installed there for {CHECK_SECONDS:.0f} s")
-        for ref in done:
-            try:
-                if wrong := self._cluster.mismatch(asked[ref], ray.get(ref)):
-                    raise InputError(wrong)
-            except RayError as error:
-                raise InputError(f"node {asked[ref].name} cannot run what it is sent: {_brief(error)}") from None
-            self._nodes[asked[ref].id] = asked[ref]
-        if not any(each.holds(self._spec) for each in nodes):
-            raise InputError(missing(self._spec, nodes))
+        for wrong in self._cluster.mismatches(nodes).values():
+            raise InputError(wrong)
+        if wrong := missing(self._spec, nodes):
+            raise InputError(wrong)
+        self._nodes = {each.id: each for each in nodes}
 
     def _look_at_nodes(self) -> None:
         """Asks new nodes what they have, forgets those that are gone, and fills the others with workers."""
@@ -364,11 +373,7 @@ class RayWorkers:
 
     def _versions_known(self, ref: Any) -> None:
         node = self._asked.pop(ref)
-        try:
-            wrong = self._cluster.mismatch(node, ray.get(ref))
-        except RayError:
-            return  # it is asked again if it is still there
-        if wrong:
+        if wrong := self._cluster.mismatch(node, ref):
             self._refused.add(node.id)
             self._notes.append(f"Nothing is trained on a node: {wrong}.")
             return
@@ -492,8 +497,37 @@ class RayWorkers:
             ray.kill(worker.actor)
 
 
+@dataclass(frozen=True)
+class Survey:
+    """What a cluster has."""
+
+    nodes: Sequence[Node]
+    room: int
+    """For how many workers."""
+    missing: str
+    """What no node has; empty if one has room for a worker."""
+    mismatches: Sequence[tuple[str, str]]
+    """What nodes have that the coordinator has not, and how to mend it."""
+
+
+def survey(spec: WorkersSpec, workers: int | None) -> Survey:
+    """Looks at a cluster, and starts nothing on it that stays.
+
+    Raises InputError if there is none at the address."""
+    cluster = Cluster(spec, workers)
+    try:
+        nodes = cluster.nodes()
+        wrong = [each.partition("; ") for each in cluster.mismatches(nodes).values()]
+        room = sum(each.holds(spec) for each in nodes)
+        return Survey(nodes, room, missing(spec, nodes), [(found, mend) for found, _, mend in wrong])
+    finally:
+        cluster.close()
+
+
 def missing(spec: WorkersSpec, nodes: Sequence[Node]) -> str:
-    """Why no node has room for a worker."""
+    """Why no node has room for a worker; empty if one has."""
+    if any(each.holds(spec) for each in nodes):
+        return ""
     if spec.gpus and not any(each.gpus for each in nodes):
         return f"workers.gpus: each worker needs {spec.gpus:g} GPU, but no node of the Ray cluster has one"
     most = max(nodes, key=lambda each: each.cpus)
