@@ -7,6 +7,7 @@ does not answer is killed. Ray restarts and retries nothing; that is the coordin
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import socket
 import time
@@ -39,6 +40,11 @@ BEGIN_SECONDS = 300.0
 """How long a worker may take to import TensorFlow."""
 CHECK_SECONDS = 120.0
 """How long a node may take to say what is installed there."""
+WAIT_SECONDS = 60.0
+"""After so long without a worker that is ready, although there are nodes, people are told."""
+HEAD_SECONDS = 20.0
+"""How long the head may fail to answer before the sweep ends."""
+HEAD_GONE = "the head of the Ray cluster does not answer; start a cluster, then `digitsweep sweep --resume last`"
 LOOK_SECONDS = 1.0
 """How often nodes are counted."""
 ADDRESS_SECONDS = 10.0
@@ -50,8 +56,6 @@ COMPARED = ("python", "digitsweep", "tensorflow", "keras")
 """What must be the same everywhere, or results would depend on where they were computed."""
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-# Ray would otherwise hide a GPU's absence from actors that ask for none in a way that changes between its versions.
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 
 @dataclass(frozen=True)
@@ -219,9 +223,10 @@ class _Worker:
     node: Node
     call: Any = None
     """The exchange that has not been answered yet."""
-    answered: float = field(default_factory=time.monotonic)
-    """When it last answered, or was created."""
-    has_answered: bool = False
+    begun: float | None = None
+    """When it first answered; until then it may be waiting for processors that others use."""
+    answered: float = 0.0
+    """When it last answered."""
     sent: int = 0
     """The number of the last message to it."""
     unsent: list[Message] = field(default_factory=list)
@@ -269,7 +274,10 @@ class RayWorkers:
         self._looked = 0.0
         self._stillborn = 0
         """Workers in a row that died before they were ready."""
-        self._had_workers = True
+        self._was_ready = time.monotonic()
+        """When a worker last was."""
+        self._failing: float | None = None
+        """Since when the cluster has not named its nodes."""
         self._cluster = Cluster(spec, count)
         try:
             environment = Place(None).environment() | _threads(spec)
@@ -360,7 +368,11 @@ class RayWorkers:
         try:
             alive = {each.id: each for each in self._cluster.nodes()}
         except Exception as error:  # Ray raises what its transport raises
-            raise DigitsweepError(f"the Ray cluster has gone ({_brief(error)}); resume the sweep on another") from None
+            self._failing = self._failing or now
+            if now - self._failing < HEAD_SECONDS:
+                return
+            raise DigitsweepError(f"{HEAD_GONE} ({_brief(error)})") from None
+        self._failing = None
         for node in [each for each in self._nodes.values() if each.id not in alive]:
             del self._nodes[node.id]
             self._note_nodes(f"Node {node.name} has gone")
@@ -369,6 +381,11 @@ class RayWorkers:
         known = {*self._nodes, *self._refused, *(each.id for each in self._asked.values())}
         for node in [each for each in alive.values() if each.id not in known]:
             self._asked[self._cluster.ask_versions(node)] = node
+        if not self._workers or any(each.ready for each in self._workers):
+            self._was_ready = now
+        elif now - self._was_ready > WAIT_SECONDS:
+            self._was_ready = math.inf  # it is said once
+            self._notes.append("No worker has begun for a minute: other programs may use the cluster's processors.")
         self._fill()
 
     def _versions_known(self, ref: Any) -> None:
@@ -432,7 +449,8 @@ class RayWorkers:
         except RayError as error:
             self._lose(worker, f"its worker on node {worker.node.name} died ({_brief(error)})")
             return
-        worker.answered, worker.has_answered = time.monotonic(), True
+        worker.answered = time.monotonic()
+        worker.begun = worker.begun or worker.answered
         worker.unsent = [each for each in worker.unsent if each[0] > arrived]
         for number, message in messages:
             if number > worker.received and worker in self._workers:
@@ -474,11 +492,12 @@ class RayWorkers:
 
     def _kill_silent(self) -> None:
         now = time.monotonic()
-        for worker in list(self._workers):
+        for worker in [each for each in self._workers if each.begun is not None]:
             silent = now - worker.answered
-            # One that has never answered may wait for processors that others use.
-            if worker.has_answered and silent > SILENT_SECONDS:
+            if silent > SILENT_SECONDS:
                 self._lose(worker, f"its worker on node {worker.node.name} had not answered for {silent:.0f} s")
+            elif not worker.ready and worker.begun is not None and now - worker.begun > BEGIN_SECONDS:
+                self._lose(worker, f"a worker on node {worker.node.name} was not ready after {BEGIN_SECONDS:.0f} s")
 
     def _lose(self, worker: _Worker, how: str) -> None:
         """Gives a worker up, dead or not: nothing that it may still say counts."""
