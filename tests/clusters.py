@@ -18,13 +18,29 @@ def ray_cluster(*cpus: int) -> Iterator[Any]:
     """A cluster whose head has no processors, and a node with so many for each number."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args={"num_cpus": 0}))
     try:
         for each in cpus:
-            cluster.add_node(num_cpus=each)
+            add(cluster, each)
         yield cluster
     finally:
         cluster.shutdown()
+
+
+def patiently(begin: Callable[[], Any]) -> Any:
+    """Begins a node; again if it takes longer than the 30 seconds that Ray allows, as on a machine that is very busy."""
+    for _ in range(3):
+        try:
+            return begin()
+        except Exception as error:  # Ray raises no class of its own
+            if "timed out during startup" not in str(error) and not isinstance(error, TimeoutError):
+                raise
+    return begin()
+
+
+def add(cluster: Any, cpus: int = 1, **options: Any) -> Any:
+    """A node more."""
+    return patiently(lambda: cluster.add_node(num_cpus=cpus, **options))
 
 
 def remove(cluster: Any, node: Any) -> None:

@@ -61,7 +61,7 @@ EDITS = {
     "an address in the file that is none": (
         "seed: 0",
         "seed: 0\nworkers: {engine: ray, address: head}",
-        "workers.address: is ray://HOST:PORT, HOST:PORT or local, but is head",
+        "workers.address: is ray://HOST:PORT, HOST:PORT or local, but is 'head'",
     ),
     "a GPU and a half": ("seed: 0", "seed: 0\nworkers: {engine: ray, gpus: 1.5}", "workers.gpus: is a share of one GPU or"),
     "a key given twice": ("seed: 0", "seed: 0\nseed: 1", "given twice"),

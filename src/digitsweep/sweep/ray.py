@@ -87,6 +87,8 @@ class Cluster:
         self._versions = _versions_asker()
         self._ours = self._versions()
         quiet = {"logging_level": "ERROR", "log_to_driver": False}
+        # Ray prints what happens to its processes, for which it has no option; a sweep says it in words of its own.
+        ray._private.worker.print_to_stdstream = lambda data, ignore_prefix: None
         if spec.address not in (None, "local"):
             assert spec.address is not None
             _check_address(spec.address)
@@ -568,5 +570,8 @@ def _threads(spec: WorkersSpec) -> dict[str, str]:
 
 
 def _brief(error: BaseException) -> str:
-    """The first sentence of an error of Ray's, which may be a page."""
-    return " ".join(str(error).split())[:200]
+    """What matters in an error of Ray's, which may be a page."""
+    text = " ".join(str(error).split())
+    for before in ("The actor is dead because ", "Worker exit detail: "):
+        text = text.rpartition(before)[2]
+    return text.split(". ")[0].rstrip(".")[:200]
