@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ DEADLINE = 180.0
 @contextmanager
 def ray_cluster(*cpus: int) -> Iterator[Any]:
     """A cluster whose head has no processors, and a node with so many for each number."""
+    os.environ["RAY_raylet_start_wait_time_s"] = "120"  # noqa: SIM112  # on a machine that is busy
     from ray.cluster_utils import Cluster
 
     cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args={"num_cpus": 0}))
@@ -28,7 +30,7 @@ def ray_cluster(*cpus: int) -> Iterator[Any]:
 
 
 def patiently(begin: Callable[[], Any]) -> Any:
-    """Begins a node; again if it takes longer than the 30 seconds that Ray allows, as on a machine that is very busy."""
+    """Begins a node; again if it takes longer than Ray allows, which is half a minute."""
     for _ in range(3):
         try:
             return begin()

@@ -233,7 +233,7 @@ def cluster(spec: WorkersSpec, workers: int | None, image_size: int) -> list[Fin
         return [wrong("ray cluster", str(error), "see docs/cluster.md")]
     nodes = len(found.nodes)
     has = f"{nodes} node{'s' * (nodes != 1)} with {sum(each.cpus for each in found.nodes):g} CPU and "
-    has += f"{sum(each.gpus for each in found.nodes):g} GPU, room for {found.room} workers"
+    has += f"{sum(each.gpus for each in found.nodes):g} GPU, room for {found.room} worker{'s' * (found.room != 1)}"
     findings = [wrong("ray cluster", has, found.missing) if found.missing else ok("ray cluster", has)]
     if found.mismatches:
         findings += [wrong("ray versions", *each) for each in found.mismatches]

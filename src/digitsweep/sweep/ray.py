@@ -197,8 +197,7 @@ def _connection_errors(address: str | None) -> Iterator[None]:
     try:
         yield
     except (ConnectionError, RuntimeError, ValueError, RayError, grpc.RpcError, TimeoutError) as error:
-        # Ray's own messages are pages long.
-        reason = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split()).rpartition("Error: ")[2][:300]  # a server's traceback may come before it
         raise InputError(f"no Ray cluster can be used at {address or 'this machine'}: {reason}") from None
 
 
