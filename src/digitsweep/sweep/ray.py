@@ -457,7 +457,7 @@ class RayWorkers:
             if number > worker.received and worker in self._workers:
                 worker.received = number
                 self._received(worker, message)
-        if worker in self._workers and worker.call is ref:
+        if worker in self._workers and worker.call == ref:
             worker.ask()
 
     def _received(self, worker: _Worker, message: object) -> None:
