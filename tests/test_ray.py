@@ -321,6 +321,23 @@ def test_a_sweep_survives_its_workers_and_nodes(cluster: Any, local: Sweep, tmp_
     assert_as(swept(tmp_path), local)
 
 
+def test_the_head_dies(local: Sweep, tmp_path: Path) -> None:
+    """Without the head, a sweep ends in one line that says how to go on, and leaves nothing RUNNING. Resumed on another
+    cluster, it ends as if nothing had happened."""
+    with ray_cluster(1) as first:
+        process = begin(tmp_path, "--engine", "ray", "--address", first.address)
+        wait_until_trained(process, tmp_path, 3)
+        first.head_node.kill_gcs_server(check_alive=False)
+        assert process.wait(DEADLINE) == 1, log_of(tmp_path)
+    assert "digitsweep: the head of the Ray cluster does not answer; start a cluster" in log_of(tmp_path)
+    assert {run.info.status for run in swept(tmp_path).runs("trial")} <= {"FINISHED", "FAILED", "KILLED"}
+    with ray_cluster(1) as second:
+        uri = f"sqlite:///{tmp_path}/mlflow.db"
+        again = start(tmp_path, "sweep", "--resume", "last", "--address", second.address, uri=uri)
+        assert again.wait(DEADLINE) == 0, log_of(tmp_path)
+    assert_as(swept(tmp_path), local)
+
+
 def test_a_coordinator_is_killed_and_resumed_on_another_cluster(local: Sweep, tmp_path: Path) -> None:
     """Killed with -9, a sweep is resumed on a new cluster and ends as if nothing had happened. Its actors ended with
     it."""

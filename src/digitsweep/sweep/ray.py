@@ -6,10 +6,12 @@ does not answer is killed. Ray restarts and retries nothing; that is the coordin
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import math
 import os
 import socket
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -42,8 +44,8 @@ CHECK_SECONDS = 120.0
 """How long a node may take to say what is installed there."""
 WAIT_SECONDS = 60.0
 """After so long without a worker that is ready, although there are nodes, people are told."""
-HEAD_SECONDS = 20.0
-"""How long the head may fail to answer before the sweep ends."""
+HEAD_LOOKS = 30
+"""How often, once in LOOK_SECONDS, the head may fail to answer before the sweep ends. Ray ends the process after 60 s."""
 HEAD_GONE = "the head of the Ray cluster does not answer; start a cluster, then `digitsweep sweep --resume last`"
 LOOK_SECONDS = 1.0
 """How often nodes are counted."""
@@ -273,12 +275,15 @@ class RayWorkers:
         self._waiting: list[Event] = []
         self._notes: list[str] = []
         self._looked = 0.0
+        self._alive: dict[str, Node] = {}
+        """Those that are alive, whatever they have, by id."""
+        self._missed = 0
+        """How many looks the head has left without an answer. A suspended coordinator does not count them."""
+        self._is_closed = threading.Event()
         self._stillborn = 0
         """Workers in a row that died before they were ready."""
         self._was_ready = time.monotonic()
         """When a worker last was."""
-        self._failing: float | None = None
-        """Since when the cluster has not named its nodes."""
         self._cluster = Cluster(spec, count)
         try:
             environment = Place(None).environment() | _threads(spec)
@@ -287,6 +292,7 @@ class RayWorkers:
             self._arguments = environment, ray.put(data)
             self._check_all()
             self._fill()
+            threading.Thread(target=self._watch_nodes, name="digitsweep-nodes", daemon=True).start()
         except BaseException:
             self.close()
             raise
@@ -337,8 +343,14 @@ class RayWorkers:
         return notes
 
     def close(self) -> None:
+        self._is_closed.set()
+        if self._missed > HEAD_LOOKS:
+            # Without its head, Ray would try for a minute to reach it, and then end this process.
+            atexit.unregister(ray.shutdown)
+            self._workers.clear()
+            return
         for worker in self._workers:
-            with suppress(Exception):  # the cluster may be gone
+            with suppress(Exception):  # it may be gone already
                 ray.kill(worker.actor)
         self._workers.clear()
         self._cluster.close()
@@ -358,7 +370,15 @@ class RayWorkers:
             raise InputError(wrong)
         if wrong := missing(self._spec, nodes):
             raise InputError(wrong)
-        self._nodes = {each.id: each for each in nodes}
+        self._alive = {each.id: each for each in nodes}
+        self._nodes = dict(self._alive)
+
+    def _watch_nodes(self) -> None:
+        """Asks the head which nodes are alive; in a thread, because it may not answer."""
+        while not self._is_closed.wait(LOOK_SECONDS):
+            with suppress(Exception):  # Ray raises what its transport raises; it is asked again
+                self._alive = {each.id: each for each in self._cluster.nodes()}
+                self._missed = 0
 
     def _look_at_nodes(self) -> None:
         """Asks new nodes what they have, forgets those that are gone, and fills the others with workers."""
@@ -366,14 +386,10 @@ class RayWorkers:
         if now - self._looked < LOOK_SECONDS:
             return
         self._looked = now
-        try:
-            alive = {each.id: each for each in self._cluster.nodes()}
-        except Exception as error:  # Ray raises what its transport raises
-            self._failing = self._failing or now
-            if now - self._failing < HEAD_SECONDS:
-                return
-            raise DigitsweepError(f"{HEAD_GONE} ({_brief(error)})") from None
-        self._failing = None
+        self._missed += 1
+        if self._missed > HEAD_LOOKS:
+            raise DigitsweepError(HEAD_GONE)
+        alive = self._alive
         for node in [each for each in self._nodes.values() if each.id not in alive]:
             del self._nodes[node.id]
             self._note_nodes(f"Node {node.name} has gone")
