@@ -22,6 +22,7 @@ from typing import Any
 from digitsweep.config.experiment import WorkersSpec
 from digitsweep.data import TrainingData
 from digitsweep.errors import DigitsweepError, InputError
+from digitsweep.families.outside import ORIGINS
 from digitsweep.sweep.processes import Place, cores
 from digitsweep.sweep.workers import EpochEnded, Event, TrialEnded
 from digitsweep.training.remote import WEIGHTS, Crashed, Message, RemoteWorker
@@ -289,7 +290,7 @@ class RayWorkers:
             environment = Place(None).environment() | _threads(spec)
             if spec.gpus:
                 del environment["CUDA_VISIBLE_DEVICES"]  # which Ray sets
-            self._arguments = environment, ray.put(data)
+            self._arguments = environment, ray.put(data), dict(ORIGINS)
             self._check_all()
             self._fill()
             threading.Thread(target=self._watch_nodes, name="digitsweep-nodes", daemon=True).start()

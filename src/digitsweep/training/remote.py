@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from digitsweep.data import TrainingData
+from digitsweep.families.outside import Origin
 from digitsweep.training.worker import train_all
 from digitsweep.trial import TrialResult
 
@@ -32,8 +33,8 @@ class Crashed:
 class RemoteWorker:
     """Trains in a thread, and answers meanwhile. Its results leave their weights behind until they are asked for."""
 
-    def __init__(self, environment: Mapping[str, str], data: TrainingData) -> None:
-        """environment: variables that TensorFlow reads before it starts."""
+    def __init__(self, environment: Mapping[str, str], data: TrainingData, origins: Mapping[str, Origin]) -> None:
+        """environment: variables that TensorFlow reads before it starts; origins: as for `train_all`."""
         os.environ.update(environment)
         self._changed = threading.Condition()
         self._inbox: list[Any] = []
@@ -44,7 +45,7 @@ class RemoteWorker:
         self._sent = 0
         self._calls = 0
         self._weights: Any = None
-        threading.Thread(target=self._run, args=(data,), name="digitsweep-worker", daemon=True).start()
+        threading.Thread(target=self._run, args=(data, origins), name="digitsweep-worker", daemon=True).start()
 
     def exchange(self, messages: Sequence[Message], received: int) -> tuple[int, list[Message]]:
         """Takes messages, and returns those that the caller lacks; waits for some, but not long.
@@ -89,8 +90,8 @@ class RemoteWorker:
         """Whether `recv` would return at once."""
         return bool(self._inbox)
 
-    def _run(self, data: TrainingData) -> None:
+    def _run(self, data: TrainingData, origins: Mapping[str, Origin]) -> None:
         try:
-            train_all(self, lambda: data)
+            train_all(self, lambda: data, origins)
         except BaseException as error:  # a process that serves nobody must not live on as if it trained
             self.send(Crashed(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"))
