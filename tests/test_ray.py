@@ -203,9 +203,10 @@ def test_nodes_that_do_not_fit(cluster: Any, data: TrainingData, tmp_path: Path)
     assert "workers.cpus: each worker needs 2 CPU, but no node" in refusal(data, address, cpus=2)
     workers = RayWorkers(data, WorkersSpec(engine="ray", address=address), None)
     try:
-        (tmp_path / "keras-3.0.0.dist-info").mkdir()
-        (tmp_path / "keras-3.0.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: keras\nVersion: 3.0.0\n")
-        path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+        other = tmp_path / "other" / "keras-3.0.0.dist-info"
+        other.mkdir(parents=True)
+        (other / "METADATA").write_text("Metadata-Version: 2.1\nName: keras\nVersion: 3.0.0\n")
+        path = os.pathsep.join([str(other.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
         add(cluster, env_vars={"PYTHONPATH": path})
         notes: list[str] = []
 
