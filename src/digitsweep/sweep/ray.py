@@ -204,6 +204,15 @@ def _connection_errors(address: str | None) -> Iterator[None]:
         raise InputError(f"no Ray cluster can be used at {address or 'this machine'}: {reason}") from None
 
 
+@contextmanager
+def _client_errors() -> Iterator[None]:
+    """What a connection through `ray://` raises once it is lost."""
+    try:
+        yield
+    except (ConnectionError, grpc.RpcError) as error:
+        raise DigitsweepError(f"{HEAD_GONE} ({_brief(error)})") from None
+
+
 def _check_address(address: str) -> None:
     """Checks that a cluster may be what answers at an address. Ray itself would try for minutes, or end the process."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
@@ -255,7 +264,8 @@ class _Worker:
 
     def ask(self) -> None:
         """Replaces the exchange that is under way, which returns at once."""
-        self.call = self.actor.exchange.remote(list(self.unsent), self.received)
+        with _client_errors():
+            self.call = self.actor.exchange.remote(list(self.unsent), self.received)
 
 
 class RayWorkers:
@@ -328,9 +338,10 @@ class RayWorkers:
         if not refs:
             time.sleep(timeout)
             return self._taken()
-        done, others = ray.wait(refs, num_returns=1, timeout=timeout)
-        if done and others:
-            done += ray.wait(others, num_returns=len(others), timeout=0)[0]
+        with _client_errors():
+            done, others = ray.wait(refs, num_returns=1, timeout=timeout)
+            if done and others:
+                done += ray.wait(others, num_returns=len(others), timeout=0)[0]
         for ref in done:
             if ref in self._asked:
                 self._versions_known(ref)
