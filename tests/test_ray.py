@@ -323,8 +323,8 @@ def test_a_sweep_survives_its_workers_and_nodes(cluster: Any, local: Sweep, tmp_
 
 
 def test_the_head_dies(local: Sweep, tmp_path: Path) -> None:
-    """With the head and its node gone, a sweep ends in one line that says how to go on, and leaves nothing RUNNING. Resumed on another
-    cluster, it ends as if nothing had happened."""
+    """With the head and its node gone, a sweep ends in one line that says how to go on, and leaves nothing RUNNING. Resumed
+    on another cluster, it ends as if nothing had happened."""
     with ray_cluster(1) as first:
         process = begin(tmp_path, "--engine", "ray", "--address", first.address)
         wait_until_trained(process, tmp_path, 3)
