@@ -11,6 +11,7 @@ import dataclasses
 import math
 import os
 import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -357,8 +358,8 @@ class RayWorkers:
     def close(self) -> None:
         self._is_closed.set()
         if self._missed > HEAD_LOOKS:
-            # Without its head, Ray would try for a minute to reach it, and then end this process.
-            atexit.unregister(ray.shutdown)
+            # Without its head, Ray would try for a minute to reach it, or crash at the interpreter's end.
+            atexit.register(_leave)
             self._workers.clear()
             return
         for worker in self._workers:
@@ -594,6 +595,13 @@ def _threads(spec: WorkersSpec) -> dict[str, str]:
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "KERAS_BACKEND": "tensorflow",
     }
+
+
+def _leave() -> None:
+    """Ends a process whose sweep has failed, before Ray's own handlers run."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(DigitsweepError.exit_code)
 
 
 def _brief(error: BaseException) -> str:
