@@ -1,4 +1,4 @@
-"""A folder of image files, made of MNIST's, gives what the arrays of the same images give."""
+"""Sweeps of images of other kinds: a folder of files made of MNIST's images, and a file in colour like MedMNIST's."""
 
 from __future__ import annotations
 
@@ -16,10 +16,7 @@ from running import Sweep, run_digitsweep
 from digitsweep.data.readers import read_idx
 
 MNIST = os.environ.get("DIGITSWEEP_TEST_MNIST")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(MNIST is None, reason="DIGITSWEEP_TEST_MNIST does not name a folder with MNIST's files"),
-]
+pytestmark = pytest.mark.slow
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TRAIN, TEST = 8_000, 2_000
 BROKEN = {"train/zero/cut.png": 60, "train/seven/nothing.png": 0, "test/four/text.png": None}
@@ -47,7 +44,7 @@ def mnist(split: str, count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 def write_files(folder: Path, images: NDArray[np.uint8], labels: NDArray[np.uint8], seed: int) -> None:
-    """A PNG file for each image in the folder of its class, of a random size; each fifth is blue on yellow."""
+    """A PNG file for each image in the folder of its class, of a random size; each fifth is in orange."""
     random = np.random.default_rng(seed)
     for name in NAMES:
         (folder / name).mkdir(parents=True)
@@ -55,9 +52,8 @@ def write_files(folder: Path, images: NDArray[np.uint8], labels: NDArray[np.uint
         side = int(random.integers(28, 85))
         image = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC)
         if number % 5 == 0:
-            ink = np.asarray(image, np.float32)[..., None] / 255
-            colours = ink * np.array([40, 60, 255], np.float32) + (1 - ink) * np.array([255, 240, 40], np.float32)
-            image = Image.fromarray(colours.astype(np.uint8))
+            orange = np.asarray(image, np.float32)[..., None] * np.array([1.0, 0.7, 0.3], np.float32)
+            image = Image.fromarray(orange.astype(np.uint8))
         image.save(folder / NAMES[label] / f"{number:05d}.png", compress_level=1)
 
 
@@ -75,6 +71,7 @@ def swept(folder: Path, data: Path) -> tuple[Sweep, dict[str, Any]]:
     return sweep, json.loads(sweep.artifact(sweep.parent(), "comparison/comparison.json"))
 
 
+@pytest.mark.skipif(MNIST is None, reason="DIGITSWEEP_TEST_MNIST does not name a folder with MNIST's files")
 def test_files_give_what_arrays_give(tmp_path: Path) -> None:
     """10,000 files of random sizes, a fifth of them in colour, a few broken and two in both splits, give the accuracies of
     their arrays within noise. Each broken file is named, the leaks are counted, and classes have their names everywhere."""
@@ -97,10 +94,33 @@ def test_files_give_what_arrays_give(tmp_path: Path) -> None:
     assert of_files["duplicates"]["train_test"] + of_files["duplicates"]["validation_test"] == 2
     for one, other in zip(of_files["entries"], of_arrays["entries"], strict=True):
         # Standard error of a difference between two accuracies of 95 % on 2,000 images: 0.7 points, times three is noise.
-        assert abs(one["test"] - other["test"]) < 0.021, (one["family"], one["test"], other["test"])
+        assert abs(one["test"]["accuracy"] - other["test"]["accuracy"]) < 0.021, (one["family"], one["test"], other["test"])
     (best, *_) = sweep.runs("trial")
     assert "seven" in sweep.artifact(best, "classification_report.txt").decode()
     assert "seven" in sweep.artifact(sweep.parent(), "comparison/report.html").decode()
     for family in ("ann", "cnn"):
         (version,) = sweep.client.search_model_versions(f"name = 'pictures-{family}'")
         assert json.loads(version.tags["digitsweep.classes"]) == list(NAMES)
+
+
+def test_a_file_like_medmnists_needs_nothing_but_data(tmp_path: Path) -> None:
+    """28x28x3, labels (n, 1), a validation split of its own: `--data` is enough, and both families learn the colours."""
+    random = np.random.default_rng(0)
+    splits: dict[str, Any] = {}
+    for split, count in (("train", 600), ("val", 120), ("test", 120)):
+        labels = random.integers(0, 3, (count, 1), dtype=np.uint8)
+        images = random.integers(0, 120, (count, 28, 28, 3), dtype=np.uint8)
+        images[np.arange(count), :, :, labels[:, 0]] += 100
+        splits |= {f"{split}_images": images, f"{split}_labels": labels}
+    np.savez(tmp_path / "bloodmnist.npz", **splits)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    ran = run_digitsweep(
+        "sweep", "images", "--data", "bloodmnist.npz", "--minutes", "0.5", cwd=tmp_path, MLFLOW_TRACKING_URI=uri
+    )
+    assert ran.returncode == 0, ran.stderr
+    sweep = Sweep(tmp_path, uri, ran.stdout)
+    comparison = json.loads(sweep.artifact(sweep.parent(), "comparison/comparison.json"))
+    best = [each for each in comparison["entries"] if each["role"] == "best"]
+    assert [each["family"] for each in best] == ["ann", "cnn"]
+    assert all(each["test"]["accuracy"] > 0.9 for each in best), best
+    assert comparison["data"]["images"] == {"train": 600, "validation": 120, "test": 120}
