@@ -93,8 +93,8 @@ def test_a_resumed_sweep_is_whole(broken: Sweep) -> None:
     [
         (("--resume", "last"), "all are complete"),
         (("--resume", "nonsense"), "no sweep nonsense"),
-        (("--resume", "last", "--trials", "7"), "only --workers and --data go with --resume"),
-        (("smoke", "--resume", "last"), "only --workers and --data go with --resume"),
+        (("--resume", "last", "--trials", "7"), "only --workers, --engine, --address and --data go with --resume"),
+        (("smoke", "--resume", "last"), "only --workers, --engine, --address and --data go with --resume"),
     ],
 )
 def test_what_cannot_be_resumed(arguments: tuple[str, ...], rule: str, smoke: Sweep) -> None:
@@ -239,7 +239,7 @@ def test_images_beside_a_file_that_is_gone(made_store: Path) -> None:
     tags = {"digitsweep.data.source": str(made_store / "images")}
     unfinished = find_unfinished(left(MlflowClient(f"sqlite:///{made_store}/mlflow.db"), path, **tags))
     path.unlink()
-    with pytest.raises(InputError, match=f"{made_store}/images.* one npz file, but this one has neither"):
+    with pytest.raises(InputError, match=f"{made_store}/images.* one npz file, but this one has"):
         sweep(unfinished, Options(), Listener())
     with pytest.raises(InputError, match=f"{made_store}/gone: no such folder"):
         sweep(unfinished, Options(data=made_store / "gone"), Listener())

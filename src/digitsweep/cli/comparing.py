@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.argument("what", nargs=-1)
 @option("--data", click.Path(path_type=Path), "The folder or file with the test images; auto: as recorded with the models.")
 def compare(what: tuple[str, ...], data: Path | None) -> None:
-    """Show a sweep's comparison again, or compare registered models.
+    """Show a sweep's comparison again, or compare models.
 
     WHAT is the run id of a sweep; without it, the newest sweep is shown. To compare models instead, name two or more, each
     as NAME@ALIAS, NAME/VERSION or a models:/ URI. They must share their test images. The models are evaluated on these

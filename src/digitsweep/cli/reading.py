@@ -20,7 +20,7 @@ MODEL = "A registered model: NAME@ALIAS, NAME/VERSION or a models:/ URI."
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write a CSV file with a row for each image.")
 @_json
 def predict(images: tuple[str, ...], model: str | None, csv_file: Path | None, as_json: bool) -> None:
-    """Read digits in images, one digit per image, or name the class of other images.
+    """Read digits, one in each image, or classify other images.
 
     IMAGE is a file (PNG, JPEG, TIFF, BMP, GIF, WebP) or a folder. The output is a table, or CSV for a folder or a
     multi-page scan. Each image is prepared as the model's training images were.

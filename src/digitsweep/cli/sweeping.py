@@ -16,7 +16,8 @@ from digitsweep.errors import InputError
 
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C has ended, as shells have it."""
-WITH_RESUME = " and ".join(f"--{name}" for name in Options.names(resumes=True))
+_NAMES = [f"--{name}" for name in Options.names(resumes=True)]
+WITH_RESUME = f"{', '.join(_NAMES[:-1])} and {_NAMES[-1]}"
 """The options that a resumed sweep takes."""
 
 
@@ -112,7 +113,7 @@ def validate(experiment: str, **values: Any) -> None:
 @sweep_options("workers", "engine", "address", "data")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON objects with name, state, found and mend.")
 def doctor(experiment: str, as_json: bool, **values: Any) -> None:
-    """Check everything that a sweep needs; say how to fix problems.
+    """Check what a sweep needs, and say how to fix problems.
 
     EXPERIMENT is a file or a name, as for `digitsweep sweep`. Checks the tracking server, sign-in, artifacts, registry,
     data, disk, memory, processors and packages; with --engine ray, also the cluster. Trains nothing. Downloads MNIST if it
