@@ -64,6 +64,7 @@ def run(sweep: Sweep, *arguments: str) -> subprocess.CompletedProcess[str]:
     return run_digitsweep(*arguments, cwd=sweep.folder, DIGITSWEEP_STATE=state, MLFLOW_TRACKING_URI=sweep.uri)
 
 
+@pytest.mark.slow
 def test_the_resumed_sweep_compares_both_families(resumed: Sweep) -> None:
     """The trials of both families are there once, and both have a model that was judged."""
     names = [each.info.run_name for each in resumed.runs("trial")]
@@ -74,6 +75,7 @@ def test_the_resumed_sweep_compares_both_families(resumed: Sweep) -> None:
     assert {each["family"] for each in compared["entries"]} == {"cnn", "mixer"}
 
 
+@pytest.mark.slow
 def test_the_run_keeps_the_file(resumed: Sweep) -> None:
     """The sweep's run has the text that was run, and its sha256."""
     run = resumed.parent()
@@ -93,6 +95,7 @@ print(found.shape, round(float(found.sum()), 3))
 """
 
 
+@pytest.mark.slow
 def test_its_model_loads_without_digitsweep(resumed: Sweep, tmp_path: Path) -> None:
     """A registered model of the family loads in a Python that has neither digitsweep nor the file."""
     command = [sys.executable, "-I", "-c", LOADS, resumed.uri]
@@ -100,6 +103,7 @@ def test_its_model_loads_without_digitsweep(resumed: Sweep, tmp_path: Path) -> N
     assert found.stdout.splitlines()[-1:] == ["(3, 10) 3.0"], found.stderr
 
 
+@pytest.mark.slow
 def test_commands_without_the_file(resumed: Sweep, tmp_path: Path) -> None:
     """Its model is promoted, its comparison shown and its runs repaired where the family is not known."""
     gate = tmp_path / "gate.yaml"

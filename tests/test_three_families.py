@@ -19,6 +19,7 @@ from test_report import Parsed
 from digitsweep.evaluation.statistics import holm
 from digitsweep.report.format import p_value
 
+pytestmark = pytest.mark.slow
 THREE = """\
 name: three
 question: Which of three is best?
