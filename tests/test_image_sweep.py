@@ -14,6 +14,7 @@ from PIL import Image
 from running import Sweep, run_digitsweep
 from sklearn.datasets import load_digits
 
+pytestmark = pytest.mark.slow
 NAMES = ("zero", "one", "two", "three")
 EXPERIMENT = """\
 name: animals

@@ -30,6 +30,7 @@ from digitsweep.registry.compare import dataset_of
 from digitsweep.registry.models import find
 from digitsweep.registry.recipe import CLASSES, PREPARATION, Recipe, recipe_of, wanted_by
 
+pytestmark = pytest.mark.slow
 MODEL = "shapes-ann@challenger"
 SHAPES = {"blue square": (40, 60, 220), "green ring": (30, 160, 60), "red disc": (210, 40, 40)}
 EXPERIMENT = """\
