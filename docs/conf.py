@@ -20,7 +20,7 @@ templates_path = ["templates"]
 myst_heading_anchors = 3  # `page.md#heading` works here as it does in the repository
 
 # TensorFlow takes seconds to import and prints about GPUs; nothing of it is needed to read docstrings.
-autodoc_mock_imports = ["tensorflow", "keras"]
+autodoc_mock_imports = ["tensorflow", "keras", "ray", "grpc"]
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 88

@@ -74,12 +74,17 @@ def test_the_best_are_trained_on_the_same_fresh_seeds(experiment: Experiment) ->
 
 
 def test_a_refit_has_the_losses_that_plateau_follows(experiment: Experiment) -> None:
-    """They are those of the winner's first fresh seed; the refit has no validation images of its own."""
+    """They are those of the winner's first fresh seed, if it was as long; the refit has no validation images of its own."""
     params = RECORDS[1].trial.params.model_copy(update={"schedule": "plateau"})
     record = dataclasses.replace(RECORDS[1], trial=dataclasses.replace(RECORDS[1].trial, params=params))
-    trials = run(finals_of(experiment, [record]), {})
-    assert {each.val_losses for each in trials if each.kind is Kind.REFIT} == {(0.2,)}
-    assert {each.val_losses for each in trials if each.kind is not Kind.REFIT} == {()}
+    for count, followed in ((5, (0.2,) * 5), (4, ())):
+        finals, trials = finals_of(experiment, [record]), []
+        epochs = tuple(EpochMetrics(number, 0.1, 0.9, 0.2, 0.5, 0.001, 1.0) for number in range(1, count + 1))
+        while (trial := finals.next_trial()) is not None:
+            trials.append(trial)
+            finals.trial_ended(trial, dataclasses.replace(result(0.5), epochs=epochs))
+        assert {each.val_losses for each in trials if each.kind is Kind.REFIT} == {followed}
+        assert {each.val_losses for each in trials if each.kind is not Kind.REFIT} == {()}
 
 
 def test_the_best_mean_wins_whatever_the_search_said(experiment: Experiment) -> None:

@@ -245,6 +245,23 @@ def test_images_beside_a_file_that_is_gone(made_store: Path) -> None:
         sweep(unfinished, Options(data=made_store / "gone"), Listener())
 
 
+def test_a_relative_data_path_is_where_it_was(made_store: Path) -> None:
+    """A sweep that was started with `--data images` finds them from any folder."""
+    run_id = left(MlflowClient(f"sqlite:///{made_store}/mlflow.db"), EXPERIMENTS / "smoke.yaml", **{
+        "digitsweep.data.source": "/somewhere/images"
+    })  # fmt: skip
+    MlflowClient(f"sqlite:///{made_store}/mlflow.db").log_param(run_id, "data", "images")
+    assert find_unfinished(run_id).options.data == Path("/somewhere/images")
+
+
+def test_another_engine_has_another_address() -> None:
+    """A sweep from a Ray cluster can be resumed with local workers, and with another cluster."""
+    begun = Options(engine="ray", address="head:10001", workers=4)
+    assert begun.updated(Options(engine="local")) == Options(engine="local", workers=4)
+    assert begun.updated(Options(address="other:10001")) == Options(engine="ray", address="other:10001", workers=4)
+    assert begun.updated(Options()) == begun
+
+
 def test_damaged_records_hold_up_neither_resuming_nor_repairing(made_store: Path) -> None:
     """What a power cut left of the records that waited is told, and the rest goes on."""
     client = MlflowClient(f"sqlite:///{made_store}/mlflow.db")

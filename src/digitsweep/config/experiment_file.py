@@ -80,7 +80,7 @@ def load_experiment(path: Path, *, fallback: bool = True, copies: Mapping[str, s
         for name, origin in origins.items():
             family, wrong = families[name]
             if not wrong:
-                broken = {broken_method(each) for each in family.space.corners()} - {""}
+                broken = {_broken(each) for each in family.space.corners()} - {""}
                 wrong = [(("build",), each) for each in sorted(broken)[:1]]
             families[name] = family.model_copy(update={"build": origin}), wrong
         problems += [(("families", name, *where), said) for name, (_, wrong) in families.items() for where, said in wrong]
@@ -101,6 +101,13 @@ def load_experiment(path: Path, *, fallback: bool = True, copies: Mapping[str, s
 
 def _is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113  Path.is_file raises an error for a name that is too long
+
+
+def _broken(params: Params) -> str:
+    """What is wrong with the methods of a configuration. Its images are not known yet, so either grey ones or coloured ones
+    must work."""
+    found = [broken_method(params, (28, 28, channels)) for channels in (1, 3)]
+    return found[0] if all(found) else ""
 
 
 def _contradictions(experiment: Experiment) -> Iterator[Problem]:

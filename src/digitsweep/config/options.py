@@ -56,7 +56,11 @@ class Options:
     workers: int | None = field(
         default=None,
         metadata=about(
-            int, "Processes that train; auto: one for each core, or for each GPU.", least=1, most=1024, resumes=True
+            int,
+            "Processes that train; auto: one for each core, or for each GPU; with Ray, as many as fit.",
+            least=1,
+            most=1024,
+            resumes=True,
         ),
     )
     engine: str | None = field(
@@ -69,7 +73,7 @@ class Options:
         default=None,
         metadata=about(
             str,
-            "Ray cluster: ray://HOST:PORT or HOST:PORT; local: start one here; auto: use the one running here, or start it.",
+            "Ray cluster: ray://HOST:PORT or HOST:PORT; local: start Ray here; auto: this machine's cluster, else local.",
             resumes=True,
         ),
     )
@@ -98,7 +102,9 @@ class Options:
     def updated(self, options: Options) -> Options:
         """These options, but for those of `options` that a resumed sweep may change and that are set."""
         given = {name: getattr(options, name) for name in self.names(resumes=True)}
-        return dataclasses.replace(self, **{name: value for name, value in given.items() if value is not None})
+        # An address belongs to its engine.
+        before = self if options.engine is None else dataclasses.replace(self, address=None)
+        return dataclasses.replace(before, **{name: value for name, value in given.items() if value is not None})
 
     def recorded(self) -> dict[str, object]:
         """As MLflow's parameters, the way that `mlflow run` records them."""

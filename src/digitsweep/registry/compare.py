@@ -140,7 +140,7 @@ def _tagged(known: NamedModel) -> Dataset:
     name, source = known.tags[NAME], Path(known.tags[SOURCE])
     if name == DEFAULT_DATA:
         with suppress(InputError):
-            dataset = load_dataset(source, validation=None)
+            dataset = load_dataset(source, validation=None, wanted=wanted_by(known))
             if dataset.test.digest == known.tags.get(TEST_DIGEST):
                 return dataset
     return load_dataset(name if name in SOURCES else source, validation=None, wanted=wanted_by(known))

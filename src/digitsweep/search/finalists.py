@@ -145,11 +145,13 @@ class Winner:
         return self.trained.trial.kind is Kind.REFIT
 
 
-def _followed(winner: Candidate) -> tuple[float, ...]:
-    """The validation losses that the winner's refit follows; empty if its schedule needs none, or they are lost."""
+def _followed(winner: Candidate, refit: Trial) -> tuple[float, ...]:
+    """The validation losses that the winner's refit follows; empty if its schedule needs none, if they are lost, or if no
+    earlier training was as long."""
     earlier = next(iter(winner.selection), winner.search)
     losses = tuple(each.val_loss for each in earlier.result.epochs)
-    return losses if winner.search.trial.params.schedule == "plateau" and all(map(math.isfinite, losses)) else ()
+    is_known = len(losses) >= refit.epoch_count and all(map(math.isfinite, losses))
+    return losses if refit.params.schedule == "plateau" and is_known else ()
 
 
 class Finalists:
@@ -249,7 +251,8 @@ class Finalists:
         known = {each.trial.name for each in self.records}
         wanted = [self._trial(winner.search, Kind.CONFIRMATION, number) for number in range(self._spec.confirm, 0, -1)]
         if self._spec.refit:  # on top: it has more images than a confirmation, so it takes longest
-            wanted.append(dataclasses.replace(self._trial(winner.search, Kind.REFIT, 0), val_losses=_followed(winner)))
+            refit = self._trial(winner.search, Kind.REFIT, 0)
+            wanted.append(dataclasses.replace(refit, val_losses=_followed(winner, refit)))
         self._planned = [each for each in wanted if each.name not in known]
 
     def priority(self) -> float:

@@ -41,6 +41,8 @@ from digitsweep.trial import Kind, TrialRecord, TrialState
 
 EXAMPLES = 24
 """Test images on the page to draw on, at most."""
+MOST_DRAWN_WEIGHTS = 10_000_000
+"""Of all networks on the page to draw on: 27 MB, which a browser still opens in seconds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,6 +284,10 @@ def drawing_files(
     `note` is told why."""
     dataset, networks = searched.dataset, []
     training = dataset.training
+    weights = sum(each.winner.trained.result.weight_count for each in judged.values())
+    if weights > MOST_DRAWN_WEIGHTS:
+        note(f"There is no {DRAWING}: the networks have {weights:,} weights, and the page takes {MOST_DRAWN_WEIGHTS:,}.")
+        return {}
     for family, each in judged.items():
         trained = each.winner.trained
         assert trained.result.weights is not None

@@ -1,7 +1,7 @@
-"""Workers as actors of a Ray cluster: one for each share of a node's processors, as nodes come and go.
+"""Workers as actors of a Ray cluster: as many on each node as fit, while nodes join and leave.
 
-A worker's trials are lost with it, never reported twice: the coordinator asks each actor what it has not heard yet, and what
-does not answer is killed. Ray restarts and retries nothing; that is the coordinator's part.
+If a worker is lost, so is its trial, but no result is reported twice: the coordinator asks each actor for the messages that
+it has not received, and kills an actor that does not answer. Ray restarts and retries nothing; the coordinator does.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from digitsweep.config.experiment import WorkersSpec
-from digitsweep.data import TrainingData
+from digitsweep.data import Split, TrainingData
 from digitsweep.errors import DigitsweepError, InputError
 from digitsweep.families.outside import ORIGINS
 from digitsweep.sweep.processes import Place, cores
@@ -39,25 +41,27 @@ except ImportError:
     raise InputError("the engine ray needs Ray, which is not installed; run `pip install 'digitsweep[ray]'`") from None
 
 SILENT_SECONDS = 60.0
-"""A worker that has not answered for so long is killed. One that has nothing to say answers after ANSWER_SECONDS."""
+"""A worker that has not answered for this long is killed. One without news answers after ANSWER_SECONDS."""
 BEGIN_SECONDS = 300.0
 """How long a worker may take to import TensorFlow."""
 CHECK_SECONDS = 120.0
-"""How long a node may take to say what is installed there."""
+"""How long a node may take to report its versions."""
 WAIT_SECONDS = 60.0
-"""After so long without a worker that is ready, although there are nodes, people are told."""
+"""If there are nodes but no worker has been ready for this long, the sweep says so."""
 HEAD_LOOKS = 30
-"""How often, once in LOOK_SECONDS, the head may fail to answer before the sweep ends. Ray ends the process after 60 s."""
-HEAD_GONE = "the head of the Ray cluster does not answer; start a cluster, then `digitsweep sweep --resume last`"
+"""The sweep ends after this many looks, LOOK_SECONDS apart, without an answer from the head. Ray would end the process after
+60 s."""
+HEAD_GONE = "the head of the Ray cluster does not answer; start a cluster, then run `digitsweep sweep --resume last`"
 LOOK_SECONDS = 1.0
 """How often nodes are counted."""
 ADDRESS_SECONDS = 10.0
-"""How long a cluster may take to answer at first."""
+"""How long a cluster may take to answer the first connection."""
 MOST_TRIALS = 200
-"""After this many trials a worker is replaced: TensorFlow leaks half a MiB with each, and takes seconds to import."""
-SAME_VERSIONS = "install the coordinator's versions there and start Ray again, or name them in workers.runtime_env"
+"""A worker is replaced after this many trials: TensorFlow leaks half a MiB with each. Not sooner, because importing it takes
+seconds."""
+SAME_VERSIONS = "install the coordinator's versions there and restart Ray, or name them in workers.runtime_env"
 COMPARED = ("python", "digitsweep", "tensorflow", "keras")
-"""What must be the same everywhere, or results would depend on where they were computed."""
+"""What must be the same on all nodes; otherwise results would depend on the node."""
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
@@ -81,17 +85,17 @@ class Node:
 
 
 class Cluster:
-    """The connection to a cluster, which is started here if there is none."""
+    """The connection to a cluster, which is started on this machine if there is none."""
 
     def __init__(self, spec: WorkersSpec, workers: int | None) -> None:
-        """workers: for how many a cluster that is started here should have room; None: for one on each core.
+        """workers: how many workers a cluster that is started here has room for; None: one for each core.
 
-        Raises InputError if the address leads to no cluster that this version can use."""
+        Raises InputError if there is no cluster at the address, or none that this version can use."""
         self._spec = spec
         self._versions = _versions_asker()
         self._ours = self._versions()
         quiet = {"logging_level": "ERROR", "log_to_driver": False}
-        # Ray prints what happens to its processes, for which it has no option; a sweep says it in words of its own.
+        # Ray prints messages about its processes, and has no option against it. A sweep reports these events itself.
         ray._private.worker.print_to_stdstream = lambda data, ignore_prefix: None
         if spec.address not in (None, "local"):
             assert spec.address is not None
@@ -110,9 +114,9 @@ class Cluster:
                 ray.init("local", num_cpus=room, include_dashboard=False, **quiet)
 
     def nodes(self) -> list[Node]:
-        """Those that are alive."""
+        """The nodes that are alive."""
         free: dict[str, dict[str, float]] = {}
-        with suppress(Exception):  # a client's connection does not say; then a store counts as empty
+        with suppress(Exception):  # unknown through `ray://`; then a store counts as empty
             free = ray._private.state.available_resources_per_node()
         return [
             Node(
@@ -127,23 +131,23 @@ class Cluster:
         ]
 
     def ask_versions(self, node: Node) -> Any:
-        """Begins to ask what is installed on a node; the answer is for `mismatch`."""
+        """Asks a node for its versions without waiting; the answer is for `mismatch`."""
         asking = ray.remote(self._versions).options(num_cpus=0, max_retries=0, **self.on(node))
         return asking.remote()
 
     def on(self, node: Node) -> dict[str, Any]:
-        """Ray's options for what runs on a node."""
+        """Ray's options to run something on this node."""
         where = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node.id, soft=False)}
         return where if self._spec.runtime_env is None else {**where, "runtime_env": self._spec.runtime_env}
 
     def mismatch(self, node: Node, answer: Any) -> str:
-        """What a node has that the coordinator has not, and how to mend it; empty if all is the same.
+        """How a node's versions differ from the coordinator's, and how to correct that; empty if they do not.
 
-        answer: what `ask_versions` gave, which has arrived."""
+        answer: what `ask_versions` returned; it must have arrived."""
         try:
             theirs = ray.get(answer)
         except RayError as error:
-            return f"node {node.name} does not say what is installed there: {_brief(error)}; {SAME_VERSIONS}"
+            return f"node {node.name} could not report its versions: {_brief(error)}; {SAME_VERSIONS}"
         others = [name for name in COMPARED if theirs[name] != self._ours[name]]
         if not others:
             return ""
@@ -151,13 +155,13 @@ class Cluster:
         return f"node {node.name} has {there}, but the coordinator has {here}; {SAME_VERSIONS}"
 
     def mismatches(self, nodes: Sequence[Node]) -> dict[str, str]:
-        """What these nodes have that the coordinator has not, by id; waits for all of them."""
+        """How the versions of these nodes differ from the coordinator's, by id; waits for all of them."""
         asked = {self.ask_versions(each): each for each in nodes}
         done, late = ray.wait(list(asked), num_returns=len(asked), timeout=CHECK_SECONDS)
         found = {asked[ref].id: self.mismatch(asked[ref], ref) for ref in done}
         for ref in late:
-            silent = f"node {asked[ref].name} has not said for {CHECK_SECONDS:.0f} s what is installed there"
-            found[asked[ref].id] = f"{silent}; start Ray there again"
+            silent = f"node {asked[ref].name} has not reported its versions within {CHECK_SECONDS:.0f} s"
+            found[asked[ref].id] = f"{silent}; restart Ray there"
         return {node: wrong for node, wrong in found.items() if wrong}
 
     def close(self) -> None:
@@ -166,7 +170,7 @@ class Cluster:
 
 
 def _versions_asker() -> Callable[[], dict[str, str]]:
-    """A function that says what is installed where it runs."""
+    """A function that returns the versions that are installed where it runs."""
 
     # Defined here, so that Ray sends its code along: a node may lack digitsweep.
     def versions() -> dict[str, str]:
@@ -202,12 +206,12 @@ def _connection_errors(address: str | None) -> Iterator[None]:
         yield
     except (ConnectionError, RuntimeError, ValueError, RayError, grpc.RpcError, TimeoutError) as error:
         reason = " ".join(str(error).split()).rpartition("Error: ")[2][:300]  # a server's traceback may come before it
-        raise InputError(f"no Ray cluster can be used at {address or 'this machine'}: {reason}") from None
+        raise InputError(f"cannot use a Ray cluster at {address or 'this machine'}: {reason}") from None
 
 
 @contextmanager
 def _client_errors() -> Iterator[None]:
-    """What a connection through `ray://` raises once it is lost."""
+    """Turns the errors of a lost `ray://` connection into one line."""
     try:
         yield
     except (ConnectionError, grpc.RpcError) as error:
@@ -215,7 +219,7 @@ def _client_errors() -> Iterator[None]:
 
 
 def _check_address(address: str) -> None:
-    """Checks that a cluster may be what answers at an address. Ray itself would try for minutes, or end the process."""
+    """Checks that a cluster may be at an address. Ray itself would try for minutes, or end the process."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         socket.create_connection((host, int(port)), ADDRESS_SECONDS).close()
@@ -238,20 +242,20 @@ class _Worker:
     call: Any = None
     """The exchange that has not been answered yet."""
     begun: float | None = None
-    """When it first answered; until then it may be waiting for processors that others use."""
+    """When it first answered; until then it may be waiting for processors that other programs use."""
     answered: float = 0.0
     """When it last answered."""
     sent: int = 0
     """The number of the last message to it."""
     unsent: list[Message] = field(default_factory=list)
-    """What it may not have received."""
+    """Messages that it may not have received, with their numbers."""
     received: int = 0
     ready: bool = False
     trial: Trial | None = None
     needs_weights: Callable[[TrialResult], bool] = field(default=lambda result: True)
     epochs: tuple[Epoch, ...] = ()
     result: TrialResult | None = None
-    """Of its trial, while it is asked for the weights."""
+    """The result of its trial, until the weights have arrived."""
     trials: int = 0
 
     @property
@@ -269,6 +273,15 @@ class _Worker:
             self.call = self.actor.exchange.remote(list(self.unsent), self.received)
 
 
+def _plain(data: TrainingData) -> TrainingData:
+    """The same images as ordinary arrays: Ray would copy what is mapped from a file for each worker."""
+
+    def plain(split: Split) -> Split:
+        return Split(np.asarray(split.images), np.asarray(split.labels))
+
+    return dataclasses.replace(data, train=plain(data.train), validation=plain(data.validation))
+
+
 class RayWorkers:
     """An actor for each worker that the nodes have room for. Each node has one copy of the images, in its object store."""
 
@@ -279,29 +292,29 @@ class RayWorkers:
         self._spec, self._limit = spec, count
         self._workers: list[_Worker] = []
         self._nodes: dict[str, Node] = {}
-        """Those that are alive and have the coordinator's versions, by id."""
+        """The nodes that are alive and have the coordinator's versions, by id."""
         self._asked: dict[Any, Node] = {}
-        """The nodes that have not said yet what they have."""
+        """The nodes that have not reported their versions yet."""
         self._refused: set[str] = set()
-        """The ids of those that have something else."""
+        """The ids of the nodes with other versions."""
         self._waiting: list[Event] = []
         self._notes: list[str] = []
         self._looked = 0.0
         self._alive: dict[str, Node] = {}
-        """Those that are alive, whatever they have, by id."""
+        """All nodes that are alive, by id."""
         self._missed = 0
-        """How many looks the head has left without an answer. A suspended coordinator does not count them."""
+        """Looks in a row that the head has not answered. None are added while the coordinator is suspended."""
         self._is_closed = threading.Event()
         self._stillborn = 0
         """Workers in a row that died before they were ready."""
         self._was_ready = time.monotonic()
-        """When a worker last was."""
+        """When a worker was last ready."""
         self._cluster = Cluster(spec, count)
         try:
             environment = Place(None).environment() | _threads(spec)
             if spec.gpus:
                 del environment["CUDA_VISIBLE_DEVICES"]  # which Ray sets
-            self._arguments = environment, ray.put(data), dict(ORIGINS)
+            self._arguments = environment, ray.put(_plain(data)), dict(ORIGINS)
             self._check_all()
             self._fill()
             threading.Thread(target=self._watch_nodes, name="digitsweep-nodes", daemon=True).start()
@@ -375,9 +388,9 @@ class RayWorkers:
     # Nodes
 
     def _check_all(self) -> None:
-        """Waits until every node that is there now has said what it has.
+        """Waits until every node that is there now has reported its versions.
 
-        Raises InputError if that is something else, or not what a worker needs."""
+        Raises InputError if they differ from the coordinator's, or if no node has what a worker needs."""
         nodes = self._cluster.nodes()
         for wrong in self._cluster.mismatches(nodes).values():
             raise InputError(wrong)
@@ -394,7 +407,7 @@ class RayWorkers:
                 self._missed = 0
 
     def _look_at_nodes(self) -> None:
-        """Asks new nodes what they have, forgets those that are gone, and fills the others with workers."""
+        """Asks new nodes for their versions, forgets lost nodes, and starts workers on the others."""
         now = time.monotonic()
         if now - self._looked < LOOK_SECONDS:
             return
@@ -405,24 +418,24 @@ class RayWorkers:
         alive = self._alive
         for node in [each for each in self._nodes.values() if each.id not in alive]:
             del self._nodes[node.id]
-            self._note_nodes(f"Node {node.name} has gone")
+            self._note_nodes(f"Node {node.name} has left")
             for worker in [each for each in self._workers if each.node.id == node.id]:
-                self._lose(worker, f"its node {node.name} has gone")
+                self._lose(worker, f"its node {node.name} was lost")
         known = {*self._nodes, *self._refused, *(each.id for each in self._asked.values())}
         for node in [each for each in alive.values() if each.id not in known]:
             self._asked[self._cluster.ask_versions(node)] = node
         if not self._workers or any(each.ready for each in self._workers):
             self._was_ready = now
         elif now - self._was_ready > WAIT_SECONDS:
-            self._was_ready = math.inf  # it is said once
-            self._notes.append("No worker has begun for a minute: other programs may use the cluster's processors.")
+            self._was_ready = math.inf  # say it only once
+            self._notes.append("No worker has started for a minute: other programs may be using the cluster's processors.")
         self._fill()
 
     def _versions_known(self, ref: Any) -> None:
         node = self._asked.pop(ref)
         if wrong := self._cluster.mismatch(node, ref):
             self._refused.add(node.id)
-            self._notes.append(f"Nothing is trained on a node: {wrong}.")
+            self._notes.append(f"A node is not used: {wrong}.")
             return
         self._nodes[node.id] = node
         self._note_nodes(f"Node {node.name} has joined")
@@ -437,7 +450,7 @@ class RayWorkers:
             self._notes.append(f"{what}: no worker is left, and the sweep waits for nodes.")
 
     def _fill(self) -> None:
-        """Creates the workers that there is room for."""
+        """Starts as many workers as there is room for."""
         on = Counter(each.node.id for each in self._workers)
 
         def room(node: Node) -> int:
@@ -530,7 +543,7 @@ class RayWorkers:
                 self._lose(worker, f"a worker on node {worker.node.name} was not ready after {BEGIN_SECONDS:.0f} s")
 
     def _lose(self, worker: _Worker, how: str) -> None:
-        """Gives a worker up, dead or not: nothing that it may still say counts."""
+        """Gives up a worker, dead or alive. Later messages from it are ignored."""
         self._remove(worker)
         if worker.node.id in self._nodes and not worker.ready:
             self._stillborn += 1
@@ -548,21 +561,21 @@ class RayWorkers:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a cluster has."""
+    """The state of a cluster, for `digitsweep doctor`."""
 
     nodes: Sequence[Node]
     room: int
-    """For how many workers."""
+    """The number of workers that fit."""
     missing: str
-    """What no node has; empty if one has room for a worker."""
+    """Why no node has room for a worker; empty if one has."""
     mismatches: Sequence[tuple[str, str]]
-    """What nodes have that the coordinator has not, and how to mend it."""
+    """How nodes' versions differ from the coordinator's, and how to correct each."""
 
 
 def survey(spec: WorkersSpec, workers: int | None) -> Survey:
-    """Looks at a cluster, and starts nothing on it that stays.
+    """Examines a cluster, and leaves nothing running on it.
 
-    Raises InputError if there is none at the address."""
+    Raises InputError if there is no cluster at the address."""
     cluster = Cluster(spec, workers)
     try:
         nodes = cluster.nodes()
@@ -582,7 +595,7 @@ def missing(spec: WorkersSpec, nodes: Sequence[Node]) -> str:
     most = max(nodes, key=lambda each: each.cpus)
     needed = f"{spec.cpus:g} CPU" + (f" and {spec.gpus:g} GPU" if spec.gpus else "")
     return (
-        f"workers.cpus: each worker needs {needed}, but no node of the Ray cluster has as much; "
+        f"workers.cpus: each worker needs {needed}, but no node of the Ray cluster has that much; "
         f"the largest has {most.cpus:g} CPU and {most.gpus:g} GPU"
     )
 
@@ -605,7 +618,7 @@ def _leave() -> None:
 
 
 def _brief(error: BaseException) -> str:
-    """What matters in an error of Ray's, which may be a page."""
+    """The essential part of one of Ray's errors, which can be a page long."""
     text = " ".join(str(error).split())
     for before in ("The actor is dead because ", "Worker exit detail: "):
         text = text.rpartition(before)[2]

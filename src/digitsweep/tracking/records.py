@@ -176,7 +176,6 @@ def restored_trial(values: Mapping[str, Any]) -> Trial:
         rung=values.get("rung", 0),
         proposed_by=values.get("proposed_by", ""),
         ladder=tuple(values.get("ladder", ())),
-        val_losses=tuple(values.get("val_losses", ())),
     )
 
 
@@ -198,7 +197,6 @@ def _plan(trial: Trial) -> dict[str, Any]:
         "seed": trial.seed,
         "epochs": trial.epochs,
         **({"rung": trial.rung, "proposed_by": trial.proposed_by, "ladder": list(trial.ladder)} if trial.ladder else {}),
-        **({"val_losses": list(trial.val_losses)} if trial.val_losses else {}),
     }
 
 

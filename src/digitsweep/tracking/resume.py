@@ -107,7 +107,8 @@ def find_unfinished(named: str) -> Unfinished:
             raise InputError(
                 f"sweep {run_id} needs the family {name} of {recorded}, but here it is of {each.build.identity}"
             )
-    if options.data is None and experiment.data.source not in SOURCES:
+    is_elsewhere = options.data is None and experiment.data.source not in SOURCES
+    if is_elsewhere or (options.data is not None and not options.data.is_absolute()):  # from the folder it was started in
         options = dataclasses.replace(options, data=Path(tags["digitsweep.data.source"]))
     if experiment.digest() != tags.get("digitsweep.digest"):
         raise InputError(
