@@ -163,7 +163,7 @@ BREAKS = {
     "a layer of its own": (FIRST, FIRST + OWN, "layers", "Mine"),
     "an operator": (SUM, "x = x + layers.Permute((2, 1))(mixed)", "layers", "Add"),
     "code in the file": (SUM, f"{SUM}\n            x = layers.Lambda(lambda y: y)(x)", "layers", "Lambda"),
-    "too few operations": ("return width * (", "return 0.85 * width * (", "operations", "multiply"),
+    "too few operations": ("return width * (", "return 0.85 * width * (", "operations", "multiplications"),
     "operations that fail": ("patches, width =", "raise KeyError(1)\n        a, b =", "hyperparameters", "KeyError"),
     "a list": ("    depth:", "    sizes: tuple[int, ...] = (1, 2)\n    depth:", "hyperparameters", "cannot be read back"),
     "a loss without bound": ("(layers.Conv2D(", "(layers.Rescaling(1e25)(layers.Conv2D(", "training", "the loss was not"),

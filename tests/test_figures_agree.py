@@ -213,7 +213,7 @@ def test_the_sentences_on_seeds_are_true(told: Told) -> None:
         rivals = {run.data.tags["trial.number"] for run in told.runs["finalist"] if run.data.tags["family"] == family}
         name, gap = family.upper(), 100 * (score - fmean(fresh))
         chosen = (
-            f"The {name}, {told.best(family)['trial']}, got {_percent(score)} of the validation images in the search "
+            f"The {name}, {told.best(family)['trial']}, got {_percent(score)} of the validation images right in the search "
             f"({_count(searched, 'epoch')}) and {_mean(told.validated(selected))} on "
             f"{_count(len(selected), 'selection seed')} ({length} epochs), the best of {len(rivals)} finalists. "
             f"On {_count(len(confirmed), 'confirmation seed')}, which chose nothing, it got {_mean(fresh)}; "

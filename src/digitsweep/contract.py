@@ -32,11 +32,11 @@ from digitsweep.training.loop import train
 from digitsweep.trial import TrialState
 
 MOST_NETWORKS = 60
-"""So many corners of a space are built."""
+"""At most this many corners of a space are built."""
 IMAGES = 32
-"""In the one step of training."""
+"""Number of images in the single training step."""
 TOLERANCE = 0.1
-"""How far `operations` may be from what is counted, as a share of it."""
+"""How far `operations` may be from the counted multiplications, as a share of them."""
 LOAD = """
 import sys
 sys.modules["digitsweep"] = None  # an import of it fails
@@ -77,8 +77,8 @@ def check_family(name: str, shape: Shape, classes: int) -> list[Finding]:
 
 
 def corners_of(space: Space) -> list[Params]:
-    """Configurations whose networks differ, at most MOST_NETWORKS, evenly chosen: the first two are those with everything at
-    its first and at its last value."""
+    """Configurations whose networks differ, evenly chosen, about MOST_NETWORKS at most. The first two have every
+    hyperparameter at its first and at its last value."""
     found: dict[object, Params] = {}
     for each in space.corners():
         own = tuple((name, value) for name, value in each if name not in Params.model_fields)
@@ -89,7 +89,7 @@ def corners_of(space: Space) -> list[Params]:
 
 
 def hyperparameters(configurations: Sequence[Params], shape: Shape) -> Finding:
-    """Whether configurations can be recorded and read back, with the same key, and their methods return what they should."""
+    """Whether configurations can be recorded and read back with the same key, and their methods return valid values."""
     for each in configurations:
         if said_of := broken_method(each, shape):
             return wrong("hyperparameters", said_of, "correct the method")
@@ -97,7 +97,7 @@ def hyperparameters(configurations: Sequence[Params], shape: Shape) -> Finding:
             again = parse_params(each.family, each.model_dump(mode="json"))
         except ValidationError as error:
             found = f"{each.describe()} cannot be read back from its record: {said(error)}"
-            return wrong("hyperparameters", found, "let each be a number or a word")
+            return wrong("hyperparameters", found, "make each a number or a string")
         if again != each or again.key() != each.key():
             found = f"{each.describe()} has another key when it is read back"
             return wrong("hyperparameters", found, "derive `key` from the values only")
@@ -105,8 +105,8 @@ def hyperparameters(configurations: Sequence[Params], shape: Shape) -> Finding:
 
 
 def networks(configurations: Sequence[Params], shape: Shape, classes: int) -> list[Finding]:
-    """The findings of each check that looks at an untrained network. After a failure, the checks that follow look
-    no more at that network; they are left out if they find nothing."""
+    """The findings of the checks of untrained networks. Once a network fails a check, later checks skip it. A check that has
+    skipped a network and found no mistake gives no finding."""
     failed: dict[str, str] = {}
     ran = Counter[str]()
     uncounted: set[str] = set()
@@ -132,7 +132,7 @@ def networks(configurations: Sequence[Params], shape: Shape, classes: int) -> li
         if name in failed:
             findings.append(wrong(name, failed[name], MEND[name]))
         elif name == "operations" and uncounted:
-            what = f"cannot be compared, since the multiplications of {', '.join(sorted(uncounted))} cannot be counted"
+            what = f"cannot be checked, because the multiplications of {', '.join(sorted(uncounted))} cannot be counted"
             findings.append(warning(name, what, "count them by hand; plans for a budget in minutes rely on them"))
         elif ran[name] == len(configurations):
             findings.append(ok(name, text))
@@ -140,7 +140,7 @@ def networks(configurations: Sequence[Params], shape: Shape, classes: int) -> li
 
 
 def _ends(params: Params, model: keras.Model, mixed: keras.Model, shape: Shape, classes: int) -> str:
-    """What is wrong with what goes in and comes out; empty if nothing is."""
+    """What is wrong with the network's input and output; empty if nothing is."""
     for each in (model, mixed):
         if each.input_shape != (None, *shape):
             return f"takes images {each.input_shape}, but must take {(None, *shape)}"
@@ -152,7 +152,7 @@ def _ends(params: Params, model: keras.Model, mixed: keras.Model, shape: Shape, 
             return f"returns {each.output.dtype}, but must return float32"
         found = np.asarray(each(_images(2, shape), training=False))
         if not (np.isfinite(found).all() and np.allclose(found.sum(axis=1), 1.0, atol=1e-3) and (found >= 0).all()):
-            return "returns no probabilities: they must be finite, at least 0, and add up to 1"
+            return "does not return probabilities: they must be finite, at least 0, and add up to 1"
     return ""
 
 
@@ -178,7 +178,7 @@ def _operations(params: Params, model: keras.Model, mixed: keras.Model, shape: S
     counted, uncounted = multiplications(model)
     if uncounted or abs(claimed - counted) <= TOLERANCE * counted:
         return ""
-    return f"`operations` is {claimed:,}, but its layers multiply {counted:,} times"
+    return f"`operations` returns {claimed:,}, but the layers need {counted:,} multiplications"
 
 
 Check = Callable[[Params, keras.Model, keras.Model, Shape, int], str]
@@ -188,8 +188,8 @@ CHECKS: Mapping[str, Check] = {
     "layers": _layers,
     "operations": _operations,
 }
-"""Each gets a configuration, its network in float32 and in mixed_bfloat16, and the shape and classes of images. It returns
-what is wrong; nothing if all is well."""
+"""Each takes a configuration, its network in float32 and in mixed_bfloat16, the shape of an image and the number of classes.
+It returns what is wrong; an empty string if nothing is."""
 FINE = {
     "build": "every network is built, and ends with a softmax",
     "input and output": "raw uint8 images in, float32 probabilities out",
@@ -201,13 +201,13 @@ MEND = {
     "build": "correct `build`, or narrow the space",
     "input and output": "begin and end with `classifier` of digitsweep.families.build",
     "weights": "leave dtypes to Keras",
-    "layers": "use layers of keras.layers in place of functions and of layers of your own: keras.layers.Add, not `+`",
+    "layers": "use layers of keras.layers instead of functions and layers of your own: keras.layers.Add, not `+`",
     "operations": "count the multiplications of one image in `operations`",
 }
 
 
 def saved(configurations: Sequence[Params], shape: Shape, classes: int) -> Finding:
-    """Whether saved networks load in a fresh Python without digitsweep, and predict the same there."""
+    """Whether saved networks load in a new Python process without digitsweep, and predict the same there."""
     with tempfile.TemporaryDirectory(prefix="digitsweep-") as folder:
         images = _images(4, shape)
         np.save(Path(folder, "images.npy"), images)
@@ -225,12 +225,12 @@ def saved(configurations: Sequence[Params], shape: Shape, classes: int) -> Findi
             return wrong("file", f"does not load without digitsweep: {last[0][:300]}", MEND["layers"])
         for params, path, wanted in zip(configurations, paths, expected, strict=True):
             if not np.allclose(np.load(f"{path}.npy"), wanted, atol=1e-5):
-                return wrong("file", f"{params.describe()}: predicts something else once it is loaded", MEND["layers"])
+                return wrong("file", f"{params.describe()}: predicts something else after loading", MEND["layers"])
     return ok("file", "a saved network loads without digitsweep, and predicts the same")
 
 
 def trained(configurations: Sequence[Params], shape: Shape, classes: int) -> Finding:
-    """Whether networks can be trained for a step."""
+    """Whether networks can be trained for one step."""
     labels = (np.arange(IMAGES) % classes).astype(np.uint8)
     split = Split(_images(IMAGES, shape), labels)
     data = TrainingData(split, split.take(np.arange(8)), classes)
@@ -245,7 +245,7 @@ def trained(configurations: Sequence[Params], shape: Shape, classes: int) -> Fin
                 return wrong("training", f"{params.describe()}: {end.value.reason}", "keep activations and weights small")
         except Exception as error:
             return wrong("training", f"{params.describe()}: {said(error)}", "correct `build`")
-    return ok("training", "a step gives a finite loss")
+    return ok("training", "one step gives a finite loss")
 
 
 def multiplications(model: keras.Model) -> tuple[int, list[str]]:
@@ -264,7 +264,7 @@ def multiplications(model: keras.Model) -> tuple[int, list[str]]:
 
 
 def _multiplications(layer: keras.layers.Layer) -> int:
-    """Of one layer, used once. Raises LookupError if they cannot be counted."""
+    """The multiplications of one layer, used once. Raises LookupError if they cannot be counted."""
     kernels = [tuple(each.shape) for each in layer.weights if each.name.endswith("kernel")]
     kind = type(layer).__name__
     if not kernels and kind not in ("Dot", "Attention", "AdditiveAttention"):
@@ -283,7 +283,8 @@ def _multiplications(layer: keras.layers.Layer) -> int:
 
 
 def _einsum(equation: str, values: Sequence[int | None], kernel: Sequence[int]) -> int:
-    """Of `abc,cd->abd` and the like: the product of the sizes of all letters but the batch's, whose size is None."""
+    """The multiplications of `abc,cd->abd` and the like: the product of the sizes of all letters but the batch, which has
+    None."""
     left, right = equation.partition("->")[0].split(",")
     spread = len(values) - len(left.replace("...", ""))
     left = left.replace("...", "?" * spread)
@@ -293,7 +294,7 @@ def _einsum(equation: str, values: Sequence[int | None], kernel: Sequence[int]) 
 
 
 def _attention(layer: keras.layers.Layer, *kernels: tuple[int, ...]) -> int:
-    """Of the projections of query, key, value and output; of the scores, and of the values that they weigh."""
+    """The multiplications of the projections (query, key, value, output), the scores and the weighted sums of values."""
     given = [each.shape for each in layer.input] if isinstance(layer.input, list) else [layer.input.shape] * 2
     asking, asked = math.prod(given[0][1:-1]), math.prod(given[1][1:-1])
     query, key, value, output = map(math.prod, kernels)

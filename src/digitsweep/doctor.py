@@ -238,7 +238,7 @@ def cluster(spec: WorkersSpec, workers: int | None, image_size: int) -> list[Fin
     if found.mismatches:
         findings += [wrong("ray versions", *each) for each in found.mismatches]
     else:
-        findings.append(ok("ray versions", "all nodes have the coordinator's"))
+        findings.append(ok("ray versions", "all nodes have the coordinator's versions"))
     store = min(found.nodes, key=lambda each: each.object_store)
     text = f"{size(store.object_store)} on node {store.name}, at most {size(image_size)} needed"
     mend = "start Ray there with a larger --object-store-memory"

@@ -16,15 +16,17 @@ SHAPE = "28x28x1"
 
 @click.command("check-family")
 @click.argument("family")
-@click.option("--data", type=click.Path(path_type=Path), help="Images whose shape and classes to check with.")
-@click.option("--shape", default=SHAPE, show_default=True, help="Height, width and channels of the images instead.")
-@click.option("--classes", type=click.IntRange(2, 256), default=10, show_default=True, help="Number of classes.")
+@click.option("--data", type=click.Path(path_type=Path), help="Check with the shape and classes of these images.")
+@click.option("--shape", default=SHAPE, show_default=True, help="Height, width and channels, without --data.")
+@click.option(
+    "--classes", type=click.IntRange(2, 256), default=10, show_default=True, help="Number of classes, without --data."
+)
 def check_family(family: str, data: Path | None, shape: str, classes: int) -> None:
     """Check that a family of networks keeps its contract.
 
-    FAMILY is a file and the name in it, as my_models.py:MIXER, or the name of a family that is built in or installed. This
-    runs the file's code. Builds the networks at the corners of the default search space, saves two of them, loads them
-    where digitsweep is missing, and trains them for one step. The exit code is 2 if a check fails.
+    FAMILY is a file and the name in it, such as my_models.py:MIXER, or the name of a family that is built in or installed.
+    Runs the file's code. Builds the networks at the corners of the default search space. Saves two of them, loads them
+    without digitsweep, and trains them for one step. The exit code is 2 if a check fails.
     """
     from digitsweep.cli.tables import print_findings
     from digitsweep.families.outside import find_family
@@ -33,7 +35,7 @@ def check_family(family: str, data: Path | None, shape: str, classes: int) -> No
     found = re.fullmatch(r"(\d{1,4})x(\d{1,4})x([13])", shape)
     if found is None or found[1] != found[2] or int(found[1]) < 1:
         raise InputError(
-            f"--shape must be height, width and channels of square images, as {SHAPE} or 32x32x3, but is {shape}"
+            f"--shape must be height, width and channels of square images, such as {SHAPE} or 32x32x3, but is {shape}"
         )
     height, width, channels = map(int, found.groups())
     import_tensorflow_quietly()

@@ -20,13 +20,13 @@ MODEL = "A registered model: NAME@ALIAS, NAME/VERSION or a models:/ URI."
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write a CSV file with a row for each image.")
 @_json
 def predict(images: tuple[str, ...], model: str | None, csv_file: Path | None, as_json: bool) -> None:
-    """Read digits, one in each image, or classify other images.
+    """Classify images with a registered model.
 
     IMAGE is a file (PNG, JPEG, TIFF, BMP, GIF, WebP) or a folder. The output is a table, or CSV for a folder or a
     multi-page scan. Each image is prepared as the model's training images were.
 
-    Models of digits also read PPM files and each page of a scan; digits are dark on light or light on dark. Any other
-    model uses the whole image, brought to the size and colour of its training images.
+    Models of digits read one digit in each image, dark on light or light on dark. They also take PPM files, and read each
+    page of a scan. Any other model uses the whole image, brought to the size and colour of its training images.
 
     Doubtful readings have a note. "unsure" (confidence below 80 %) and, for digits, "unfamiliar" (unlike the model's
     training images) come with a class; "not a digit" and "unreadable" come without one. If a file is unreadable, this is
@@ -54,14 +54,14 @@ def predict(images: tuple[str, ...], model: str | None, csv_file: Path | None, a
 @click.command()
 @_images
 @click.option(
-    "--model", "models", metavar="MODEL", multiple=True, help=f"{MODEL} Give it twice or more. By default, all champions."
+    "--model", "models", metavar="MODEL", multiple=True, help=f"{MODEL} Repeat for each model. By default, all champions."
 )
 @_json
 def agree(images: tuple[str, ...], models: tuple[str, ...], as_json: bool) -> None:
     """Show images on which models differ or are unsure.
 
-    These are the images that a person should check: the models give different digits, or one of them adds a note. IMAGE is
-    as for `digitsweep predict`.
+    These are the images that a person should check: the models give different classes, or one of them adds a note. IMAGE
+    is as for `digitsweep predict`.
     """
     tables, predicting = _modules()
     found, answer = predicting.disagreements(images, models)
@@ -74,15 +74,15 @@ def agree(images: tuple[str, ...], models: tuple[str, ...], as_json: bool) -> No
 
 @click.command()
 @click.option(
-    "--model", "models", metavar="MODEL", multiple=True, help=f"{MODEL} Give it again for more. By default, all champions."
+    "--model", "models", metavar="MODEL", multiple=True, help=f"{MODEL} Repeat for each model. By default, all champions."
 )
 @click.option("--out", type=click.Path(path_type=Path), default="draw.html", show_default=True, help="The file to write.")
 def draw(models: tuple[str, ...], out: Path) -> None:
-    """Write a page to draw on, where models read each stroke.
+    """Write a page to draw on, where models read as you draw.
 
     The page is one HTML file, which needs neither a server nor internet access: it contains the models and runs them in the
-    browser. Drawings are prepared as by `digitsweep predict`. For models of other images than digits, the page asks for an
-    image instead.
+    browser. Drawings are prepared as by `digitsweep predict`. If the models were not trained on digits, the page takes
+    image files instead of drawings.
     """
     check_writable("--out", out)
     from digitsweep.training.startup import import_tensorflow_quietly, no_collections

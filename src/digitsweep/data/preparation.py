@@ -1,4 +1,4 @@
-"""What is known about images that were prepared: how, from which files, and which of them were left out."""
+"""How images were prepared, from which files, and which files were left out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Preparation:
-    """How images were prepared, which is how an image must be prepared for a model that was trained on them."""
+    """How images were prepared. A model that was trained on them takes images that are prepared in the same way."""
 
     size: int
     """Width and height in pixels."""
@@ -29,16 +29,16 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class FilesRead:
-    """What a folder of image files held."""
+    """What was read from a folder of image files."""
 
     files: int
-    """All of them, without hidden ones."""
+    """The number of files, without hidden ones."""
     left_out: Mapping[str, LeftOut]
     """By the reason, such as `empty`."""
     size_was_chosen: bool
-    """Whether nobody gave the size."""
+    """Whether the size was chosen from the training images, because none was given."""
     test_was_split: bool
-    """Whether the folder had no test split, so that a fixed part of the images became one."""
+    """Whether the folder had no test split, so that a fixed part of its images was set aside as one."""
 
     def told(self) -> str:
         """`12 of 4,000 files are left out: 11 damaged (train/cat/1.png, ...), 1 empty (train/cat/2.png)`; empty if none."""
@@ -61,14 +61,14 @@ def told(preparation: Preparation | None, files: FilesRead | None, *, has_own_va
     if preparation is None:
         return ""
     pixels = f"{preparation.size}x{preparation.size} pixels, {'colour' if preparation.channels > 1 else 'grey'}"
-    fitted = "cropped to their middle" if preparation.fit == "crop" else "letterboxed"
+    fitted = "cropped to the middle" if preparation.fit == "crop" else "letterboxed"
     sentences = [f"Images are {pixels}."]
     if files is not None:
-        sentences = [f"{files.files:,} image files, brought to {pixels}; those that are not square are {fitted}."]
+        sentences = [f"{files.files:,} files, resized to {pixels}; images that are not square are {fitted}."]
         if files.size_was_chosen:
-            sentences.append("The size was chosen from the training images; data.size sets another.")
+            sentences.append("The size was chosen from the training images; set data.size to change it.")
         if files.test_was_split:
-            sentences.append("There is no test folder: a fixed fifth of the images of each class is the test set.")
+            sentences.append("There is no test folder, so a fixed fifth of the images of each class is the test set.")
         if files.left_out:
             sentences.append(f"{files.told()}.")
     if has_own_validation:

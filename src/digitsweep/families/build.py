@@ -37,7 +37,7 @@ def network(params: Params, shape: Shape, classes: int, precision: str = "float3
 def classifier(
     name: str, shape: Shape, classes: int, features: Callable[[keras.KerasTensor], keras.KerasTensor]
 ) -> keras.Model:
-    """A network from uint8 images (n, *shape), 0 to 255, to class probabilities, float32 (n, classes).
+    """A network from uint8 images (n, height, width, channels), 0 to 255, to class probabilities, float32 (n, classes).
 
     Scaling to 0 to 1 is its first layer; `features` makes what the last dense layer and the softmax work on."""
     image = keras.Input(shape, dtype="uint8", name="image")

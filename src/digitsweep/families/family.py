@@ -20,8 +20,8 @@ class Family:
     """The hyperparameters, what a configuration costs (`Params.operations`), and the name in experiments and in MLflow
     (`Params.family`)."""
     build: Callable[[Any, Shape, int], keras.Model]
-    """(configuration, shape, classes): its untrained network, from uint8 (n, *shape), 0 to 255, to float32 (n, classes) that
-    add up to 1.
+    """(configuration, shape, classes): its untrained network. It maps uint8 (n, height, width, channels), 0 to 255, to
+    float32 (n, classes) that add up to 1.
 
     It consists of stock Keras layers, so that a saved model loads where digitsweep is not installed, and its last one is a
     `Softmax`. `families.build.classifier` adds the first and the last layers to what a family makes of the image."""

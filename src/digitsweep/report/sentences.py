@@ -32,8 +32,8 @@ _ADVICE = {False: f"set finalists.confirm to {SEEDS_ADVISED}", True: "give the s
 
 
 def verdict(*found: Difference) -> str:
-    """One sentence about trained networks that were compared in pairs: which is better, or that this test set cannot tell.
-    Empty for a single network.
+    """One sentence about trained networks that were compared in pairs: which are better, or that this test set cannot tell.
+    Empty without a comparison.
 
     It is about these networks; `family_verdict` is about what other seeds would give."""
     if len(found) < 2:
@@ -70,8 +70,8 @@ def family_verdict(*found: FamilyDifference, alone: Sequence[str] = (), in_minut
     """What can be said about the families, over seeds and images together: which is better, that they cannot be told apart,
     or that there are too few networks to say.
 
-    alone: the titles of families that were not compared, since they have too few networks. in_minutes: whether the budget is
-    in minutes, from which the number of seeds follows."""
+    alone: the titles of families with too few networks to be compared. in_minutes: whether the budget is in minutes, which
+    decides what the advice on more seeds is."""
     if not any(each.enough_seeds for each in found):
         return (
             "A single network does not show what another seed would change, so nothing can be said about the families. "
@@ -110,8 +110,8 @@ def _families_told(found: Sequence[FamilyDifference]) -> str:
 def _standing(
     found: Sequence[Difference] | Sequence[FamilyDifference], called: Callable[[str], str]
 ) -> tuple[str, list[list[str]]]:
-    """From comparisons of each pair: who is better than whom, the best first, empty if nobody is; and the groups of those of
-    whom nobody is better than another (Piepho 2004, "An algorithm for a letter-based representation of all-pairwise
+    """From the comparisons of all pairs: which are better than which, the best first (empty if none is); and the groups
+    within which none is better than another (Piepho 2004, "An algorithm for a letter-based representation of all-pairwise
     comparisons", Journal of Computational and Graphical Statistics 13)."""
     lead = dict.fromkeys((name for each in found for name in (each.first, each.second)), 0.0)
     for each in found:
@@ -144,18 +144,18 @@ def _corrected(found: Sequence[Difference] | Sequence[FamilyDifference]) -> str:
 
 
 def _capital(text: str) -> str:
-    """The beginning of a sentence; a registered model is called as it is called."""
+    """The text with a capital letter, unless it begins with the name of a registered model."""
     return text[0].upper() + text[1:] if text.startswith(("this ", "of ")) else text
 
 
 def _figures(found: Difference | FamilyDifference) -> str:
-    """Interval, seen from whoever is ahead, and p-value."""
+    """The interval of the lead of the one that is ahead, and the p-value."""
     low, high = (found.low, found.high) if found.accuracy >= 0.0 else (-found.high, -found.low)
     return f"95 % interval {points(low, found.images)} to {points(high, found.images)}, {p_value(found.p_value)}"
 
 
 def overlap(found: Overlap) -> str:
-    """How many test images three models or more get wrong together, and each of them alone."""
+    """How many test images three or more models all get right, all get wrong, and each of them alone gets wrong."""
     alone = listed([f"{the(name)} {count:,}" for name, count in found.only_wrong.items()])
     return (
         f"Of {found.images:,} test images, all models get {found.all_right:,} right and {found.all_wrong:,} wrong. Images "
@@ -208,8 +208,8 @@ def earlier_openings(comparison: Comparison) -> str:
 
 
 def counted_alike(comparison: Comparison, best: Entry) -> str:
-    """What a best gets on the test images if each class counts alike; empty if accuracy does not mislead and nothing was
-    chosen by such a figure."""
+    """Balanced accuracy and macro F1 of a family's best on the test images; empty if accuracy does not mislead and the
+    objective is neither of the two."""
     averages, mistakes = best.averages, comparison.mistakes
     chosen_so = comparison.metric in ("val_balanced_accuracy", "val_macro_f1")
     if averages is None or not (chosen_so or (mistakes and misleading_class(mistakes.classes))):
@@ -263,7 +263,7 @@ def how_chosen(comparison: Comparison, best: Entry) -> str:
 def _reached(value: float, metric: str) -> str:
     """A value of the objective, as the object of a sentence."""
     if metric == "val_accuracy":
-        return f"{percent(value)} of the validation images"
+        return f"{percent(value)} of the validation images right"
     return f"a {METRICS[metric]} of {score(value, metric)} on the validation images"
 
 
@@ -282,7 +282,7 @@ ORIGINS = {
 
 
 def _place(history: SearchHistory | None, winner: Finalist) -> str:
-    """What a winner that the search alone chose was the best of."""
+    """Among which trainings a winner that was chosen by the search alone was the best."""
     if history is None or not history.has_rungs:
         return "the best of the search" if history is None or history.trials else "the best of the baselines"
     if not winner.proposed_by:
@@ -334,7 +334,7 @@ def fresh_seeds(comparison: Comparison) -> str:
 
 
 def limits(comparison: Comparison) -> str:
-    """What limited the searches; empty where no sweep was."""
+    """What limited the searches; empty if there was no sweep."""
     budget = comparison.budget
     if "minutes" in budget:
         had = f"The sweep had {plural(budget['minutes'], 'minute')} from the command to the answer."
