@@ -85,7 +85,7 @@ class Trial:
     """Predicted seconds on the reference machine of each rung's trainings, from the lowest, as planned when it began."""
     val_losses: tuple[float, ...] = ()
     """Of a refit with the schedule `plateau`: the validation losses after each epoch of an earlier training, which it
-    follows, since it has no validation images. They are not recorded: whoever plans the refit knows them."""
+    follows, since it has no validation images. They are not recorded: `Finalists` derives them again."""
 
     @property
     def family(self) -> str:

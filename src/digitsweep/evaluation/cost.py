@@ -65,8 +65,8 @@ def measure_latency(
     repeats: int = 200,
     seconds: float = 1.0,
 ) -> tuple[Latency, ...]:
-    """How long `predict` takes for a batch of images (uint8, (n, side, side, 1)), repeated from the start where there are
-    too few: median and 95th percentile of up to `repeats` calls after the warm-up. No batch size takes much longer than
+    """How long `predict` takes for a batch of images, uint8 (n, height, width, channels), repeated from the start where there
+    are too few: median and 95th percentile of up to `repeats` calls after the warm-up. No batch size takes much longer than
     `seconds`, but each has one measured call, however slow."""
     return tuple(_measure(predict, images[np.arange(batch) % len(images)], repeats, seconds) for batch in batches)
 

@@ -58,7 +58,7 @@ class Evaluation:
 
     opening: Opening
     images: NDArray[np.uint8]
-    """(n, side, side, 1)"""
+    """(n, height, width, channels)"""
     labels: NDArray[np.uint8]
     """(n,)"""
     predictions: Mapping[str, Predictions]
