@@ -65,9 +65,10 @@ def measure_latency(
     repeats: int = 200,
     seconds: float = 1.0,
 ) -> tuple[Latency, ...]:
-    """How long `predict` takes for a batch of images, uint8 (n, height, width, channels), repeated from the start where there
-    are too few: median and 95th percentile of up to `repeats` calls after the warm-up. No batch size takes much longer than
-    `seconds`, but each has one measured call, however slow."""
+    """How long `predict` takes for a batch of images, uint8 (n, height, width, channels).
+
+    They are repeated from the start where there are too few. Median and 95th percentile are of up to `repeats` calls after
+    the warm-up. No batch size takes much longer than `seconds`, but each has one measured call, however slow."""
     return tuple(_measure(predict, images[np.arange(batch) % len(images)], repeats, seconds) for batch in batches)
 
 
