@@ -54,6 +54,9 @@ def planned_seconds(experiment: Experiment, family: str, epoch_seconds: float) -
 class Pace(Protocol):
     """How long final trainings take, and whether there is time for them."""
 
+    def epochs(self, record: TrialRecord) -> float:
+        """Of a configuration's final trainings, where the experiment does not say; record: its training in the search."""
+
     def seconds(self, trial: Trial) -> float:
         """That a training will take; inf while nobody can know."""
 
@@ -86,6 +89,9 @@ class Unhurried:
     def __init__(self, shape: Shape) -> None:
         """shape: of an image."""
         self._costs = CostModel(shape)
+
+    def epochs(self, record: TrialRecord) -> float:
+        return record.trial.epochs
 
     def seconds(self, trial: Trial) -> float:
         return self._costs.seconds([trial])
@@ -164,6 +170,8 @@ class Finalists:
         self.family, self.metric = family, experiment.objective.metric
         self.records: list[TrialRecord] = []
         self._spec, self._pace, self._seed = spec, pace, experiment.seed
+        self._epochs: dict[int, float] = {}
+        """Of each configuration's final trainings, by its number."""
         self._chosen = _distinct(in_order(list(filter(_is_candidate, records)), self.metric))[: self._spec.top]
         seeds = range(1, self._spec.seeds + 1)
         self._planned = [self._trial(each, Kind.FINALIST, seed) for seed in seeds for each in self._chosen]
@@ -178,6 +186,7 @@ class Finalists:
     def restore(self, ended: Sequence[TrialRecord]) -> None:
         """Goes on from what an interrupted sweep had trained."""
         known = {each.trial.name for each in ended}
+        self._epochs |= {each.trial.number: each.trial.epochs for each in ended}
         if self._has_chosen:  # what follows the choice is planned anew below, without what has ended
             self._has_chosen, self._planned = False, []
         self._planned = [each for each in self._planned if each.name not in known]
@@ -301,6 +310,15 @@ class Finalists:
         complete = [each for each in found if each.result.state is TrialState.COMPLETE]
         return tuple(sorted(complete, key=lambda each: each.trial.repetition))
 
+    def _epochs_of(self, record: TrialRecord) -> float:
+        """Of a configuration's final trainings, the same for all. With the schedule `plateau` as many as in the search, whose
+        validation losses the refit follows."""
+        trial = record.trial
+        if trial.number not in self._epochs:
+            epochs = trial.epochs if trial.params.schedule == "plateau" else self._pace.epochs(record)
+            self._epochs[trial.number] = self._spec.epochs_of(self.family, epochs)
+        return self._epochs[trial.number]
+
     def _trial(self, record: TrialRecord, kind: Kind, repetition: int) -> Trial:
         return dataclasses.replace(
             record.trial,
@@ -311,7 +329,7 @@ class Finalists:
             rung=0,
             proposed_by="",
             ladder=(),
-            epochs=self._spec.epochs_of(self.family, record.trial.epochs),
+            epochs=self._epochs_of(record),
             # All configurations get the same seeds, so that a lucky seed does not decide between them.
             seed=trial_seed(self._seed, self.family, f"{kind} {repetition}"),
         )

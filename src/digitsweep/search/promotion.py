@@ -2,7 +2,8 @@
 
 Each rung is a whole training from scratch, with a schedule annealed to the end of that training. A point in the middle of a
 longer training would say little about how it ends. Rungs are measured in predicted work, so small networks get more epochs
-for the same cost. Trainings of the top rung are as long as the final ones, so the best of them is the winner.
+for the same cost. The best configuration of the top rung is the winner. It is trained again, for as long as the rest of the
+time allows.
 
 Each rung has a share of the search's time. The highest rung that has not used its share promotes the best configuration of
 the rung below. So no trial waits for another, every budget reaches the top rung, and a good network is found early.
@@ -45,11 +46,14 @@ LEAST_WORK = 1.0
 """Predicted seconds of the lowest rung at least: half of a shorter training would be overhead."""
 USUAL_RUNGS, WORTH_A_RUNG = 3, 4.0
 """More rungs than these have trainings of at least so many predicted seconds: shorter ones do not keep the order."""
-TRAININGS = 12.0
-"""So many trainings of the top rung fit into a family's share: three or four in the search, as many after it, and the lower
-rungs."""
-IN_A_ROW = 5.0
+TRAININGS = 18.0
+"""So many trainings of the top rung fit into a family's share: three or four in the search, as long for the lower rungs, and
+the rest for the final trainings."""
+IN_A_ROW = 6.5
 """So many trainings of the top rung must fit one after another. This limits their length if there are many workers."""
+FINAL = 2.0
+"""How much longer than a training of the top rung a final one is planned to be. A longer training improves the winner more
+than a longer search does (experiments/LOG.md)."""
 TOP_SHARE = 0.45
 """Share of the search's time for the top rung; the other rungs share the rest equally."""
 EAGER = 0.5
@@ -107,6 +111,11 @@ class Ladder:
 
 FINALISTS = FinalistsSpec(top=1, seeds=0, confirm=CONFIRM, refit=True)
 """What follows the search: the best of the top rung is trained on seeds that choose nothing, and on all images."""
+
+
+def final_rounds(families: int, workers: int) -> float:
+    """So many final trainings, of all families, follow one another on each worker."""
+    return math.ceil(families * (CONFIRM + 1) / workers) + (REFIT - 1.0) * math.ceil(families / workers)
 
 
 class PromotionStudy:
@@ -327,9 +336,8 @@ class PromotionStudy:
     def _final_seconds(self) -> float:
         """Seconds, by the clock, that the final trainings of all families take."""
         assert self._ladder is not None
-        each = self._speed.seconds(self._ladder.works[-1])
-        rounds = self.sweep_time.families * (CONFIRM + REFIT) / self.sweep_time.workers
-        return SLACK * each * max(SLACK * REFIT, rounds)
+        each = self._speed.seconds(FINAL * self._ladder.works[-1])
+        return SLACK * each * final_rounds(self.sweep_time.families, self.sweep_time.workers)
 
     def _has_time(self) -> bool:
         """Whether a training of the top rung can still end before the final ones must begin."""
@@ -463,8 +471,22 @@ class FinalPace:
     def __init__(self, study: PromotionStudy) -> None:
         self._study, self._time = study, study.sweep_time
 
+    def epochs(self, record: TrialRecord) -> float:
+        """As many as there is time for, at least those of the search, and no more than one more rung would have. A baseline
+        is trained as its source says."""
+        trial = record.trial
+        if trial.baseline is not None:
+            return trial.epochs
+        each = self._time.left() / (SLACK * final_rounds(self._time.families, self._time.workers))
+        longer = min(FACTOR, each / self.seconds(trial))
+        return max(trial.epochs, min(MOST_EPOCHS, _rounded(longer * trial.epochs)))
+
     def seconds(self, trial: Trial) -> float:
-        return self._study.predicted(trial)
+        """As predicted, corrected by what the configuration took in the search."""
+        same = [each for each in self._study.records if each.trial.number == trial.number]
+        known = [each for each in same if each.result.state is TrialState.COMPLETE]
+        taken = known[-1].result.train_seconds / self._study.predicted(known[-1].trial) if known else 1.0
+        return self._study.predicted(trial) * taken
 
     def pays_for(self, trial: Trial, *, extra: bool = False) -> bool:
         """A refit is always paid for, since it is what is registered."""
