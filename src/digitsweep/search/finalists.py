@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Protocol
 
+import numpy as np
+
 from digitsweep.config.experiment import Budget, Experiment, FinalistsSpec
 from digitsweep.families import Shape
 from digitsweep.search.budget import CostModel
@@ -152,12 +154,14 @@ class Winner:
 
 
 def _followed(winner: Candidate, refit: Trial) -> tuple[float, ...]:
-    """The validation losses that the winner's refit follows; empty if its schedule needs none, if they are lost, or if no
-    earlier training was as long."""
+    """The validation losses that the winner's refit follows: those of an earlier training, stretched if the refit is longer.
+    Empty if its schedule needs none, or if they are lost."""
     earlier = next(iter(winner.selection), winner.search)
-    losses = tuple(each.val_loss for each in earlier.result.epochs)
-    is_known = len(losses) >= refit.epoch_count and all(map(math.isfinite, losses))
-    return losses if refit.params.schedule == "plateau" and is_known else ()
+    losses = np.array([each.val_loss for each in earlier.result.epochs])
+    if refit.params.schedule != "plateau" or len(losses) < earlier.trial.epoch_count or not np.isfinite(losses).all():
+        return ()
+    count = max(refit.epoch_count, len(losses))
+    return tuple(np.interp(np.linspace(0.0, 1.0, count), np.linspace(0.0, 1.0, len(losses)), losses).tolist())
 
 
 class Finalists:
@@ -311,13 +315,10 @@ class Finalists:
         return tuple(sorted(complete, key=lambda each: each.trial.repetition))
 
     def _epochs_of(self, record: TrialRecord) -> float:
-        """Of a configuration's final trainings, the same for all. With the schedule `plateau` as many as in the search, whose
-        validation losses the refit follows."""
-        trial = record.trial
-        if trial.number not in self._epochs:
-            epochs = trial.epochs if trial.params.schedule == "plateau" else self._pace.epochs(record)
-            self._epochs[trial.number] = self._spec.epochs_of(self.family, epochs)
-        return self._epochs[trial.number]
+        """Of a configuration's final trainings, the same for all."""
+        if record.trial.number not in self._epochs:
+            self._epochs[record.trial.number] = self._spec.epochs_of(self.family, self._pace.epochs(record))
+        return self._epochs[record.trial.number]
 
     def _trial(self, record: TrialRecord, kind: Kind, repetition: int) -> Trial:
         return dataclasses.replace(
