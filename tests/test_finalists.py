@@ -74,7 +74,7 @@ def test_the_best_are_trained_on_the_same_fresh_seeds(experiment: Experiment) ->
 
 
 def test_a_refit_has_the_losses_that_plateau_follows(experiment: Experiment) -> None:
-    """They are those of the winner's first fresh seed, if it was as long; the refit has no validation images of its own."""
+    """They are those of the winner's first fresh seed, if it was whole; the refit has no validation images of its own."""
     params = RECORDS[1].trial.params.model_copy(update={"schedule": "plateau"})
     record = dataclasses.replace(RECORDS[1], trial=dataclasses.replace(RECORDS[1].trial, params=params))
     for count, followed in ((5, (0.2,) * 5), (4, ())):

@@ -14,7 +14,7 @@ from trials import Machine, complete, metrics
 from digitsweep.config.experiment import Experiment, MinutesBudget
 from digitsweep.config.experiment_file import load_experiment
 from digitsweep.search.finalists import MOST_CONFIRMATIONS, Finalists, Succession
-from digitsweep.search.promotion import CONFIRM, FACTOR, FINALISTS, FinalPace, Ladder, PromotionStudy
+from digitsweep.search.promotion import CONFIRM, FINALISTS, MOST_EPOCHS, MOST_LONGER, FinalPace, Ladder, PromotionStudy
 from digitsweep.trial import OUT_OF_TIME, Kind, Trial, TrialRecord, TrialResult, TrialState, in_order
 
 WITHIN = 1.1
@@ -118,8 +118,8 @@ def test_rungs_count_in_work(experiment: Experiment) -> None:
 @pytest.mark.parametrize("minutes", [1, 3, 8, 30])
 def test_any_budget_gives_an_answer(minutes: float, slowness: float, workers: int, written: Experiment) -> None:
     """In few minutes and in many, on a fast machine and on a slow one, the best of a family's highest rung is refitted for
-    at least as long as it was trained there, and the sweep ends in time. Where the machine is not slower than predicted, that
-    is the top rung, and the winners are confirmed with trainings as long as the refit."""
+    at least as long as it was trained there, and the sweep ends in time. On a machine that is not slower than predicted,
+    that is the top rung, and the winners are confirmed with trainings as long as the refit."""
     machine = Machine(workers, slowness)
     families = swept(machine, budgeted(written, minutes=minutes), after=8.0)
     assert machine.clock.now + 8.0 <= WITHIN * 60 * minutes
@@ -129,7 +129,7 @@ def test_any_budget_gives_an_answer(minutes: float, slowness: float, workers: in
         (refit,) = [each for each in family.followed if each.trial.kind is Kind.REFIT]
         assert refit.result.state is TrialState.COMPLETE
         assert refit.trial.number == best.number
-        assert best.epochs <= refit.trial.epochs <= FACTOR * best.epochs
+        assert best.epochs <= refit.trial.epochs <= MOST_LONGER * best.epochs
         assert {each.trial.epochs for each in family.followed} == {refit.trial.epochs}
         if slowness <= 1.0:
             assert best.rung == len(best.ladder) - 1
@@ -424,6 +424,47 @@ def test_confirmations_follow_the_time(left: float, confirmed: int, written: Exp
         assert confirmed <= kinds.count(Kind.CONFIRMATION) <= min(CONFIRM, confirmed + late + 1)
     else:
         assert kinds.count(Kind.CONFIRMATION) == max(confirmed, CONFIRM)
+
+
+def test_final_trainings_take_the_time_that_is_left(written: Experiment) -> None:
+    """A slow winner gets fewer epochs than a fast one, but no fewer than in the search, and no more than eight times as many.
+    After a resume, the winner keeps the epochs that it had."""
+    study = (machine := Machine()).study(budgeted(written, minutes=15, trials=1))
+    machine.run({"ann": study})
+    best = max(study.records, key=lambda record: record.trial.rung)
+    at = study.records.index(best)
+    machine.clock.now = 15 * 60 - 15 * study.predicted(best.trial)
+    epochs = []
+    for slowness in (100.0, 2.0, 0.01):
+        result = dataclasses.replace(best.result, train_seconds=slowness * best.result.train_seconds)
+        study.records[at] = dataclasses.replace(best, result=result)
+        epochs.append(FinalPace(study).epochs(study.records[at]))
+    study.records[at] = best
+    assert epochs[0] == best.trial.epochs < epochs[1] < epochs[2] == min(MOST_EPOCHS, MOST_LONGER * best.trial.epochs)
+    begun = Finalists(written, "ann", FINALISTS, study.records, FinalPace(study))
+    first = machine.train(begun)
+    machine.clock.now = 15 * 60
+    resumed = Finalists(written, "ann", FINALISTS, study.records, FinalPace(study))
+    resumed.restore([first] if first else [])
+    assert first is not None
+    assert (resumed.next_trial() or first).epochs == first.trial.epochs > best.trial.epochs
+
+
+def test_a_longer_refit_follows_stretched_losses(written: Experiment) -> None:
+    """With the schedule plateau, a refit that is longer than the search's training follows its losses, stretched."""
+    study = (machine := Machine()).study(budgeted(written, minutes=15, trials=1))
+    machine.run({"ann": study})
+    best = max(study.records, key=lambda record: record.trial.rung)
+    params = best.trial.params.model_copy(update={"schedule": "plateau"})
+    trial = dataclasses.replace(best.trial, params=params)
+    falling = [dataclasses.replace(each, val_loss=1.0 / each.epoch) for each in complete(trial).epochs]
+    record = TrialRecord(trial, dataclasses.replace(best.result, epochs=tuple(falling)))
+    refit = Finalists(written, "ann", FINALISTS, [record], FinalPace(study)).next_trial()
+    assert refit is not None
+    assert refit.kind is Kind.REFIT
+    assert len(refit.val_losses) == refit.epoch_count > trial.epoch_count
+    assert (refit.val_losses[0], refit.val_losses[-1]) == (1.0, falling[-1].val_loss)
+    assert sorted(refit.val_losses, reverse=True) == list(refit.val_losses)
 
 
 def test_confirmations_that_are_late_are_stopped(written: Experiment) -> None:

@@ -40,20 +40,19 @@ from digitsweep.trial import (
     trial_seed,
 )
 
-FACTOR = 4
-"""How much longer a rung trains than the one below it."""
+FACTOR, LEAST_FACTOR = 4.0, 2.0
+"""How much longer a rung trains than the one below it; at least, if the lowest rung would otherwise be too short."""
 LEAST_WORK = 1.0
 """Predicted seconds of the lowest rung at least: half of a shorter training would be overhead."""
 USUAL_RUNGS, WORTH_A_RUNG = 3, 4.0
 """More rungs than these have trainings of at least so many predicted seconds: shorter ones do not keep the order."""
-TRAININGS = 18.0
-"""So many trainings of the top rung fit into a family's share: three or four in the search, as long for the lower rungs, and
-the rest for the final trainings."""
-IN_A_ROW = 6.5
-"""So many trainings of the top rung must fit one after another. This limits their length if there are many workers."""
-FINAL = 2.0
-"""How much longer than a training of the top rung a final one is planned to be. A longer training improves the winner more
-than a longer search does (experiments/LOG.md)."""
+TRAININGS = 6.6
+"""So many final trainings fit into a family's share: two thirds of it for them, and one for the search. A longer training
+improves the winner more than a longer search does (experiments/LOG.md)."""
+IN_A_ROW = 3.0
+"""So many final trainings must fit one after another. This limits their length if there are many workers."""
+LEAST_ON_TOP = 1.0
+"""Epochs that the top rung has for a typical configuration in `first`, if the final trainings have as many."""
 TOP_SHARE = 0.45
 """Share of the search's time for the top rung; the other rungs share the rest equally."""
 EAGER = 0.5
@@ -63,6 +62,8 @@ CONFIRM = 3
 """Networks of the winner that are trained after the choice, beside its refit."""
 REFIT = 1.25
 """What a refit takes, compared with a training of the top rung: it has the validation images, too."""
+MOST_LONGER = 8.0
+"""How much longer than in the search a final training may be, if it is cheaper than predicted or the search ended early."""
 SLACK = 1.05
 """How much longer than predicted the final trainings may take."""
 LEAST_BASELINE = 0.02
@@ -94,9 +95,11 @@ class Ladder:
     def under(cls, top: float, least: float = 0.0) -> Ladder:
         """As many rungs below one of so much work as are worth their overhead, none of less than `least`."""
         works = [top]
-        while works[0] / FACTOR >= max(least, LEAST_WORK if len(works) < USUAL_RUNGS else WORTH_A_RUNG):
-            works.insert(0, works[0] / FACTOR)
-        return cls(tuple(works))
+        while True:
+            lower = max(works[0] / FACTOR, least, LEAST_WORK if len(works) < USUAL_RUNGS else WORTH_A_RUNG)
+            if lower > works[0] / LEAST_FACTOR:
+                return cls(tuple(works))
+            works.insert(0, lower)
 
     @property
     def top(self) -> int:
@@ -316,14 +319,21 @@ class PromotionStudy:
         seed = trial_seed(self._seed, self.family, f"{trial.number} rung {rung}")  # a lucky one must not decide twice
         return dataclasses.replace(trial, rung=rung, seed=seed, epochs=epochs, ladder=self._ladder.works)
 
-    def _planned_ladder(self) -> Ladder:
-        """The longest trainings that the family's share, and the time, pay for."""
-        top = min(self.sweep_time.share(self.family) / TRAININGS, self.sweep_time.left() / IN_A_ROW)
-        work = (top - START_SECONDS) / self._speed.factor()
+    def _planned_final(self) -> float:
+        """Predicted seconds of the final trainings: the longest that the family's share and the time pay for."""
+        share, time = self.sweep_time.share(self.family), self.sweep_time
+        seconds = min(share / TRAININGS, share * time.families / time.workers / IN_A_ROW)
         epochs = [self._epoch_seconds(each) for each in self._proposer.first]
-        if not epochs:
-            return Ladder.under(max(0.05, work))
-        return Ladder.under(max(0.05, min(work, MOST_EPOCHS * max(epochs))), LEAST_ON_A_RUNG * median(epochs))
+        most = MOST_EPOCHS * max(epochs) if epochs else math.inf
+        return max(0.05, min((seconds - START_SECONDS) / self._speed.factor(), most))
+
+    def _planned_ladder(self) -> Ladder:
+        """The final trainings are as long as those of one more rung would be, or shorter if that leaves too little for the top
+        one."""
+        final = self._planned_final()
+        epochs = [self._epoch_seconds(each) for each in self._proposer.first]
+        usual = median(epochs) if epochs else 0.0
+        return Ladder.under(max(final / FACTOR, min(final, LEAST_ON_TOP * usual)), LEAST_ON_A_RUNG * usual)
 
     def _epoch_seconds(self, params: Params) -> float:
         """Predicted seconds of an epoch on the reference machine."""
@@ -336,7 +346,8 @@ class PromotionStudy:
     def _final_seconds(self) -> float:
         """Seconds, by the clock, that the final trainings of all families take."""
         assert self._ladder is not None
-        each = self._speed.seconds(FINAL * self._ladder.works[-1])
+        top = self._ladder.works[-1]
+        each = self._speed.seconds(min(FACTOR * top, max(top, self._planned_final())))
         return SLACK * each * final_rounds(self.sweep_time.families, self.sweep_time.workers)
 
     def _has_time(self) -> bool:
@@ -472,13 +483,13 @@ class FinalPace:
         self._study, self._time = study, study.sweep_time
 
     def epochs(self, record: TrialRecord) -> float:
-        """As many as there is time for, at least those of the search, and no more than one more rung would have. A baseline
+        """As many as there is time for, at least those of the search, and no more than MOST_LONGER times as many. A baseline
         is trained as its source says."""
         trial = record.trial
         if trial.baseline is not None:
             return trial.epochs
         each = self._time.left() / (SLACK * final_rounds(self._time.families, self._time.workers))
-        longer = min(FACTOR, each / self.seconds(trial))
+        longer = min(MOST_LONGER, each / self.seconds(trial))
         return max(trial.epochs, min(MOST_EPOCHS, _rounded(longer * trial.epochs)))
 
     def seconds(self, trial: Trial) -> float:
