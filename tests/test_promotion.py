@@ -427,8 +427,8 @@ def test_confirmations_follow_the_time(left: float, confirmed: int, written: Exp
 
 
 def test_final_trainings_take_the_time_that_is_left(written: Experiment) -> None:
-    """A slow winner gets fewer epochs than a fast one, but no fewer than in the search, and no more than eight times as many.
-    After a resume, the winner keeps the epochs that it had."""
+    """A slow winner gets fewer epochs than a fast one, but no fewer than in the search, and no more than eight times as
+    many. After a resume, the winner keeps the epochs that it had."""
     study = (machine := Machine()).study(budgeted(written, minutes=15, trials=1))
     machine.run({"ann": study})
     best = max(study.records, key=lambda record: record.trial.rung)

@@ -328,8 +328,8 @@ class PromotionStudy:
         return max(0.05, min((seconds - START_SECONDS) / self._speed.factor(), most))
 
     def _planned_ladder(self) -> Ladder:
-        """The final trainings are as long as those of one more rung would be, or shorter if that leaves too little for the top
-        one."""
+        """The top rung is as far below the final trainings as the next rung is below it; nearer, if its trainings would be
+        too short otherwise."""
         final = self._planned_final()
         epochs = [self._epoch_seconds(each) for each in self._proposer.first]
         usual = median(epochs) if epochs else 0.0
