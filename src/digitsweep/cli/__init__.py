@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from digitsweep import __version__
-from digitsweep.cli import comparing, families, promotion, reading, sweeping
+from digitsweep.cli import comparing, exporting, families, promotion, reading, sweeping
 from digitsweep.errors import DigitsweepError, printable
 
 DEFAULTS = {
@@ -57,6 +57,7 @@ for _command in (
     *(comparing.compare, comparing.data),
     *(promotion.promote, promotion.rollback, promotion.history, promotion.publish),
     *(reading.predict, reading.agree, reading.draw),
+    exporting.export,
     families.check_family,
 ):
     main.add_command(_command)

@@ -57,7 +57,7 @@ class Split:
 
 
 class SealedSplit:
-    """The test set. Only `open` returns it, and it cannot be pickled, so it cannot reach a worker."""
+    """The test set. Only `open` returns its labels, and it cannot be pickled, so it cannot reach a worker."""
 
     def __init__(self, split: Split) -> None:
         self.__split = split
@@ -72,6 +72,12 @@ class SealedSplit:
         """The images and labels; `by` is recorded in `openings`. Only for models that are final."""
         self.openings.append(by)
         return self.__split
+
+    def unlabelled(self) -> Images:
+        """The images without their labels, for two forms of one network to be compared on.
+
+        This does not count as an opening: without labels no model can be judged by them."""
+        return self.__split.images
 
     def duplicates_of(self, split: Split) -> int:
         """How many test images a split has too.

@@ -16,7 +16,7 @@ from digitsweep.config.experiment import Experiment
 from digitsweep.config.space import Categorical, Choice, Distribution, drawn_by
 from digitsweep.families import Params
 from digitsweep.families.hyperparameters import Scalar
-from digitsweep.search.sampler import importance_of, tpe
+from digitsweep.search.sampler import fixed_trial, importance_of, tpe
 from digitsweep.trial import DIRECTIONS, Trial, TrialRecord, TrialState, in_order, trial_seed
 
 STEP = 0.2
@@ -199,8 +199,7 @@ class Proposer:
         trial, value = record.trial, record.result.last(self._metric)
         key = (trial.number, -1 if lowest else trial.rung)
         if key not in self._frozen:
-            fixed = optuna.trial.FixedTrial(dict(trial.drawn))
-            self._space.suggest(drawn_by(fixed))
+            fixed = fixed_trial(self._space, trial.drawn)
             state = optuna.trial.TrialState.COMPLETE if lowest else optuna.trial.TrialState.PRUNED
             self._frozen[key] = optuna.trial.create_trial(
                 state=state,

@@ -83,8 +83,7 @@ class Sampler:
 
     def resume(self, number: int, params: Params, drawn: Mapping[str, Scalar]) -> None:
         """Adds a trial that was drawn before the sweep was interrupted, as a running one."""
-        fixed = optuna.trial.FixedTrial(dict(drawn))
-        self._space.suggest(drawn_by(fixed))
+        fixed = fixed_trial(self._space, drawn)
         running = optuna.trial.create_trial(
             state=optuna.trial.TrialState.RUNNING, params=fixed.params, distributions=fixed.distributions
         )
@@ -125,6 +124,13 @@ class Sampler:
     def importance(self) -> dict[str, float]:
         """Each hyperparameter's importance for the objective."""
         return importance_of(self.study)
+
+
+def fixed_trial(space: Space, drawn: Mapping[str, Scalar]) -> optuna.trial.FixedTrial:
+    """A configuration that was drawn from a space, with the distributions of its values."""
+    fixed = optuna.trial.FixedTrial(dict(drawn))
+    space.suggest(drawn_by(fixed))
+    return fixed
 
 
 def importance_of(study: optuna.Study) -> dict[str, float]:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import re
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from digitsweep.config.experiment import SOURCES, Experiment
 from digitsweep.config.experiment_file import load_experiment
 from digitsweep.config.options import Options
 from digitsweep.errors import DigitsweepError, InputError
+from digitsweep.search.journal import RecordedSearches, RecordedTrial
 from digitsweep.tracking import records
 from digitsweep.tracking.client import (
     NOT_THERE,
@@ -36,6 +38,7 @@ from digitsweep.tracking.client import (
     attempt_of,
     children,
     first_line,
+    last_sweep,
     log_files,
     open_store,
     patiently,
@@ -93,28 +96,37 @@ def find_unfinished(named: str) -> Unfinished:
             raise InputError(
                 f"sweep {run_id} is complete: there is nothing to resume; `digitsweep compare {run_id}` shows it"
             )
-        options = Options.restored(run.data.params)
         folder = state_folder(sweep_id_of(run))
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        path = Path(client.download_artifacts(run_id, "experiment.yaml", str(folder)))
-        copies = _copies(client, run)
+        experiment, options = recorded_experiment(client, run, folder)
+    is_elsewhere = options.data is None and experiment.data.source not in SOURCES
+    if is_elsewhere or (options.data is not None and not options.data.is_absolute()):  # from the folder it was started in
+        options = dataclasses.replace(options, data=Path(tags["digitsweep.data.source"]))
+    return Unfinished(run_id, experiment, options, tags.get("digitsweep.data.digest", ""))
+
+
+def recorded_experiment(client: MlflowClient, run: Run, folder: Path) -> tuple[Experiment, Options]:
+    """The experiment of a sweep's run with the options that the sweep was begun with. Its file is written to a folder.
+
+    Raises InputError if this version of digitsweep reads it differently, or finds another family in place of one of its."""
+    run_id, tags = run.info.run_id, run.data.tags
+    options = Options.restored(run.data.params)
+    path = Path(client.download_artifacts(run_id, "experiment.yaml", str(folder)))
     # A sweep that is resumed keeps to its data: it never runs the fallback, which does not lie beside the copy.
-    experiment = options.applied(load_experiment(path, fallback=False, copies=copies))
+    experiment = options.applied(load_experiment(path, fallback=False, copies=_copies(client, run)))
     for name, each in experiment.families.items():
         recorded = tags.get(f"{FAMILY}{name}")
         if each.build is not None and each.build.identity != recorded:
             raise InputError(
                 f"sweep {run_id} needs the family {name} of {recorded}, but here it is of {each.build.identity}"
             )
-    is_elsewhere = options.data is None and experiment.data.source not in SOURCES
-    if is_elsewhere or (options.data is not None and not options.data.is_absolute()):  # from the folder it was started in
-        options = dataclasses.replace(options, data=Path(tags["digitsweep.data.source"]))
     if experiment.digest() != tags.get("digitsweep.digest"):
         raise InputError(
-            f"sweep {run_id} was begun by a version of digitsweep that reads its experiment differently; start it anew"
+            f"sweep {run_id} was begun by a version of digitsweep that reads its experiment differently; use that version, or "
+            "start the sweep anew"
         )
-    return Unfinished(run_id, experiment, options, tags.get("digitsweep.data.digest", ""))
+    return experiment, options
 
 
 def _copies(client: MlflowClient, run: Run) -> dict[str, str]:
@@ -174,6 +186,27 @@ def _named(client: MlflowClient, named: str) -> Run:
     if run.data.tags.get("digitsweep.kind") != "sweep":
         raise InputError(f"run {named} is not a sweep's; name the run above it, or `last`")
     return run
+
+
+def recorded_searches(named: str) -> RecordedSearches:
+    """What a sweep searched, finished or not; `last` is the newest that came to a comparison.
+
+    Raises InputError if there is no such sweep, or if this version of digitsweep cannot read its experiment."""
+    run_id = last_sweep() if named == LAST else named
+    with server_errors("could not be asked"), tempfile.TemporaryDirectory(prefix="digitsweep-") as folder:
+        client = open_store()
+        run = _named(client, run_id)
+        experiment, _ = recorded_experiment(client, run, Path(folder))
+        trials = []
+        for each in children(client, run.info.experiment_id, run.info.run_id):
+            values = json.loads(each.data.tags.get(records.TRIAL, "{}"))
+            if each.data.tags.get("digitsweep.kind") != Kind.TRIAL or "state" not in values:
+                continue
+            record = _record(client, each, records.restored_trial(values), values, experiment.objective.metric)
+            if record.trial.baseline is None and each.info.end_time:
+                trials.append(RecordedTrial(record, each.info.run_id, each.info.start_time, each.info.end_time))
+    tags = {name: run.data.tags.get(f"digitsweep.{name}", "") for name in ("state", "data")}
+    return RecordedSearches(run.info.run_id, experiment, tags, tuple(trials))
 
 
 # Taking it over.

@@ -1,0 +1,175 @@
+"""Registered models in other formats: ONNX, and LiteRT for phones and microcontrollers.
+
+Keras converts a network. The format's own runtime then computes the result on the test images, beside Keras. The file takes
+what the registered model takes, raw uint8 images, and gives class probabilities."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from digitsweep import __version__
+from digitsweep.errors import DigitsweepError, InputError
+from digitsweep.registry.compare import dataset_of, load_for
+from digitsweep.registry.models import DATA, NamedModel, find, load
+from digitsweep.registry.recipe import image_metadata
+from digitsweep.report.format import count
+from digitsweep.tracking.client import TEST_DIGEST, first_line
+from digitsweep.training.loop import EVALUATION_BATCH, probabilities
+
+if TYPE_CHECKING:
+    import keras
+
+INPUT, OUTPUT = "image", "probabilities"
+"""Names in the file: uint8 (n, height, width, channels), 0 to 255, and float32 (n, classes)."""
+TOLERANCE = 0.001
+"""The largest difference of a probability that a converted network may have. Float32 sums in another order differ by 1e-6."""
+NOISE = 1000
+"""How many random images stand in for test images that are not here."""
+TAGS = (DATA, TEST_DIGEST, "digitsweep.sweep", "digitsweep.commit", "family", "network", "test_accuracy")
+"""What a version's tags say that the file repeats."""
+
+Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format, by the name of its extra."""
+
+    title: str
+    packages: Mapping[str, str]
+    """What the extra installs: the packages, by the modules that are imported."""
+    convert: Callable[[keras.Model, Mapping[str, str]], bytes]
+    """The file of a network, with metadata."""
+    load: Callable[[bytes], Run]
+    """The network in a file, computed by the format's own runtime."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model in another format."""
+
+    label: str
+    """Of the registered model, such as `mnist-cnn 3`."""
+    title: str
+    """Of the format."""
+    content: bytes
+    images: int
+    """How many images both networks computed."""
+    other_class: int
+    """For how many of them the classes differ."""
+    difference: float
+    """The largest one of a probability."""
+    no_test_images: str
+    """Why random images took the place of test images; empty if they did not."""
+
+    def __str__(self) -> str:
+        size = f"{len(self.content) / 1e6:.2f} MB"
+        images = f"{count(self.images)} {'random' if self.no_test_images else 'test'} images"
+        same = "the same class for each" if not self.other_class else f"another class for {self.other_class}"
+        return (
+            f"{self.label} as {self.title}, {size}. {images}: {same}; the largest difference of a probability is "
+            f"{self.difference:.1e}."
+        )
+
+
+def export(named: str, to: str, data: Path | None) -> Exported:
+    """A registered model as a file of the format `to`, one of FORMATS, checked on the test images that it was made for.
+
+    Raises InputError if the format's extra is not installed, if there is no such model, if its network cannot be converted, or
+    if `data` is given and does not hold its test images; DigitsweepError if the converted network computes something else."""
+    form = FORMATS[to]
+    missing = [package for module, package in form.packages.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise InputError(
+            f"export {to} needs {' and '.join(missing)}, not installed here; run `pip install 'digitsweep[{to}]'`"
+        )
+    found = find(named)
+    model, images, no_test_images = _model_and_images(found, data)
+    metadata = {"model": found.uri.removeprefix("models:/"), "digitsweep": __version__}
+    metadata |= {name: json.dumps(value) for name, value in image_metadata(found.tags).items()}
+    metadata |= {name.removeprefix("digitsweep."): found.tags[name] for name in TAGS if name in found.tags}
+    try:
+        content = form.convert(model, metadata)
+        run = form.load(content)
+    except Exception as error:  # the converters raise whatever they come across
+        raise InputError(
+            f"{found.label}: its network cannot be converted to {form.title}: {first_line(error)}; name another model"
+        ) from None
+    starts = range(0, len(images), EVALUATION_BATCH)
+    converted = np.concatenate([run(images[start : start + EVALUATION_BATCH]) for start in starts])
+    registered = probabilities(model, images)
+    difference = float(np.abs(converted - registered).max())
+    if not difference <= TOLERANCE:  # nan is no small difference
+        raise DigitsweepError(
+            f"{found.label}: as {form.title} its probabilities differ by up to {difference:.2g}, more than {TOLERANCE}; "
+            "nothing was written"
+        )
+    other_class = int((converted.argmax(axis=1) != registered.argmax(axis=1)).sum())
+    return Exported(found.label, form.title, content, len(images), other_class, difference, no_test_images)
+
+
+def _model_and_images(found: NamedModel, data: Path | None) -> tuple[keras.Model, NDArray[np.uint8], str]:
+    """A model, images to compute, uint8 (n, height, width, channels), and why they are not its test images, if so."""
+    try:
+        dataset = dataset_of([found], data)
+    except InputError as error:
+        if data is not None:
+            raise
+        model, random = load(found.uri), np.random.default_rng(0)
+        return model, random.integers(0, 256, (NOISE, *model.input_shape[1:]), np.uint8), str(error)
+    return load_for(found, dataset), dataset.test.unlabelled(), ""
+
+
+def _signature(model: keras.Model) -> list[Any]:
+    """Any number of images."""
+    import keras
+
+    return [keras.InputSpec(shape=(None, *model.input_shape[1:]), dtype="uint8", name=INPUT)]
+
+
+def _to_onnx(model: keras.Model, metadata: Mapping[str, str]) -> bytes:
+    import onnx
+
+    with tempfile.TemporaryDirectory(prefix="digitsweep-") as folder:
+        path = Path(folder, "model.onnx")
+        model.export(path, format="onnx", verbose=False, input_signature=_signature(model))
+        converted = onnx.load(path)
+    converted.producer_name, converted.producer_version = "digitsweep", __version__
+    onnx.helper.set_model_props(converted, dict(metadata))
+    return bytes(converted.SerializeToString())
+
+
+def _load_onnx(content: bytes) -> Run:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return lambda images: np.asarray(session.run([OUTPUT], {INPUT: images})[0])
+
+
+def _to_litert(model: keras.Model, metadata: Mapping[str, str]) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="digitsweep-") as folder:
+        path = Path(folder, "model.tflite")
+        model.export(path, format="litert", verbose=False, input_signature=_signature(model))
+        return path.read_bytes()
+
+
+def _load_litert(content: bytes) -> Run:
+    from ai_edge_litert.interpreter import Interpreter
+
+    runner = Interpreter(model_content=content).get_signature_runner()
+    return lambda images: np.asarray(runner(**{INPUT: images})[OUTPUT])
+
+
+FORMATS: Mapping[str, Format] = {
+    "onnx": Format("ONNX", {"onnx": "onnx", "tf2onnx": "tf2onnx", "onnxruntime": "onnxruntime"}, _to_onnx, _load_onnx),
+    "litert": Format("LiteRT", {"ai_edge_litert": "ai-edge-litert"}, _to_litert, _load_litert),
+}
