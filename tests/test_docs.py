@@ -62,6 +62,8 @@ def test_commands_exist(page: str) -> None:
         for words in re.findall(r"^(?:[A-Z_]+=\S+ )*digitsweep ([a-z][^#|]*)", line):
             name, *rest = shlex.split(words)
             command = main.commands.get(name)
+            while isinstance(command, click.Group) and rest and rest[0] in command.commands:
+                command = command.commands[rest.pop(0)]
             assert command is not None, line
             assert command.help, name
             known = {option for parameter in command.params for option in parameter.opts}

@@ -11,26 +11,25 @@ from typing import Any
 import numpy as np
 import pytest
 from browser import Opened, chromium, opened
+from networks import TRAINED, configurations, fitted, mixer, shuffled
 from numpy.typing import NDArray
 
 from digitsweep.data import Split, TrainingData
 from digitsweep.data.sources import load_dataset, read_folder
-from digitsweep.families import Params, parse_params
+from digitsweep.families import parse_params
 from digitsweep.families.build import network
 from digitsweep.predict.browser import network_of, page_of
 from digitsweep.predict.predicting import UNSURE
 from digitsweep.predict.preparing import prepare
 from digitsweep.registry.recipe import Recipe
 from digitsweep.report.drawing import Examples
-from digitsweep.training.loop import probabilities, train, trained_model
+from digitsweep.training.loop import probabilities
 
 pytestmark = pytest.mark.slow
 
 DIGITS = tuple("0123456789")
 CLOSE = 0.001
 """Of a probability."""
-ACTIVATIONS = ("relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid")
-NORMALIZATIONS = ("none", "batch", "layer")
 
 Stroke = list[tuple[float, float]]
 """Points as fractions of the paper's side, from the upper left."""
@@ -81,20 +80,6 @@ def browser() -> Iterator[Any]:
         yield started
 
 
-def shuffled(model: Any, seed: int) -> Any:
-    """The network with what training would have changed: running means and variances, gammas, betas and biases."""
-    random = np.random.default_rng(seed)
-    for weight in model.weights:
-        if len(weight.shape) == 1:
-            spread = (
-                random.uniform(0.5, 1.5, weight.shape)
-                if "variance" in weight.path or "gamma" in weight.path
-                else random.normal(0, 0.2, weight.shape)
-            )
-            weight.assign(spread)
-    return model
-
-
 def wrote(folder: Path, models: dict[str, Any], names: Sequence[str] = DIGITS, examples: Examples | None = None) -> Path:
     """The page of some networks, as a file: of digits in grey, or of other images in colour."""
     path, networks = folder / "draw.html", [network_of(model, name) for name, model in models.items()]
@@ -120,43 +105,6 @@ def check_alike(page: Opened, models: dict[str, Any], images: NDArray[np.uint8])
         assert (found.argmax(1) == wanted.argmax(1))[clear].all(), name
 
 
-def configurations() -> dict[str, Params]:
-    """Networks that have every pooling, normalisation, activation and padding, each in several surroundings."""
-    found: dict[str, Params] = {}
-    for number, activation in enumerate(ACTIVATIONS):
-        one, other = NORMALIZATIONS[number % 3], NORMALIZATIONS[(number + 1) % 3]
-        found[f"dense {activation} {one} {other}"] = parse_params(
-            "ann",
-            {"hidden_layers": 2, "units": [24, 16], "activation": activation, "normalization": [one, other], "dropout": 0.2},
-        )
-        found[f"residual {activation}"] = parse_params(
-            "resnet",
-            {"stages": 2, "filters": [6, 10], "residual_blocks": [1, 2], "activation": activation,
-             "normalization": ("batch", "layer")[number % 2], "dropout": 0.1},
-        )  # fmt: skip
-    combined = itertools.product(("max", "average", "stride"), NORMALIZATIONS, ("same", "valid"))
-    for number, (pooling, normalization, padding) in enumerate(combined):
-        found[f"convolutions {pooling} {normalization} {padding}"] = parse_params(
-            "cnn",
-            {"blocks": 2, "convolutions": [2, 1], "filters": [6, 8], "kernel_size": [3, (2, 3)[number % 2]],
-             "pooling": pooling, "normalization": normalization, "padding": padding,
-             "activation": ACTIVATIONS[number % 8], "dropout": 0.1,
-             "dense_units": (0, 12)[number % 2], "dense_dropout": 0.1 * (number % 2)},
-        )  # fmt: skip
-    return found
-
-
-def mixer(shape: tuple[int, int, int]) -> Any:
-    """A network of another kind, as in docs/families.md: layers along other axes than the last."""
-    from keras import Input, Model, layers
-
-    image = Input(shape)
-    x = layers.Reshape((-1, 8))(layers.Conv2D(8, 4, strides=4)(layers.Rescaling(1 / 255)(image)))
-    mixed = layers.Dense(x.shape[1], activation="gelu")(layers.Permute((2, 1))(layers.LayerNormalization()(x)))
-    x = layers.GlobalAveragePooling1D()(layers.Add()([x, layers.Permute((2, 1))(mixed)]))
-    return Model(image, layers.Softmax()(layers.Dense(10)(x)))
-
-
 @pytest.mark.parametrize("shape", [(28, 28, 1), (15, 15, 3)], ids=["grey", "colour"])
 def test_every_layer_is_computed_as_keras_does(browser: Any, tmp_path: Path, shape: tuple[int, int, int]) -> None:
     """Every pooling, normalisation, activation and padding, in every family: the probabilities of Keras."""
@@ -171,23 +119,6 @@ def test_every_layer_is_computed_as_keras_does(browser: Any, tmp_path: Path, sha
         check_alike(page, models, images)
 
 
-def fitted(params: Params, data: TrainingData, epochs: int) -> Any:
-    generator = train(params, data, seed=0, epochs=epochs)
-    while True:
-        try:
-            next(generator)
-        except StopIteration as end:
-            return trained_model(params, data.shape, data.classes, end.value.weights)
-
-
-TRAINED = {
-    "ANN": ("ann", {"hidden_layers": 2, "units": [64, 32], "normalization": ["batch", "layer"], "activation": "gelu"}),
-    "CNN": ("cnn", {"blocks": 2, "filters": [8, 16], "padding": "same", "normalization": "batch",
-                    "pooling": ["max", "average"], "dense_units": 32}),
-    "ResNet": ("resnet", {"stages": 2, "filters": [8, 16]}),
-}  # fmt: skip
-
-
 @pytest.fixture(scope="module", params=["digits", "mnist"])
 def trained(request: pytest.FixtureRequest) -> tuple[dict[str, Any], Split]:
     """A network of each family, trained for some seconds, and the test images."""
@@ -200,12 +131,8 @@ def trained(request: pytest.FixtureRequest) -> tuple[dict[str, Any], Split]:
             pytest.skip("DIGITSWEEP_TEST_MNIST names no folder with MNIST")
         part, test = read_folder(Path(given))
         data = TrainingData(part.take(np.arange(8000)), part.take(np.arange(8000, 8200)), 10)
-    common = {"optimizer": "adamw", "learning_rate": 0.003, "schedule": "one_cycle", "batch_size": 64}
     epochs = 8 if request.param == "digits" else 2
-    models = {
-        name: fitted(parse_params(family, {**params, **common}), data, epochs) for name, (family, params) in TRAINED.items()
-    }
-    return models, test
+    return {name: fitted(params, data, epochs) for name, params in TRAINED.items()}, test
 
 
 def test_test_images_are_read_as_by_predict(browser: Any, tmp_path: Path, trained: tuple[dict[str, Any], Split]) -> None:

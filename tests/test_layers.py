@@ -26,7 +26,10 @@ HOUSE: dict[str, tuple[str, set[str]]] = {
     "doctor": ("each check returns a Finding", {"mlflow", "psutil"}),
     "sweep": ("the coordinator's process, from the experiment to the answer", {"rich", "ray", "grpc"}),
     "predict": ("a person's images in, readings out", {"PIL", "scipy", "keras"}),
-    "registry": ("models by name: register, load, compare, promote, publish", {"mlflow", "keras"}),
+    "registry": (
+        "models by name: register, load, compare, promote, publish, export",
+        {"mlflow", "keras", "onnx", "onnxruntime", "ai_edge_litert"},
+    ),
     "tracking": ("the only writer of MLflow runs", {"mlflow"}),
     "report": ("values become pictures and pages; no I/O", {"matplotlib", "jinja2"}),
     "evaluation": ("predictions on the opened test set become a Comparison", {"scipy", "sklearn", "pandas", "keras"}),

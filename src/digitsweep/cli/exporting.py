@@ -44,8 +44,8 @@ def export() -> None:
 def optuna(run: str, file: Path, force: bool) -> None:
     """Write a sweep for optuna-dashboard.
 
-    RUN is the run id of a sweep, or `last`, the newest. FILE becomes an Optuna journal with a study for each family, in which
-    each configuration is a trial: `optuna-dashboard FILE` opens it.
+    RUN is the run id of a sweep, or `last`, the newest. FILE becomes an Optuna journal, which `optuna-dashboard FILE` opens:
+    a study for each family, in which each configuration is a trial.
     """
     _check_free("FILE", file, force)
     from digitsweep.search.journal import journal

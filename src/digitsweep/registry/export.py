@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import tempfile
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 INPUT, OUTPUT = "image", "probabilities"
 """Names in the file: uint8 (n, height, width, channels), 0 to 255, and float32 (n, classes)."""
 TOLERANCE = 0.001
-"""The largest difference of a probability that a converted network may have. Float32 sums in another order differ by 1e-6."""
+"""The largest difference of a probability that a converted network may have. Sums in another order differ by about 1e-6."""
 NOISE = 1000
 """How many random images stand in for test images that are not here."""
 TAGS = (DATA, TEST_DIGEST, "digitsweep.sweep", "digitsweep.commit", "family", "network", "test_accuracy")
@@ -49,7 +50,7 @@ class Format:
     """What the extra installs: the packages, by the modules that are imported."""
     convert: Callable[[keras.Model, Mapping[str, str]], bytes]
     """The file of a network, with metadata."""
-    load: Callable[[bytes], Run]
+    runner: Callable[[bytes], Run]
     """The network in a file, computed by the format's own runtime."""
 
 
@@ -84,8 +85,8 @@ class Exported:
 def export(named: str, to: str, data: Path | None) -> Exported:
     """A registered model as a file of the format `to`, one of FORMATS, checked on the test images that it was made for.
 
-    Raises InputError if the format's extra is not installed, if there is no such model, if its network cannot be converted, or
-    if `data` is given and does not hold its test images; DigitsweepError if the converted network computes something else."""
+    Raises InputError if the format's extra is not installed, if there is no such model, if its network cannot be converted,
+    or if `data` is given and does not hold its test images; DigitsweepError if the file computes something else."""
     form = FORMATS[to]
     missing = [package for module, package in form.packages.items() if importlib.util.find_spec(module) is None]
     if missing:
@@ -99,7 +100,7 @@ def export(named: str, to: str, data: Path | None) -> Exported:
     metadata |= {name.removeprefix("digitsweep."): found.tags[name] for name in TAGS if name in found.tags}
     try:
         content = form.convert(model, metadata)
-        run = form.load(content)
+        run = form.runner(content)
     except Exception as error:  # the converters raise whatever they come across
         raise InputError(
             f"{found.label}: its network cannot be converted to {form.title}: {first_line(error)}; name another model"
@@ -129,26 +130,27 @@ def _model_and_images(found: NamedModel, data: Path | None) -> tuple[keras.Model
     return load_for(found, dataset), dataset.test.unlabelled(), ""
 
 
-def _signature(model: keras.Model) -> list[Any]:
-    """Any number of images."""
+def _exported(model: keras.Model, kind: str, path: Path) -> Path:
+    """The network as Keras exports it, for any number of images, with our names."""
     import keras
 
-    return [keras.InputSpec(shape=(None, *model.input_shape[1:]), dtype="uint8", name=INPUT)]
+    named = keras.Model(model.inputs[0], {OUTPUT: model.outputs[0]})
+    signature = [keras.InputSpec(shape=(None, *model.input_shape[1:]), dtype="uint8", name=INPUT)]
+    named.export(path, format=kind, verbose=False, input_signature=signature)
+    return path
 
 
 def _to_onnx(model: keras.Model, metadata: Mapping[str, str]) -> bytes:
     import onnx
 
     with tempfile.TemporaryDirectory(prefix="digitsweep-") as folder:
-        path = Path(folder, "model.onnx")
-        model.export(path, format="onnx", verbose=False, input_signature=_signature(model))
-        converted = onnx.load(path)
+        converted = onnx.load(_exported(model, "onnx", Path(folder, "model.onnx")))
     converted.producer_name, converted.producer_version = "digitsweep", __version__
     onnx.helper.set_model_props(converted, dict(metadata))
     return bytes(converted.SerializeToString())
 
 
-def _load_onnx(content: bytes) -> Run:
+def _run_onnx(content: bytes) -> Run:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -157,12 +159,14 @@ def _load_onnx(content: bytes) -> Run:
 
 def _to_litert(model: keras.Model, metadata: Mapping[str, str]) -> bytes:
     with tempfile.TemporaryDirectory(prefix="digitsweep-") as folder:
-        path = Path(folder, "model.tflite")
-        model.export(path, format="litert", verbose=False, input_signature=_signature(model))
+        path = _exported(model, "litert", Path(folder, "model.tflite"))
+        with zipfile.ZipFile(path, "a") as archive:  # where TensorFlow Lite keeps files that belong to a model
+            archive.writestr("metadata.json", json.dumps(metadata, indent=2))
+            archive.writestr("labels.txt", "".join(f"{name}\n" for name in json.loads(metadata.get("classes", "[]"))))
         return path.read_bytes()
 
 
-def _load_litert(content: bytes) -> Run:
+def _run_litert(content: bytes) -> Run:
     from ai_edge_litert.interpreter import Interpreter
 
     runner = Interpreter(model_content=content).get_signature_runner()
@@ -170,6 +174,6 @@ def _load_litert(content: bytes) -> Run:
 
 
 FORMATS: Mapping[str, Format] = {
-    "onnx": Format("ONNX", {"onnx": "onnx", "tf2onnx": "tf2onnx", "onnxruntime": "onnxruntime"}, _to_onnx, _load_onnx),
-    "litert": Format("LiteRT", {"ai_edge_litert": "ai-edge-litert"}, _to_litert, _load_litert),
+    "onnx": Format("ONNX", {"onnx": "onnx", "tf2onnx": "tf2onnx", "onnxruntime": "onnxruntime"}, _to_onnx, _run_onnx),
+    "litert": Format("LiteRT", {"ai_edge_litert": "ai-edge-litert"}, _to_litert, _run_litert),
 }

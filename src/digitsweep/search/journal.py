@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

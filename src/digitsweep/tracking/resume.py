@@ -123,8 +123,8 @@ def recorded_experiment(client: MlflowClient, run: Run, folder: Path) -> tuple[E
             )
     if experiment.digest() != tags.get("digitsweep.digest"):
         raise InputError(
-            f"sweep {run_id} was begun by a version of digitsweep that reads its experiment differently; use that version, or "
-            "start the sweep anew"
+            f"sweep {run_id} was begun by a version of digitsweep that reads its experiment differently; use that version, "
+            "or start the sweep anew"
         )
     return experiment, options
 
