@@ -34,6 +34,19 @@ def free_port() -> int:
         return port
 
 
+def wait_for(address: str, log: Path) -> None:
+    """Comes back when a server answers; what it wrote to its log is the error if it never does."""
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        try:
+            urllib.request.urlopen(address, timeout=1).close()
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+        else:
+            return
+    raise AssertionError(log.read_text())
+
+
 class Server:
     """An MLflow server with one worker, whose runs are in `store` and whose files are in the folder; with more arguments of
     `mlflow server` and variables where some are given."""
@@ -58,15 +71,7 @@ class Server:
                 stderr=log,
                 start_new_session=True,
             )
-        until = time.monotonic() + START_SECONDS
-        while time.monotonic() < until:
-            try:
-                urllib.request.urlopen(f"{self.uri}/health", timeout=1).close()
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.2)
-            else:
-                return
-        raise AssertionError((self._folder / "server.log").read_text())
+        wait_for(f"{self.uri}/health", self._folder / "server.log")
 
     def signal(self, number: int) -> None:
         """To the server and all that it has started."""
