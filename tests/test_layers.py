@@ -98,6 +98,12 @@ def test_only_judges_open_the_test_set() -> None:
     }
 
 
+def test_only_exports_see_the_sealed_images() -> None:
+    """Without labels, the images of the sealed test set are asked for only to compare an exported file with its model."""
+    found = {path for path in FILES if ".unlabelled(" in path.read_text(encoding="utf-8")}
+    assert {str(path.relative_to(PACKAGE)) for path in found} == {"registry/export.py"}
+
+
 def test_only_families_name_a_family() -> None:
     """No word outside `families/` is a family's name or title: whoever adds a family touches nothing else."""
     names = {each.lower() for family in FAMILIES.values() for each in (family.name, family.title)}
