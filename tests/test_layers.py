@@ -28,7 +28,7 @@ HOUSE: dict[str, tuple[str, set[str]]] = {
     "predict": ("a person's images in, readings out", {"PIL", "scipy", "keras"}),
     "registry": (
         "models by name: register, load, compare, promote, publish, export",
-        {"mlflow", "keras", "onnx", "onnxruntime", "ai_edge_litert"},
+        {"mlflow", "keras", "onnx", "tf2onnx", "onnxruntime", "ai_edge_litert"},
     ),
     "tracking": ("the only writer of MLflow runs", {"mlflow"}),
     "report": ("values become pictures and pages; no I/O", {"matplotlib", "jinja2"}),

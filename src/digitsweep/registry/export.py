@@ -5,14 +5,17 @@ what the registered model takes, raw uint8 images, and gives class probabilities
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
+import logging
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +28,7 @@ from digitsweep.registry.recipe import image_metadata
 from digitsweep.report.format import count
 from digitsweep.tracking.client import TEST_DIGEST, first_line
 from digitsweep.training.loop import EVALUATION_BATCH, probabilities
+from digitsweep.training.startup import standard_error_away
 
 if TYPE_CHECKING:
     import keras
@@ -99,8 +103,9 @@ def export(named: str, to: str, data: Path | None) -> Exported:
     metadata |= {name: json.dumps(value) for name, value in image_metadata(found.tags).items()}
     metadata |= {name.removeprefix("digitsweep."): found.tags[name] for name in TAGS if name in found.tags}
     try:
-        content = form.convert(model, metadata)
-        run = form.runner(content)
+        with standard_error_away(), warnings.catch_warnings(action="ignore"):  # of the converters
+            content = form.convert(model, metadata)
+            run = form.runner(content)
     except Exception as error:  # the converters raise whatever they come across
         raise InputError(
             f"{found.label}: its network cannot be converted to {form.title}: {first_line(error)}; name another model"
@@ -143,11 +148,32 @@ def _exported(model: keras.Model, kind: str, path: Path) -> Path:
 def _to_onnx(model: keras.Model, metadata: Mapping[str, str]) -> bytes:
     import onnx
 
+    _teach_erfc()
     with tempfile.TemporaryDirectory(prefix="digitsweep-") as folder:
         converted = onnx.load(_exported(model, "onnx", Path(folder, "model.onnx")))
     converted.producer_name, converted.producer_version = "digitsweep", __version__
     onnx.helper.set_model_props(converted, dict(metadata))
     return bytes(converted.SerializeToString())
+
+
+@functools.cache
+def _teach_erfc() -> None:
+    """Adds an operation to tf2onnx that it lacks, and that Keras' GELU consists of: erfc(x) = 1 - erf(x)."""
+    from tf2onnx.handler import tf_op
+    from tf2onnx.utils import make_name
+
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # the runtime refuses what could not be converted
+
+    @tf_op("Erfc")
+    class Erfc:
+        @classmethod
+        def version_9(cls, graph: Any, node: Any, **_: Any) -> None:
+            made = {"outputs": node.output, "shapes": node.output_shapes, "dtypes": node.output_dtypes}
+            given = node.input
+            graph.remove_node(node.name)
+            erf = graph.make_node("Erf", given)
+            one = graph.make_const(make_name("one"), np.ones((), np.float32))
+            graph.make_node("Sub", [one.output[0], erf.output[0]], **made)
 
 
 def _run_onnx(content: bytes) -> Run:

@@ -34,12 +34,12 @@ def import_tensorflow_quietly(*, alone: bool = False) -> None:
         return
     # It warns that functions are traced often, but each trial needs a graph of its own.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    with _standard_error_away(), no_collections(), _hidden(OPTIONAL if alone else ()):
+    with standard_error_away(), no_collections(), _hidden(OPTIONAL if alone else ()):
         import tensorflow  # noqa: F401
 
 
 @contextmanager
-def _standard_error_away() -> Iterator[None]:
+def standard_error_away() -> Iterator[None]:
     """Silences C++ on standard error. What Python writes there, in any thread, is unaffected."""
     sys.stderr.flush()
     saved, python = os.dup(2), sys.stderr
