@@ -50,6 +50,7 @@ def journal(searches: RecordedSearches) -> bytes:
     If a configuration was trained on several rungs, the trial shows the highest rung on which the training was completed:
     its values, state and times. The values on all rungs are user attributes. A trial that was trained again from scratch is
     no step of another one's curve, and a configuration that counted once for each rung would distort importances."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     experiment = searches.experiment
     about = {"sweep": searches.run_id, **searches.about, "question": experiment.question, "digest": experiment.digest()}
     with tempfile.TemporaryDirectory(prefix="digitsweep-") as folder:
