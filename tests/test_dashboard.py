@@ -14,7 +14,7 @@ import pytest
 from browser import chromium
 from running import run_digitsweep
 from servers import free_port, wait_for
-from support import MINUTES_EXPERIMENT
+from support import SMALL_EXPERIMENT
 from test_journal import read
 
 pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed (the extra dev)")
@@ -36,10 +36,12 @@ class Dashboard:
 
 @pytest.fixture(scope="module")
 def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
-    """A dashboard of a sweep whose budget is in minutes."""
+    """A dashboard of a sweep of eight trials, some of which were pruned."""
     folder = tmp_path_factory.mktemp("dashboard")
-    (folder / "minutes.yaml").write_text(MINUTES_EXPERIMENT)
-    for arguments in (("sweep", "minutes.yaml", "--workers", "1"), ("export", "optuna", "last", "study.log")):
+    text = SMALL_EXPERIMENT.replace("{trials: 2, epochs: 3, seconds: 20}", "{trials: 8, epochs: 3, seconds: 600}")
+    assert text != SMALL_EXPERIMENT
+    (folder / "small.yaml").write_text(f"{text}pruner: {{type: successive_halving, min_epochs: 1, reduction_factor: 2}}\n")
+    for arguments in (("sweep", "small.yaml", "--workers", "1"), ("export", "optuna", "last", "study.log")):
         done = run_digitsweep(*arguments, cwd=folder, seconds=600)
         assert done.returncode == 0, done.stderr
     address, log = f"http://127.0.0.1:{free_port()}", folder / "dashboard.log"
@@ -62,9 +64,10 @@ def traces(page: Any, plot: str) -> list[dict[str, Any]]:
 
 def test_a_sweep_is_shown(browser: Any, dashboard: Dashboard, tmp_path: Path) -> None:
     """History, importance, intermediate values and parallel coordinates show the trials of the journal."""
-    study = read(dashboard.folder / "study.log")["minutes-ann"]
+    study = read(dashboard.folder / "study.log")["small-ann"]
     complete = [each for each in study.trials if each.state is optuna.trial.TrialState.COMPLETE]
-    assert len(complete) >= 4
+    assert len(complete) >= 2
+    assert len(study.trials) == 8
     page = browser.new_page(viewport={"width": 1400, "height": 1500})
     page.goto(f"{dashboard.address}/studies/{study._study_id}")
     history = traces(page, "plot-history")

@@ -106,12 +106,12 @@ def export(named: str, to: str, data: Path | None) -> Exported:
         with standard_error_away(), warnings.catch_warnings(action="ignore"):  # of the converters
             content = form.convert(model, metadata)
             run = form.runner(content)
+            starts = range(0, len(images), EVALUATION_BATCH)
+            converted = np.concatenate([run(images[start : start + EVALUATION_BATCH]) for start in starts])
     except Exception as error:  # the converters raise whatever they come across
         raise InputError(
             f"{found.label}: its network cannot be converted to {form.title}: {first_line(error)}; name another model"
         ) from None
-    starts = range(0, len(images), EVALUATION_BATCH)
-    converted = np.concatenate([run(images[start : start + EVALUATION_BATCH]) for start in starts])
     registered = probabilities(model, images)
     difference = float(np.abs(converted - registered).max())
     if not difference <= TOLERANCE:  # nan is no small difference
