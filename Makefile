@@ -52,8 +52,8 @@ compare: $(VENV)/.installed ## Show the comparison of the newest sweep again
 	@$(BIN)/digitsweep compare
 
 .PHONY: ui
-ui: $(VENV)/.installed ## Serve the MLflow UI of the records in this folder
-	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow ui
+ui: $(VENV)/.installed ## Open the MLflow UI with the trials of the newest sweep in charts (port=5000)
+	@$(BIN)/digitsweep ui $(if $(asked_port),--port '$(asked_port)')
 
 .PHONY: serve
 serve: $(VENV)/.installed ## Serve a champion over HTTP (name=mnist-cnn, or NAME@ALIAS; port=5001)

@@ -16,6 +16,8 @@ The tracking server is at http://$address: user admin, and the password is ADMIN
 
     export MLFLOW_TRACKING_URI=http://$address MLFLOW_TRACKING_USERNAME=admin
     export MLFLOW_TRACKING_PASSWORD=\$(sed -n 's/^ADMIN_PASSWORD=//p' $file)
+
+Its UI: http://$address/#/experiments?workflowType=machine_learning (with these variables set, \`make ui\` opens the newest sweep)
 TEXT
 if proxy=$(docker compose port proxy 443 2>/dev/null); then # the profile `tls`
     host=$(docker compose exec -T proxy printenv HOST_NAME)

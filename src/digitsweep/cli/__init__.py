@@ -54,7 +54,7 @@ def main() -> None:
 
 for _command in (
     *(sweeping.sweep, sweeping.validate, sweeping.doctor, sweeping.reconcile),
-    *(comparing.compare, comparing.data),
+    *(comparing.compare, comparing.ui, comparing.data),
     *(promotion.promote, promotion.rollback, promotion.history, promotion.publish),
     *(reading.predict, reading.agree, reading.draw),
     exporting.export,

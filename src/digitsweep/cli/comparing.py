@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from digitsweep.cli.shared import console_here, option, print_ui
+from digitsweep.cli.shared import console_here, make_folder, option, print_ui, write_file
 from digitsweep.errors import DigitsweepError, InputError
 
 if TYPE_CHECKING:
@@ -17,14 +17,20 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("what", nargs=-1)
 @option("--data", click.Path(path_type=Path), "The folder or file with the test images; auto: as recorded with the models.")
-def compare(what: tuple[str, ...], data: Path | None) -> None:
+@option("--save", click.Path(path_type=Path), "A folder to save the report and the other files in; auto: save nothing.")
+def compare(what: tuple[str, ...], data: Path | None, save: Path | None) -> None:
     """Show a sweep's comparison again, or compare models.
 
     WHAT is the run id of a sweep; without it, the newest sweep is shown. To compare models instead, name two or more, each
     as NAME@ALIAS, NAME/VERSION or a models:/ URI. They must share their test images. The models are evaluated on these
     images, and each pair is compared. With three or more models, Holm's correction applies to the p-values. The report is
     the artifact comparison/report.html of a new run. --data applies only to models.
+
+    --save writes report.html, report.md for a pull request, the comparison as JSON and CSV, and, of a sweep, the model cards
+    and the page to draw on.
     """
+    if save is not None:
+        make_folder("--save", save)
     named = [name for each in what for name in each.split()]  # `mlflow run` gives them as one
     comparison = _compare_models(named, data) if len(named) > 1 else _recorded(named, data)
     from digitsweep.cli.tables import print_comparison, print_text
@@ -33,7 +39,12 @@ def compare(what: tuple[str, ...], data: Path | None) -> None:
     print_comparison(comparison, console)
     if len(named) > 1:
         print_text(f"The report: comparison/report.html of run {comparison.run_id}.", console)
-    print_ui(console)
+    if save is not None:
+        from digitsweep.tracking.ui import comparison_files
+
+        for name, content in comparison_files(comparison.run_id).items():
+            write_file("--save", save / name, content)
+    print_ui(console, comparison.run_id)
 
 
 def _compare_models(named: list[str], data: Path | None) -> Comparison:
@@ -64,6 +75,34 @@ def _recorded(named: list[str], data: Path | None) -> Comparison:
         ) from None
     adopt_run({"digitsweep.kind": "comparison", "digitsweep.sweep": run_id})
     return comparison
+
+
+@click.command()
+@click.argument("run_id", required=False)
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Where to serve the UI.")
+def ui(run_id: str | None, port: int) -> None:
+    """Open the MLflow UI with a sweep's trials in charts.
+
+    RUN_ID is the run of a sweep, which may still be running; without it, the newest sweep is shown. If the records are in a
+    database, this serves the UI on this machine until Ctrl-C. If they are on a tracking server, it opens the server's UI.
+    The browser opens by itself unless there is no display or CI is set.
+    """
+    import webbrowser
+
+    from digitsweep.tracking.ui import has_screen, has_server, home, link_to, newest_sweep, serve_ui
+
+    shown = run_id or newest_sweep()
+    link = link_to(shown, lambda text: click.echo(text, err=True), port=port) if shown else home(port)
+
+    def show() -> None:
+        click.echo(f"The MLflow UI: {link}")
+        if has_screen():
+            webbrowser.open(link)
+
+    if has_server():
+        show()
+    else:
+        serve_ui(port, show)
 
 
 @click.group(invoke_without_command=True)

@@ -76,13 +76,14 @@ def console_here() -> Console:
     return SafeConsole(width=None if sys.stdout.isatty() else 150)
 
 
-def print_ui(console: Console) -> None:
-    """Prints how to look at the records in MLflow."""
-    from digitsweep.tracking.client import shown_uri
+def print_ui(console: Console, run_id: str) -> None:
+    """Prints where the MLflow UI shows a run: the trials of a sweep, in charts."""
+    from digitsweep.cli.tables import print_text
+    from digitsweep.tracking.ui import has_server, link_to
 
-    uri = shown_uri()
-    how = f"open {uri}" if uri.startswith("http") else f"mlflow ui --backend-store-uri '{uri}'"
-    console.print(f"Look at every trial in MLflow: {how}", markup=False, highlight=False, soft_wrap=True)
+    link = link_to(run_id, lambda text: print_text(text, console, "yellow"))
+    start = "" if has_server() else " (start it with `make ui` or `digitsweep ui`)"
+    print_text(f"See every trial in the MLflow UI{start}: {link}", console)
 
 
 def check_writable(option: str, path: Path) -> None:
@@ -90,6 +91,16 @@ def check_writable(option: str, path: Path) -> None:
     # Path.is_dir raises an error for a malformed path.
     if os.path.isdir(path) or not os.path.isdir(path.absolute().parent):  # noqa: PTH112
         raise InputError(f"{option} {path}: must be a file in an existing folder")
+
+
+def make_folder(option: str, path: Path) -> None:
+    """Creates a folder unless it exists.
+
+    Raises InputError, with the option's name, if that fails."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:  # ValueError: a malformed path
+        raise InputError(f"{option} {path}: must be a folder: {getattr(error, 'strerror', None) or error}") from None
 
 
 def write_file(option: str, path: Path, content: bytes) -> None:

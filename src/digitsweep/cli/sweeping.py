@@ -69,7 +69,7 @@ def sweep(ctx: click.Context, /, experiment: str, resume: str | None, **values: 
     from digitsweep.cli.tables import print_comparison
 
     print_comparison(comparison, console)
-    print_ui(console)
+    print_ui(console, comparison.run_id)
     if comparison.state != "COMPLETE":
         sys.exit(INTERRUPTED)
 

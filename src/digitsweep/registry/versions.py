@@ -141,13 +141,13 @@ def point_alias(client: MlflowClient, name: str, alias: str, version: str) -> No
 
 
 def describe_version(registered: Registered, tags: Mapping[str, str], description: str | None = None) -> None:
-    """Sets tags of a version, and its description if one is given."""
+    """Sets tags of a version, and its description if one is given; what is too long for the registry is cut off."""
     with server_errors(f"took no description of {registered.uri}"):
         client = open_store()
         for key, value in tags.items():
             client.set_model_version_tag(registered.name, registered.version, key, value)
         if description is not None:
-            client.update_model_version(registered.name, registered.version, description)
+            client.update_model_version(registered.name, registered.version, description[:MOST_DESCRIPTION])
 
 
 def write_decision(registered: Registered, decision: str, text: str) -> None:
@@ -156,5 +156,6 @@ def write_decision(registered: Registered, decision: str, text: str) -> None:
         client = open_store()
         client.set_model_version_tag(registered.name, registered.version, "digitsweep.decision", decision)
         described = client.get_model_version(registered.name, registered.version).description or ""
-        kept = described.partition(GATE_MARK)[0][: MOST_DESCRIPTION // 2]
+        room = max(MOST_DESCRIPTION - len(GATE_MARK) - len(text), MOST_DESCRIPTION // 2)
+        kept = described.partition(GATE_MARK)[0][:room]
         client.update_model_version(registered.name, registered.version, f"{kept}{GATE_MARK}{text}"[:MOST_DESCRIPTION])

@@ -170,7 +170,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     each.__name__: each
     for each in (
         *(percent, share_interval, estimate, points, p_value, by_metric, score, mean, count, plural, seconds, latency),
-        *(moment, scalar, proposer, the, title_of, cell, inlined),
+        *(moment, scalar, proposer, the, title_of, listed, cell, inlined),
     )
 }
 """For the templates, by name."""

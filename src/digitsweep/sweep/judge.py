@@ -28,10 +28,11 @@ from digitsweep.registry.openings import Openings, openings_of
 from digitsweep.registry.recipe import image_tags, recipe_of
 from digitsweep.registry.versions import Registered, describe_version, log_model, register
 from digitsweep.report import plots
+from digitsweep.report.card import card, cards
 from digitsweep.report.drawing import DRAWING, Examples
-from digitsweep.report.format import cell, percent, plural, share_interval
+from digitsweep.report.format import cell, percent, plural
 from digitsweep.report.page import report
-from digitsweep.report.sentences import family_verdict, how_chosen, verdict
+from digitsweep.report.sentences import family_verdict, verdict
 from digitsweep.search.finalists import Finalists, Succession, Winner
 from digitsweep.tracking.client import patiently
 from digitsweep.tracking.provenance import COMMITS_TAG, DIRTY_TAG, Commit
@@ -260,7 +261,7 @@ def describe_versions(judged: Mapping[str, Judged], comparison: Comparison) -> N
     """Writes what was measured to the registered versions."""
     for entry, each in zip(comparison.best(), judged.values(), strict=True):
         if each.registered is not None:
-            _describe(each.registered, comparison, entry, refitted=each.winner.refitted)
+            _describe(each.registered, comparison, entry)
 
 
 def report_files(searched: Searched, judged: Mapping[str, Judged], comparison: Comparison) -> dict[str, bytes]:
@@ -274,7 +275,7 @@ def report_files(searched: Searched, judged: Mapping[str, Judged], comparison: C
         {title_of(family): each.best.predicted for family, each in judged.items()},
         searched.dataset.class_names,
     )
-    return {**drawn, **report(comparison, evaluations[0].images)}
+    return {**drawn, **report(comparison, evaluations[0].images), **cards(comparison)}
 
 
 def drawing_files(
@@ -415,18 +416,10 @@ def _is_own_data(experiment: Experiment, dataset: Dataset) -> bool:
     return str(experiment.source()) in (dataset.name, dataset.source)
 
 
-def _describe(registered: Registered, comparison: Comparison, entry: Entry, *, refitted: bool) -> None:
-    """Writes what was measured to the registered version."""
-    assert entry.test is not None
+def _describe(registered: Registered, comparison: Comparison, entry: Entry) -> None:
+    """Writes what was measured to the registered version, with its model card as the description."""
     tags = {name: f"{value:.6f}" for name, value in comparison.accuracies(entry).items()}
-    text = (
-        f"{cell(entry.network)}: {percent(entry.test.accuracy)} of {entry.test.total:,} test images "
-        f"(95 % interval {share_interval(entry.test)}), {entry.weights:,} weights. "
-        f"The best {title_of(entry.family)} of experiment {cell(comparison.experiment)}, "
-        f"trained on {entry.trained_on:,} images{' (training and validation)' if refitted else ''}. "
-        f"{how_chosen(comparison, entry)} Takes raw uint8 images, 0 to 255; gives probabilities."
-    )
-    patiently(lambda: describe_version(registered, tags, text))
+    patiently(lambda: describe_version(registered, tags, card(comparison, entry)))
 
 
 def pictures(
