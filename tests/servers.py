@@ -53,7 +53,8 @@ class Server:
 
     def __init__(self, folder: Path, store: str, *arguments: str, **environment: str) -> None:
         port = free_port()
-        self.uri = f"http://127.0.0.1:{port}"
+        prefix = arguments[arguments.index("--static-prefix") + 1] if "--static-prefix" in arguments else ""
+        self.uri = f"http://127.0.0.1:{port}{prefix}"
         self._folder = folder
         self._command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
         self._command += ["--backend-store-uri", store, "--artifacts-destination", str(folder / "files"), *arguments]

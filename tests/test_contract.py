@@ -48,6 +48,8 @@ def test_the_sweep_run(smoke: Sweep) -> None:
         "training_curves.png",
         "confusion_matrices.png",
         "draw.html",
+        "model-card-ann.md",
+        "model-card-cnn.md",
     )
     assert smoke.artifacts(run, "comparison") == {f"comparison/{name}" for name in files}
     assert run.inputs is not None

@@ -323,7 +323,7 @@ def test_the_same_comparison_is_printed_again(told: Told) -> None:
     """`digitsweep compare` prints, from comparison.json, what the sweep printed."""
     again = run_digitsweep("compare", cwd=told.sweep.folder, MLFLOW_TRACKING_URI=told.sweep.uri)
     assert again.returncode == 0, again.stderr
-    shown = _plain(again.stdout).partition(" Look at every trial")[0]
+    shown = _plain(again.stdout).partition(" See every trial")[0]
     assert shown in told.terminal
 
 

@@ -29,7 +29,7 @@ def words(text: str) -> list[str]:
     return found
 
 
-KNOWN = ("paragraph", "blockquote", "bullet_list", "list_item", "table", "thead", "tbody", "tr", "th", "td")
+KNOWN = ("heading", "paragraph", "blockquote", "bullet_list", "list_item", "table", "thead", "tbody", "tr", "th", "td")
 
 
 @PROPERTY

@@ -11,7 +11,7 @@ import pytest
 from ledgers import versions, without_models
 from mlflow import MlflowClient
 from running import EXPERIMENTS, Sweep, brief_experiment, run_digitsweep
-from servers import mlflow_server
+from servers import Proxy, mlflow_server
 from test_doctor import assert_nothing_left, named, states
 
 from digitsweep.config.options import Options
@@ -19,6 +19,8 @@ from digitsweep.doctor import State, examine
 from digitsweep.doctor import server as check_server
 from digitsweep.errors import RefusedError
 from digitsweep.registry.promote import history, promote, rollback
+from digitsweep.tracking.client import all_runs
+from digitsweep.tracking.ui import OURS, VIEW
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +77,29 @@ def test_http_and_sqlite_hold_the_same(server: str, folder: Path, tmp_path: Path
     assert kept
     assert not any(b"s3cret" in path.read_bytes() for path in kept)
     assert "s3cret" not in over_http.output
+
+
+def test_a_view_that_the_server_refuses_is_a_warning(server: str, tmp_path: Path) -> None:
+    """If the server refuses to save the charts of a sweep, `digitsweep compare` shows the comparison, says why in one line,
+    and gives the address of the trials without charts; with the permission, the address is that of the charts, and the saved
+    report.md has it too."""
+    client, proxy = MlflowClient(server), Proxy(server)
+    run = next(each for each in all_runs(client, "tags.`digitsweep.kind` = 'sweep'") if each.info.status == "FINISHED")
+    client.delete_experiment_tag(run.info.experiment_id, f"{VIEW}{OURS}{run.info.run_id}")
+    proxy.refuse(403, "/experiments/set-experiment-tag", 100)
+    page = f"{proxy.uri}/#/experiments/{run.info.experiment_id}/runs?"
+    refused = run_digitsweep("compare", run.info.run_id, cwd=tmp_path, MLFLOW_TRACKING_URI=proxy.uri)
+    assert refused.returncode == 0, refused.stderr
+    assert f"See every trial in the MLflow UI: {page}workflowType=machine_learning\n" in refused.stdout
+    (line,) = (line for line in refused.stdout.splitlines() if line.startswith("The charts of this sweep could not"))
+    assert "403" in line
+    assert proxy.refused == 1
+    proxy.refuse(403, "", 0)
+    allowed = run_digitsweep("compare", run.info.run_id, "--save", "saved", cwd=tmp_path, MLFLOW_TRACKING_URI=proxy.uri)
+    assert f"See every trial in the MLflow UI: {page}viewStateShareKey={OURS}{run.info.run_id}&" in allowed.stdout
+    last = (tmp_path / "saved" / "report.md").read_text().splitlines()[-1]
+    assert last.startswith(f"[Every trial in the MLflow UI]({page}viewStateShareKey=")
+    proxy.close()
 
 
 def test_the_doctor_and_a_servers_names(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
