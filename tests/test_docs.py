@@ -231,3 +231,22 @@ def test_the_server_document_names_every_setting() -> None:
     document = (ROOT / "docs" / "server.md").read_text()
     for name in set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text())):
         assert f"`{name}`" in document, name
+
+
+def test_the_workflow_may_do_little() -> None:
+    """The workflow for pull requests is valid YAML; it may read the code and comment, and no step of it puts a value that a
+    stranger chose into a script."""
+    (text,) = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs" / "pull-requests.md").read_text(), re.DOTALL | re.MULTILINE)
+    workflow = yaml.safe_load(text)
+    assert set(workflow[True]) == {"pull_request"}, "`on`, which YAML 1.1 reads as true"
+    assert workflow["permissions"] == {"contents": "read"}
+    (job,) = workflow["jobs"].values()
+    assert job["permissions"] == {"contents": "read", "pull-requests": "write"}
+    assert job["timeout-minutes"] <= 60
+    ours = {line for path in (ROOT / ".github").rglob("*.yml") for line in re.findall(r"uses: (\S+)", path.read_text())}
+    assert {each["uses"] for each in job["steps"] if "uses" in each} <= ours, "the versions that our own workflow uses"
+    scripts = [each["run"] for each in job["steps"] if "run" in each]
+    assert not any("${{" in each for each in scripts)
+    (saved,) = (each for each in scripts if "digitsweep" in each)
+    _, name, *words = shlex.split(saved)
+    main.commands[name].make_context(name, words)
