@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -132,6 +133,7 @@ def serve_ui(port: int, ready: Callable[[], None]) -> None:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the UI is ended too
     with subprocess.Popen(command, env={**os.environ, **environment}) as process:
         try:
             until = time.monotonic() + START_SECONDS
