@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 import pytest
 from click.testing import CliRunner
 from mlflow import MlflowClient
+from running import Sweep
 
 from digitsweep.cli import main
 from digitsweep.tracking.ui import MOST_VIEWS, OURS, VIEW, has_screen, home, link_to
@@ -127,3 +128,29 @@ def test_a_server_that_is_away_is_one_line(store: Path, monkeypatch: pytest.Monk
     assert found.stderr == (
         "digitsweep: the tracking server http://127.0.0.1:9 could not be asked: nothing answers there (connection refused)\n"
     )
+
+
+def test_compare_saves_the_files(smoke: Sweep, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`digitsweep compare --save` writes the files of the comparison to a folder, byte for byte, and nothing half."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", smoke.uri)
+    for _ in range(2):  # into a folder that has them already, too
+        found = CliRunner().invoke(main, ["compare", "--save", "new/saved"])
+        assert found.exit_code == 0, found.stderr
+    files = {path.name: path.read_bytes() for path in (store / "new" / "saved").iterdir()}
+    assert {f"comparison/{name}" for name in files} == smoke.artifacts(smoke.parent(), "comparison")
+    assert {"report.html", "report.md", "model-card-ann.md", "model-card-cnn.md", "comparison.json"} < set(files)
+    for name, content in files.items():
+        assert smoke.artifact(smoke.parent(), f"comparison/{name}") == content
+
+
+@pytest.mark.parametrize("folder", ["taken", "taken/below", "a\0b"])
+def test_a_folder_that_cannot_be_is_one_line(folder: str, store: Path) -> None:
+    """Where --save names a file, or no path at all, one line says so before anything is asked of the server."""
+    (store / "taken").write_text("a file")
+    found = CliRunner().invoke(main, ["compare", "--save", folder])
+    assert found.exit_code == 2
+    (line,) = found.stderr.splitlines()
+    assert line.startswith("digitsweep: --save ")
+    assert "must be a folder" in line
+    assert (store / "taken").read_text() == "a file"
+    assert not (store / "mlflow.db").exists()
