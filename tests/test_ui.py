@@ -71,12 +71,13 @@ def test_views_stay_few(made_store: Path) -> None:
     for run_id in sweeps:
         link_to(run_id)
     assert set(views(client)) == {"mine", *(OURS + run_id for run_id in sweeps[3:])}
-    client.set_experiment_tag("0", f"{VIEW}{OURS}{sweeps[-1]}", "changed")
+    changed = json.dumps({**json.loads(views(client)[OURS + sweeps[-1]]), "name": "changed in the UI"})
+    client.set_experiment_tag("0", f"{VIEW}{OURS}{sweeps[-1]}", changed)
     client.set_experiment_tag("0", f"{VIEW}{OURS}unreadable", "{}")
     for run_id in (sweeps[-1], sweeps[0]):
         link_to(run_id)
-    assert set(views(client)) == {"mine", *(OURS + run_id for run_id in (sweeps[0], *sweeps[5:]))}
-    assert views(client)[OURS + sweeps[-1]] == "changed"
+    assert set(views(client)) == {"mine", *(OURS + run_id for run_id in (sweeps[0], *sweeps[4:]))}
+    assert views(client)[OURS + sweeps[-1]] == changed
 
 
 def test_other_runs_have_links_too(made_store: Path) -> None:

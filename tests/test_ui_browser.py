@@ -21,7 +21,7 @@ from servers import START_SECONDS, free_port, mlflow_server
 from digitsweep.tracking.ui import link_to
 
 pytestmark = pytest.mark.slow
-CHARTS = ("Validation accuracy by epoch", "Test accuracy", "Hyperparameters and validation accuracy")
+CHARTS = ("val_accuracy", "test_accuracy", "Parallel Coordinates")
 
 
 @pytest.fixture(scope="module")

@@ -195,12 +195,12 @@ def _state(run_id: str) -> dict[str, Any]:
         *(f"metrics.`{name}`" for name in ("val_accuracy", "test_accuracy", "weights", "train_seconds")),
         *(f"params.`{name}`" for name in ("epochs", *params)),
     ]
+    lines = {"selectedMetricKeys": ["val_accuracy"], "xAxisKey": "step", "lineSmoothness": 0, "displayPoints": False}
+    axes = {"selectedParams": params, "selectedMetrics": ["weights", "val_accuracy"], "showAllRuns": False}
     charts = [
-        _chart("by-epoch", "curves", "LINE", "Validation accuracy by epoch", "val_accuracy")
-        | {"selectedMetricKeys": ["val_accuracy"], "xAxisKey": "step", "lineSmoothness": 0, "displayPoints": False},
-        _chart("test", "curves", "BAR", "Test accuracy", "test_accuracy"),
-        _chart("hyperparameters", "space", "PARALLEL", "Hyperparameters and validation accuracy")
-        | {"selectedParams": params, "selectedMetrics": ["weights", "val_accuracy"], "showAllRuns": False},
+        {**_chart("by-epoch", "accuracy", "LINE"), "metricKey": "val_accuracy", **lines},
+        {**_chart("test", "accuracy", "BAR"), "metricKey": "test_accuracy"},
+        {**_chart("parallel", "space", "PARALLEL"), **axes},
     ]
     return {
         "searchFilter": f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}' AND tags.`digitsweep.kind` != 'attempt'",
@@ -211,9 +211,10 @@ def _state(run_id: str) -> dict[str, Any]:
         "runsHiddenMode": "SHOW_ALL",
         "compareRunCharts": charts,
         "compareRunSections": [
-            _section("curves", "Accuracy", columns=2),
-            _section("space", "Search space", columns=1),
-            _section("rest", "Model metrics", columns=3) | {"display": False},  # where the UI puts all other metrics
+            _section("accuracy", "Validation accuracy by epoch, and test accuracy", columns=2),
+            _section("space", "Hyperparameters and validation accuracy", columns=1),
+            # Where the UI puts all other metrics, by this name.
+            {**_section("rest", "Model metrics", columns=3), "display": False},
         ],
         "isAccordionReordered": True,
         "groupBy": {"aggregateFunction": "max", "groupByKeys": [{"mode": "tag", "groupByData": "family"}]},
@@ -221,17 +222,9 @@ def _state(run_id: str) -> dict[str, Any]:
     }
 
 
-def _chart(key: str, section: str, kind: str, title: str, metric: str = "") -> dict[str, Any]:
-    return {
-        "uuid": key,
-        "type": kind,
-        "displayName": title,
-        "metricKey": metric,
-        "metricSectionId": section,
-        "runsCountToCompare": MOST_LINES,
-        "deleted": False,
-        "isGenerated": False,
-    }
+def _chart(key: str, section: str, kind: str) -> dict[str, Any]:
+    place = {"uuid": key, "type": kind, "metricSectionId": section, "runsCountToCompare": MOST_LINES}
+    return {**place, "deleted": False, "isGenerated": False}
 
 
 def _section(key: str, title: str, columns: int) -> dict[str, Any]:
