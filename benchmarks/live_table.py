@@ -24,33 +24,33 @@ from digitsweep.sweep.progress import Display
 from digitsweep.sweep.run import sweep
 
 PICTURE = Path(__file__).parent.parent / "docs" / "live-table.svg"
-WIDTH, LINES = 116, 12
+WIDTH, LINES = 104, 8
 """Columns of the terminal, and lines above the table."""
-EARLIEST = 0.45
-"""Of the minutes."""
+EARLIEST, LATEST = 0.4, 0.7
+"""Of the minutes: the last moment between them at which every running trial has finished an epoch is drawn."""
 # The picture is self-contained: GitHub loads no font for it.
 FORMAT = re.sub(r" *@font-face \{\{.*?\n    \}\}\n", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 
 
 class Drawn(Display):
-    """A display that draws itself once, as soon as the time has come and every running trial has finished an epoch."""
+    """A display that also draws itself."""
 
     def __init__(self, command: str, seconds: float) -> None:
         super().__init__(Console(file=io.StringIO(), force_terminal=True, width=WIDTH))
         self._command = command
-        self._due = time.monotonic() + EARLIEST * seconds
+        self._earliest, self._latest = (time.monotonic() + share * seconds for share in (EARLIEST, LATEST))
         self._lines: deque[str] = deque(maxlen=LINES)
-        self._is_drawn = False
 
     def note(self, text: str) -> None:
         super().note(text)
         self._lines.extend(text.split("\n"))
-        print(text, file=sys.stderr)
+        print(text, file=sys.__stderr__)  # sys.stderr is the table's while it is live
 
     def progressed(self, seconds_left: float) -> None:
         super().progressed(seconds_left)
         running = list(self._running.values())
-        if self._is_drawn or time.monotonic() < self._due or len(running) < 2 or not all(epoch for _, epoch in running):
+        in_time = self._earliest < time.monotonic() < self._latest
+        if not in_time or len(running) < 2 or not all(epoch for _, epoch in running):
             return
         console = Console(file=io.StringIO(), record=True, force_terminal=True, width=WIDTH)
         console.print(Text(f"$ {self._command}", "bold"), Text("..."), sep="\n")
@@ -58,8 +58,6 @@ class Drawn(Display):
             console.print(line, markup=False, highlight=False)
         console.print(self)
         PICTURE.write_text(console.export_svg(title=self._command, code_format=FORMAT, unique_id="live"), encoding="utf-8")
-        self._is_drawn = True
-        print(f"drawn: {PICTURE}", file=sys.stderr)
 
 
 def main(experiment: str = "mnist", minutes: str = "15") -> None:
