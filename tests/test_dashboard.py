@@ -78,9 +78,9 @@ def test_a_sweep_is_shown(browser: Any, dashboard: Dashboard, tmp_path: Path) ->
     curves = traces(page, "graph-intermediate-values")
     assert [each["y"] for each in curves] == [list(each.intermediate_values.values()) for each in complete]
     page.screenshot(path=tmp_path / "history.png")
-    page.goto(f"{dashboard.address}/studies/{study._study_id}/analytics")
+    page.goto(f"{dashboard.address}/studies/{study._study_id}/smartSelection")
     (lines,) = traces(page, "plot-parallel-coordinate")
     assert {each["label"] for each in lines["dimensions"]} >= {"learning_rate", "batch_size"}
     assert len(lines["dimensions"][0]["values"]) == len(complete)
-    page.screenshot(path=tmp_path / "analytics.png")
+    page.screenshot(path=tmp_path / "selection.png")
     page.close()
