@@ -71,7 +71,7 @@ def test_a_sweep_is_shown(browser: Any, dashboard: Dashboard, tmp_path: Path) ->
     page = browser.new_page(viewport={"width": 1400, "height": 1500})
     page.goto(f"{dashboard.address}/studies/{study._study_id}")
     history = traces(page, "plot-history")
-    assert sorted(history[0]["y"]) == pytest.approx(sorted(each.value for each in complete))
+    assert sorted(history[0]["y"]) == pytest.approx(sorted(each.values[0] for each in complete))
     (importance,) = traces(page, "graph-hyperparameter-importances")
     assert set(importance["y"]) <= set().union(*(each.params for each in complete))
     assert sum(importance["x"]) == pytest.approx(1)
