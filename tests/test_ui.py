@@ -144,9 +144,9 @@ def test_compare_saves_the_files(smoke: Sweep, store: Path, monkeypatch: pytest.
         assert smoke.artifact(smoke.parent(), f"comparison/{name}") == content
 
 
-@pytest.mark.parametrize("folder", ["taken", "taken/below", "a\0b"])
+@pytest.mark.parametrize("folder", ["taken", "taken/below"])
 def test_a_folder_that_cannot_be_is_one_line(folder: str, store: Path) -> None:
-    """Where --save names a file, or no path at all, one line says so before anything is asked of the server."""
+    """Where --save names a file, or a folder below one, one line says so before anything is asked of the server."""
     (store / "taken").write_text("a file")
     found = CliRunner().invoke(main, ["compare", "--save", folder])
     assert found.exit_code == 2

@@ -99,8 +99,8 @@ def make_folder(option: str, path: Path) -> None:
     Raises InputError, with the option's name, if that fails."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:  # ValueError: a malformed path
-        raise InputError(f"{option} {path}: must be a folder: {getattr(error, 'strerror', None) or error}") from None
+    except OSError as error:
+        raise InputError(f"{option} {path}: must be a folder: {error.strerror or error}") from None
 
 
 def write_file(option: str, path: Path, content: bytes) -> None:

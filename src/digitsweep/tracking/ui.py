@@ -44,7 +44,8 @@ TRAINING = "workflowType=machine_learning"
 """In an address: the UI of trainings. Without it, a new browser sees that of language models."""
 PORT = 5000
 """MLflow's own."""
-START_SECONDS = 120.0
+START_SECONDS = 300.0
+"""A busy machine takes its time."""
 
 
 def home(port: int = PORT) -> str:
