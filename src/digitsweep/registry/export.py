@@ -13,7 +13,7 @@ import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from digitsweep import __version__
 from digitsweep.errors import DigitsweepError, InputError
 from digitsweep.registry.compare import dataset_of, load_for
 from digitsweep.registry.models import DATA, NamedModel, find, load
-from digitsweep.registry.recipe import image_metadata
+from digitsweep.registry.recipe import tagged_class_names, tagged_recipe
 from digitsweep.report.format import count
 from digitsweep.tracking.client import TEST_DIGEST, first_line
 from digitsweep.training.loop import EVALUATION_BATCH, probabilities
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 INPUT, OUTPUT = "image", "probabilities"
 """Names in the file: uint8 (n, height, width, channels), 0 to 255, and float32 (n, classes)."""
+CLASS_NAMES = "classes"
+"""In a file's metadata: the names of the classes in the order of the labels, a JSON list."""
 TOLERANCE = 0.001
 """The largest difference of a probability that a converted network may have. Sums in another order differ by about 1e-6."""
 NOISE = 1000
@@ -98,10 +100,8 @@ def export(named: str, to: str, data: Path | None) -> Exported:
             f"export {to} needs {' and '.join(missing)}, not installed here; run `pip install 'digitsweep[{to}]'`"
         )
     found = find(named)
+    metadata = _metadata(found)
     model, images, no_test_images = _model_and_images(found, data)
-    metadata = {"model": found.uri.removeprefix("models:/"), "digitsweep": __version__}
-    metadata |= {name: json.dumps(value) for name, value in image_metadata(found.tags).items()}
-    metadata |= {name.removeprefix("digitsweep."): found.tags[name] for name in TAGS if name in found.tags}
     try:
         with standard_error_away(), warnings.catch_warnings(action="ignore"):  # of the converters
             content = form.convert(model, metadata)
@@ -121,6 +121,18 @@ def export(named: str, to: str, data: Path | None) -> Exported:
         )
     other_class = int((converted.argmax(axis=1) != registered.argmax(axis=1)).sum())
     return Exported(found.label, form.title, content, len(images), other_class, difference, no_test_images)
+
+
+def _metadata(found: NamedModel) -> dict[str, str]:
+    """What a file says of its model. Raises InputError if the model's tags are damaged."""
+    class_names, recipe = tagged_class_names(found), tagged_recipe(found)
+    return {
+        "model": found.uri.removeprefix("models:/"),
+        "digitsweep": __version__,
+        **({CLASS_NAMES: json.dumps(class_names)} if class_names else {}),
+        **({"preparation": json.dumps(asdict(recipe))} if recipe else {}),
+        **{name.removeprefix("digitsweep."): found.tags[name] for name in TAGS if name in found.tags},
+    }
 
 
 def _model_and_images(found: NamedModel, data: Path | None) -> tuple[keras.Model, NDArray[np.uint8], str]:
@@ -188,7 +200,7 @@ def _to_litert(model: keras.Model, metadata: Mapping[str, str]) -> bytes:
         path = _exported(model, "litert", Path(folder, "model.tflite"))
         with zipfile.ZipFile(path, "a") as archive:  # where TensorFlow Lite keeps files that belong to a model
             archive.writestr("metadata.json", json.dumps(metadata, indent=2))
-            archive.writestr("labels.txt", "".join(f"{name}\n" for name in json.loads(metadata.get("classes", "[]"))))
+            archive.writestr("labels.txt", "".join(f"{name}\n" for name in json.loads(metadata.get(CLASS_NAMES, "[]"))))
         return path.read_bytes()
 
 
