@@ -7,13 +7,14 @@ import os
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from networks import TRAINED, configurations, fitted, mixer, shuffled
 from numpy.typing import NDArray
 from running import Sweep, run_digitsweep
+from support import only_line
+from test_model_file import registered
 
 from digitsweep.data import TrainingData
 from digitsweep.data.sources import load_dataset, read_folder
@@ -103,31 +104,35 @@ def test_a_registered_model_is_exported(smoke: Sweep, tmp_path: Path, to: str) -
 
 
 @pytest.mark.slow
-def test_without_its_data_a_model_is_compared_on_noise(smoke: Sweep, to: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the test images are not here, random images take their place, and the reason is told."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", smoke.uri)
-
-    def missing(*_: Any) -> Any:
-        raise InputError("the images are on another machine")
-
-    monkeypatch.setattr("digitsweep.registry.export.dataset_of", missing)
-    exported = export(MODEL, to, None)
-    assert exported.no_test_images == "the images are on another machine"
+@pytest.mark.filterwarnings("ignore:.*AnyType:UserWarning")  # MLflow's, of a class of its own
+def test_a_model_of_unknown_data_is_compared_on_noise(made_store: Path, to: str) -> None:
+    """If nothing says where the test images are, random images take their place, and the output says so."""
+    exported = export(registered(mixer((8, 8, 1))), to, None)
+    assert "needs both tags" in exported.no_test_images
     assert "1,000 random images: the same class for each" in str(exported)
     assert exported.difference < 1e-4
 
 
-def test_a_missing_extra_is_named(to_any: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*AnyType:UserWarning")  # MLflow's, of a class of its own
+def test_a_layer_that_cannot_be_converted_is_one_line(made_store: Path, to: str) -> None:
+    """A network with a layer that neither format has is refused with its label."""
+    import keras
+
+    resized = keras.layers.Resizing(4, 4, interpolation="lanczos5")
+    layers = [keras.Input((8, 8, 1)), keras.layers.Rescaling(1 / 255), resized, keras.layers.Flatten()]
+    with pytest.raises(InputError) as error:
+        export(registered(keras.Sequential([*layers, keras.layers.Dense(3, "softmax")])), to, None)
+    only_line(error, "some 1", f"cannot be converted to {FORMATS[to].title}", "name another model")
+
+
+@pytest.mark.parametrize("name", list(FORMATS))
+def test_a_missing_extra_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the extra of a format, one line says what to install."""
-    for module in FORMATS[to_any].packages:
+    for module in FORMATS[name].packages:
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(InputError, match=rf"^export {to_any} needs .*; run `pip install 'digitsweep\[{to_any}\]'`$"):
-        export(MODEL, to_any, None)
-
-
-@pytest.fixture(params=list(FORMATS))
-def to_any(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+    with pytest.raises(InputError, match=rf"^export {name} needs .*; run `pip install 'digitsweep\[{name}\]'`$"):
+        export(MODEL, name, None)
 
 
 @pytest.mark.slow
