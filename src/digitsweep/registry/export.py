@@ -96,9 +96,7 @@ def export(named: str, to: str, data: Path | None) -> Exported:
     form = FORMATS[to]
     missing = [package for module, package in form.packages.items() if importlib.util.find_spec(module) is None]
     if missing:
-        raise InputError(
-            f"export {to} needs {' and '.join(missing)}, not installed here; run `pip install 'digitsweep[{to}]'`"
-        )
+        raise InputError(f"export {to} needs {', '.join(missing)}, not installed here; run `pip install 'digitsweep[{to}]'`")
     found = find(named)
     metadata = _metadata(found)
     model, images, no_test_images = _model_and_images(found, data)
