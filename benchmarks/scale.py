@@ -45,6 +45,9 @@ class SimulatedWorkers:
     def count(self) -> int:
         return WORKERS
 
+    def status(self) -> str:
+        return ""
+
     def notices(self) -> Sequence[str]:
         return ()
 

@@ -1,32 +1,72 @@
-"""What the tests on Ray share: a cluster of real nodes on this machine, and the processes of its workers."""
+"""What the tests on Ray share: a cluster of real nodes on this machine, its processes, and workers that are listened to."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psutil
 
 DEADLINE = 180.0
 """Seconds until a test gives up waiting; nothing is expected to take as long."""
+SMALL: dict[str, Any] = {"object_store_memory": 80 * 2**20}
+"""Of each node. Ray takes no less than 75 MiB."""
+HEAD: dict[str, Any] = {
+    "num_cpus": 0,
+    "include_dashboard": False,
+    "include_log_monitor": False,
+    "no_monitor": True,
+    "dashboard_agent_listen_port": 0,
+}
+"""A head that trains nothing, without the processes that no test needs."""
 
 
 @contextmanager
-def ray_cluster(*cpus: int) -> Iterator[Any]:
-    """A cluster whose head has no processors, and a node with so many for each number."""
+def ray_cluster(*cpus: int, **head: Any) -> Iterator[Any]:
+    """A cluster whose head has no processors, and a node with so many for each number. Nothing of it is left afterwards."""
     os.environ["RAY_raylet_start_wait_time_s"] = "120"  # noqa: SIM112  # on a machine that is busy
     from ray.cluster_utils import Cluster
 
-    cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args={"num_cpus": 0}))
+    cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args={**HEAD, **SMALL, **head}))
+    session = session_of(cluster)
     try:
         for each in cpus:
             add(cluster, each)
         yield cluster
     finally:
-        cluster.shutdown()
+        for node in reversed(cluster.list_all_nodes()):
+            remove(cluster, node)
+        end_processes(session)
+
+
+def session_of(cluster: Any) -> str:
+    """The folder of a cluster's logs and sockets."""
+    return str(cluster.head_node.get_session_dir_path())
+
+
+def processes_of(session: str, title: str = "") -> list[psutil.Process]:
+    """The processes that write to the logs of a session, and whose command line begins like this."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            is_one = not title or "".join(process.cmdline()[:1]).startswith(title)
+            if is_one and any(each.path.startswith(session) for each in process.open_files()):
+                found.append(process)
+    return found
+
+
+def end_processes(session: str) -> None:
+    """Waits until the processes of a cluster have ended, which lost their node, and removes their logs."""
+    _, alive = psutil.wait_procs(processes_of(session), timeout=20)
+    for each in alive:
+        with suppress(psutil.Error):
+            each.kill()
+    shutil.rmtree(session, ignore_errors=True)
+    assert not alive, f"outlived their node: {alive}"
 
 
 def patiently(begin: Callable[[], Any]) -> Any:
@@ -42,7 +82,7 @@ def patiently(begin: Callable[[], Any]) -> Any:
 
 def add(cluster: Any, cpus: int = 1, **options: Any) -> Any:
     """A node more."""
-    return patiently(lambda: cluster.add_node(num_cpus=cpus, **options))
+    return patiently(lambda: cluster.add_node(num_cpus=cpus, **SMALL, **options))
 
 
 def remove(cluster: Any, node: Any) -> None:
@@ -55,10 +95,9 @@ def nodes_of(cluster: Any) -> list[Any]:
     return [each for each in cluster.list_all_nodes() if each is not cluster.head_node]
 
 
-def worker_processes() -> list[psutil.Process]:
-    """The actors on this machine."""
-    running = psutil.process_iter(["cmdline"])
-    return [each for each in running if (each.info["cmdline"] or [""])[0].startswith("ray::RemoteWorker")]
+def actors_of(cluster: Any) -> list[psutil.Process]:
+    """The processes of a cluster's workers."""
+    return processes_of(session_of(cluster), "ray::RemoteWorker")
 
 
 def wait_until(condition: Callable[[], Any], what: str) -> None:
@@ -66,4 +105,4 @@ def wait_until(condition: Callable[[], Any], what: str) -> None:
     deadline = time.monotonic() + DEADLINE
     while not condition():
         assert time.monotonic() < deadline, what
-        time.sleep(0.05)
+        time.sleep(0.1)

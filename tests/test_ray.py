@@ -1,9 +1,9 @@
-"""Workers on a real Ray cluster of several nodes on this machine: the same results as local ones, whatever is pulled out."""
+"""Workers on a real Ray cluster of several nodes on this machine: whatever is pulled out, or wrong from the start."""
 
 from __future__ import annotations
 
+import json
 import os
-import re
 import signal
 import socket
 import threading
@@ -15,25 +15,24 @@ from typing import Any
 
 import numpy as np
 import pytest
-from clusters import DEADLINE, add, nodes_of, ray_cluster, remove, wait_until, worker_processes
-from faults import EXPERIMENT, assert_whole, comparison, kill, log_of, start
-from running import Sweep, run_digitsweep
+from clusters import DEADLINE, actors_of, add, nodes_of, ray_cluster, remove, wait_until
+from outside import MIXER
+from running import run_digitsweep
+from servers import free_port
 
+from digitsweep import doctor
 from digitsweep.config.experiment import WorkersSpec
 from digitsweep.data import TrainingData
 from digitsweep.data.sources import load_dataset
 from digitsweep.doctor import State
-from digitsweep.doctor import cluster as examine_cluster
-from digitsweep.errors import InputError
+from digitsweep.errors import DigitsweepError, InputError
 from digitsweep.families import parse_params
+from digitsweep.families.outside import find_family
 from digitsweep.sweep.workers import EpochEnded, Event, TrialEnded
 from digitsweep.trial import Trial, TrialResult, TrialState
 
 pytestmark = pytest.mark.ray
 PARAMS = parse_params("ann", {"hidden_layers": 1, "units": 16})
-BRIEF = EXPERIMENT.replace("trials: 20", "trials: 6")
-TRIALS = 14
-"""Of the search, with the baselines."""
 
 
 @pytest.fixture(scope="module")
@@ -41,19 +40,33 @@ def data() -> TrainingData:
     return load_dataset("digits", validation=0.25, seed=0).training
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    with ray_cluster(1) as made:
+    """A head and a node, which each test leaves as it found them."""
+    with ray_cluster(1, ray_client_server_port=free_port()) as made:
         yield made
 
 
 @pytest.fixture
-def workers(cluster: Any, data: TrainingData) -> Iterator[Any]:
+def start_workers(cluster: Any, data: TrainingData) -> Iterator[Callable[..., Any]]:
+    """Starts workers on the cluster, which end with the test, and leave no process behind."""
     from digitsweep.sweep.ray import RayWorkers
 
-    made = RayWorkers(data, WorkersSpec(engine="ray", address=cluster.address), None)
-    yield made
-    made.close()
+    made: list[RayWorkers] = []
+
+    def begin(count: int | None = None, **keys: Any) -> RayWorkers:
+        made.append(RayWorkers(data, WorkersSpec(engine="ray", address=cluster.address, **keys), count))
+        return made[-1]
+
+    yield begin
+    for each in made:
+        each.close()
+    wait_until(lambda: not actors_of(cluster), "actors outlive their workers")
+
+
+@pytest.fixture
+def workers(start_workers: Callable[..., Any]) -> Any:
+    return start_workers()
 
 
 def trial(number: int, epochs: int) -> Trial:
@@ -68,6 +81,17 @@ def until(workers: Any, condition: Callable[[], Any]) -> list[Event]:
         assert time.monotonic() < deadline, found
         found += workers.events(0.2)
     return found
+
+
+def until_said(workers: Any, what: str) -> None:
+    """Listens until a notice says something."""
+    notes: list[str] = []
+
+    def is_said() -> bool:
+        notes.extend(workers.notices())
+        return any(what in each for each in notes)
+
+    until(workers, is_said)
 
 
 def until_end(workers: Any) -> TrialEnded:
@@ -105,6 +129,7 @@ def test_a_worker_trains_stops_and_keeps_its_weights(workers: Any, data: Trainin
     from digitsweep.sweep.processes import LocalWorkers, Place
 
     there = assert_trains(workers, 3)
+    assert workers.status() == "1 worker on 1 node"
     local = LocalWorkers(data, [Place(None)])
     try:
         here = assert_trains(local, 3)
@@ -126,10 +151,10 @@ def test_a_worker_trains_stops_and_keeps_its_weights(workers: Any, data: Trainin
     assert_trains(workers)
 
 
-def test_workers_die_and_hang(workers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_die_and_hang(cluster: Any, workers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """An actor that dies, is killed, or no longer answers ends its trial as lost; another one takes its place."""
     start_long(workers)
-    (process,) = worker_processes()
+    (process,) = actors_of(cluster)
     process.kill()
     end = until_end(workers)
     assert end.lost
@@ -140,9 +165,9 @@ def test_workers_die_and_hang(workers: Any, monkeypatch: pytest.MonkeyPatch) -> 
     end = until_end(workers)
     assert end.lost
     assert end.result.reason.startswith("it took too long after epoch")
-    monkeypatch.setattr("digitsweep.sweep.ray.SILENT_SECONDS", 12.0)
     start_long(workers, 2)
-    (process,) = worker_processes()
+    monkeypatch.setattr("digitsweep.sweep.ray.SILENT_SECONDS", 12.0)
+    (process,) = actors_of(cluster)
     process.send_signal(signal.SIGSTOP)
     end = until_end(workers)
     assert end.lost
@@ -157,7 +182,7 @@ def test_nodes_come_and_go(cluster: Any, workers: Any) -> None:
     until(workers, lambda: workers.free() == 1)
     add(cluster)
     until(workers, lambda: workers.free() == 2)
-    assert workers.count() == 2
+    assert workers.status() == "2 workers on 2 nodes"
     assert any("has joined: 2 workers on 2 nodes" in each for each in workers.notices())
     running = {start_long(workers, number).name for number in (0, 1)}
     for node in nodes_of(cluster):
@@ -169,21 +194,47 @@ def test_nodes_come_and_go(cluster: Any, workers: Any) -> None:
     assert {each.trial.name for each in lost} == running
     assert all(each.lost for each in lost)
     assert workers.free() == 0
-    notes: list[str] = []
-
-    def is_said() -> bool:
-        notes.extend(workers.notices())
-        return any("the sweep waits for nodes" in each for each in notes)
-
-    until(workers, is_said)
+    until_said(workers, "the sweep waits for nodes")
     add(cluster)
     assert_trains(workers)
+
+
+def demand(cluster: Any) -> list[dict[str, float]]:
+    """What an autoscaler is told that the cluster lacks."""
+    from ray._raylet import GcsClient
+    from ray.autoscaler.v2.sdk import get_cluster_resource_state
+
+    state = get_cluster_resource_state(GcsClient(address=cluster.address))
+    return [dict(each.request.resources_bundle) for each in state.pending_resource_requests for _ in range(each.count)]
+
+
+def test_a_cluster_is_told_how_many_workers_are_missing(cluster: Any, start_workers: Callable[..., Any]) -> None:
+    """Workers that have no room are demand, for which an autoscaler adds nodes: from none that fits, too. It goes when the
+    workers are there, and when they end."""
+    workers = start_workers(2, cpus=2)
+    until_said(workers, "waits for a node with room for a worker: workers.cpus: each worker needs 2 CPU, but no node")
+    until(workers, lambda: demand(cluster) == [{"CPU": 2.0}] * 2)
+    node = add(cluster, 2)
+    until(workers, lambda: workers.free() == 1 and demand(cluster) == [{"CPU": 2.0}])
+    assert workers.status() == "1 worker on 1 node"
+    assert_trains(workers)
+    workers.close()
+    wait_until(lambda: demand(cluster) == [], "the demand outlives the workers")
+    remove(cluster, node)
+
+
+def test_a_cluster_that_does_not_grow(start_workers: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep does not wait for the first worker for ever."""
+    monkeypatch.setattr("digitsweep.sweep.ray.GROW_SECONDS", 3.0)
+    workers = start_workers(1, cpus=2)
+    with pytest.raises(DigitsweepError, match=r"each worker needs 2 CPU.*, and none joined within 3 s"):
+        until(workers, workers.free)
 
 
 # Wrong uses
 
 
-def refusal(data: TrainingData, address: str, count: int | None = None, **keys: Any) -> str:
+def refusal(data: TrainingData, address: str | None, count: int | None = None, **keys: Any) -> str:
     """What is said instead of workers being started, which is one line."""
     from digitsweep.sweep.ray import RayWorkers
 
@@ -193,52 +244,89 @@ def refusal(data: TrainingData, address: str, count: int | None = None, **keys: 
     return str(error.value)
 
 
-def test_nodes_that_do_not_fit(cluster: Any, data: TrainingData, tmp_path: Path) -> None:
-    """Without the processors or GPUs that a worker needs, or with other versions on a node, nothing begins. A node with
-    other versions that joins later is left alone, which is said."""
-    from digitsweep.sweep.ray import RayWorkers
+def package(folder: Path, name: str, version: str, family: str = "") -> Path:
+    """A folder in which a package is installed; family: what it gives, as `mixer = my_models:MIXER`."""
+    information = folder / f"{name}-{version}.dist-info"
+    information.mkdir(parents=True)
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    if family:
+        (information / "entry_points.txt").write_text(f"[digitsweep.families]\n{family}\n")
+    return folder
 
+
+def test_nodes_with_other_versions(
+    cluster: Any, start_workers: Callable[..., Any], data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With other versions on a node, of Keras or of a family's package, nothing begins. A node with other versions that
+    joins later is left alone, which is said."""
+    family = "mixer = my_models:MIXER"
+    here = package(tmp_path / "here", "mixers", "1.2", family)
+    (here / "my_models.py").write_text(MIXER)
+    monkeypatch.syspath_prepend(here)
+    there = package(package(tmp_path / "there", "keras", "3.0.0"), "mixers", "1.1", family)
+    workers = start_workers()
+    path = os.pathsep.join([str(there), *filter(None, [os.environ.get("PYTHONPATH")])])
+    node = add(cluster, env_vars={"PYTHONPATH": path})
+    until_said(workers, "has keras 3.0.0, but the coordinator has keras")
+    assert workers.count() == 1
+    assert_trains(workers)
+    workers.close()
     address = cluster.address
-    assert "workers.gpus: each worker needs 0.5 GPU, but no node" in refusal(data, address, gpus=0.5)
-    assert "workers.cpus: each worker needs 2 CPU, but no node" in refusal(data, address, cpus=2)
-    workers = RayWorkers(data, WorkersSpec(engine="ray", address=address), None)
-    try:
-        other = tmp_path / "other" / "keras-3.0.0.dist-info"
-        other.mkdir(parents=True)
-        (other / "METADATA").write_text("Metadata-Version: 2.1\nName: keras\nVersion: 3.0.0\n")
-        path = os.pathsep.join([str(other.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-        add(cluster, env_vars={"PYTHONPATH": path})
-        notes: list[str] = []
-
-        def is_said() -> bool:
-            notes.extend(workers.notices())
-            return any("has keras 3.0.0, but the coordinator has keras" in each for each in notes)
-
-        until(workers, is_said)
-        assert workers.count() == 1
-        assert_trains(workers)
-    finally:
-        workers.close()
     assert "has keras 3.0.0, but the coordinator has keras" in refusal(data, address)
+    find_family("mixer")
+    assert "family mixer (mixers 1.1), but the coordinator has keras" in refusal(data, address)
     found = run_digitsweep("sweep", "smoke", "--engine", "ray", "--address", address, cwd=tmp_path)
     assert found.returncode == 2
     (line,) = found.stderr.splitlines()
     assert "has keras 3.0.0" in line
-    findings = survey_findings(address)
+    findings = examined(address)
     assert findings["ray versions"] is State.WRONG
     assert findings["ray cluster"] is findings["ray object store"] is State.OK
+    remove(cluster, node)
 
 
-def survey_findings(address: str) -> dict[str, State]:
-    return {each.name: each.state for each in examine_cluster(WorkersSpec(engine="ray", address=address), None, 10**6)}
+def examined(address: str, workers: int | None = None) -> dict[str, State]:
+    _, findings = doctor.cluster(WorkersSpec(engine="ray", address=address), workers, 10**6)
+    return {each.name: each.state for each in findings}
 
 
-def test_addresses_without_a_cluster(data: TrainingData) -> None:
+def test_resources_that_no_node_has(cluster: Any, data: TrainingData, tmp_path: Path) -> None:
+    """Without the processors or GPUs that a worker needs, or with a runtime environment that cannot be made, nothing
+    begins."""
+    address = cluster.address
+    assert "workers.gpus: each worker needs 0.5 GPU, but no node" in refusal(data, address, gpus=0.5)
+    assert "workers.cpus: each worker needs 2 CPU, but no node" in refusal(data, address, cpus=2)
+    missing = {"working_dir": str(tmp_path / "missing")}
+    assert "workers.runtime_env: " in refusal(data, address, runtime_env=missing)
+    assert examined(address, workers=3)["ray cluster"] is State.WARNING
+
+
+def test_a_cluster_of_another_ray(cluster: Any, data: TrainingData) -> None:
+    """A cluster of another version of Ray is refused."""
+    from ray._raylet import GcsClient
+
+    client = GcsClient(address=cluster.address)
+    key, namespace = b"CLUSTER_METADATA", b"cluster"
+    before = client.internal_kv_get(key, namespace)
+    other = {**json.loads(before), "ray_version": "2.9.0"}
+    client.internal_kv_put(key, json.dumps(other).encode(), True, namespace)
+    try:
+        said = refusal(data, cluster.address)
+    finally:
+        client.internal_kv_put(key, before, True, namespace)
+    assert "cannot use a Ray cluster at" in said
+    assert "2.9.0" in said
+
+
+def test_addresses_without_a_cluster(data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
     """An address where nothing answers, or something else does, is refused within seconds."""
     with socket.create_server(("127.0.0.1", 0)) as nobody:
-        port = nobody.getsockname()[1]
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
     for scheme in ("", "ray://"):
-        assert "no Ray cluster answers at" in refusal(data, f"{scheme}127.0.0.1:{port}")
+        assert "no Ray cluster answers at" in refusal(data, f"{scheme}{address}")
+    assert examined(address) == {"ray cluster": State.WRONG}
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    assert "no Ray cluster answers at" in refusal(data, None)
     server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -248,109 +336,13 @@ def test_addresses_without_a_cluster(data: TrainingData) -> None:
     finally:
         server.shutdown()
         server.server_close()
-    assert survey_findings(f"127.0.0.1:{port}") == {"ray cluster": State.WRONG}
 
 
-# Whole sweeps, as commands
-
-
-def begin(folder: Path, *arguments: str) -> Any:
-    """A sweep with one worker, so that nothing depends on which of two trials ends first."""
-    folder.mkdir(exist_ok=True)
-    (folder / "faults.yaml").write_text(BRIEF)
-    return start(folder, "sweep", "faults.yaml", "--workers", "1", *arguments, uri=f"sqlite:///{folder}/mlflow.db")
-
-
-def swept(folder: Path) -> Sweep:
-    return Sweep(folder, f"sqlite:///{folder}/mlflow.db", log_of(folder))
-
-
-def trained(sweep: Sweep) -> dict[str, Any]:
-    """Each training's parameters, state and values, without clocks."""
-    return {
-        run.info.run_name: (
-            run.data.params,
-            run.data.tags["trial.state"],
-            {name: value for name, value in run.data.metrics.items() if "seconds" not in name},
-        )
-        for kind in ("trial", "finalist")
-        for run in sweep.runs(kind)
-    }
-
-
-@pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    """The sweep on a local worker."""
-    folder = tmp_path_factory.mktemp("local")
-    assert begin(folder).wait(DEADLINE) == 0, log_of(folder)
-    return swept(folder)
-
-
-def assert_as(sweep: Sweep, local: Sweep) -> None:
-    """The same trials, values and winners, nothing twice and nothing RUNNING."""
-    assert_whole(sweep, TRIALS)
-    assert trained(sweep) == trained(local)
-    assert comparison(sweep) == comparison(local)
-
-
-def wait_until_trained(process: Any, folder: Path, more_than: int) -> None:
-    """Until more than so many trials have ended."""
-
-    def has_trained() -> bool:
-        return process.poll() is not None or len(re.findall(": (COMPLETE|PRUNED), epoch", log_of(folder))) > more_than
-
-    wait_until(has_trained, "nothing is trained")
-    assert process.poll() is None, log_of(folder)
-
-
-def test_a_sweep_survives_its_workers_and_nodes(cluster: Any, local: Sweep, tmp_path: Path) -> None:
-    """Ten actors are killed, one after the other, then the only node in mid-trial; a new one comes. The sweep ends with the
-    trials, values and winners of one with a local worker."""
-    process = begin(tmp_path, "--engine", "ray", "--address", cluster.address)
-    for count in range(10):
-        wait_until_trained(process, tmp_path, 2 * count)  # two in between, so that no trial is lost three times
-        wait_until(worker_processes, "no actor begins")
-        for each in worker_processes():
-            each.kill()
-    wait_until_trained(process, tmp_path, 20)
-    (node,) = nodes_of(cluster)
-    remove(cluster, node)
-    wait_until(lambda: "the sweep waits for nodes" in log_of(tmp_path), log_of(tmp_path))
-    assert process.poll() is None, log_of(tmp_path)
-    add(cluster)
-    assert process.wait(DEADLINE) == 0, log_of(tmp_path)
-    assert_as(swept(tmp_path), local)
-
-
-def test_the_head_dies(local: Sweep, tmp_path: Path) -> None:
-    """With the head and its node gone, a sweep ends in one line that says how to go on, and leaves nothing RUNNING. Resumed
-    on another cluster, it ends as if nothing had happened."""
-    with ray_cluster(1) as first:
-        process = begin(tmp_path, "--engine", "ray", "--address", first.address)
-        wait_until_trained(process, tmp_path, 3)
-        (node,) = nodes_of(first)
-        first.head_node.kill_gcs_server(check_alive=False)
-        remove(first, node)  # which would otherwise train on for half a minute
-        assert process.wait(DEADLINE) == 1, log_of(tmp_path)
-    assert "digitsweep: the head of the Ray cluster does not answer; start a cluster" in log_of(tmp_path)
-    assert {run.info.status for run in swept(tmp_path).runs("trial")} <= {"FINISHED", "FAILED", "KILLED"}
-    with ray_cluster(1) as second:
-        uri = f"sqlite:///{tmp_path}/mlflow.db"
-        again = start(tmp_path, "sweep", "--resume", "last", "--address", second.address, uri=uri)
-        assert again.wait(DEADLINE) == 0, log_of(tmp_path)
-    assert_as(swept(tmp_path), local)
-
-
-def test_a_coordinator_is_killed_and_resumed_on_another_cluster(local: Sweep, tmp_path: Path) -> None:
-    """Killed with -9, a sweep is resumed on a new cluster and ends as if nothing had happened. Its actors ended with
-    it."""
-    with ray_cluster(1) as first:
-        process = begin(tmp_path, "--engine", "ray", "--address", first.address)
-        wait_until_trained(process, tmp_path, 3)
-        kill(process)
-        wait_until(lambda: not worker_processes(), "actors outlive the coordinator")
-    with ray_cluster(1) as second:
-        uri = f"sqlite:///{tmp_path}/mlflow.db"
-        again = start(tmp_path, "sweep", "--resume", "last", "--address", second.address, uri=uri)
-        assert again.wait(DEADLINE) == 0, log_of(tmp_path)
-    assert_as(swept(tmp_path), local)
+def test_the_other_port_of_a_cluster(cluster: Any, tmp_path: Path) -> None:
+    """The client's port without `ray://`, or the other one with it, is refused."""
+    client = f"127.0.0.1:{cluster.head_node._ray_params.ray_client_server_port}"
+    for address in (client, f"ray://{cluster.address}"):
+        found = run_digitsweep("sweep", "smoke", "--engine", "ray", "--address", address, cwd=tmp_path)
+        assert found.returncode == 2
+        (line,) = found.stderr.splitlines()
+        assert f"cannot use a Ray cluster at {address}" in line

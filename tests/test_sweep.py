@@ -52,6 +52,9 @@ class ScriptedWorkers:
     def free(self) -> int:
         return self.places - len(self.running)
 
+    def status(self) -> str:
+        return ""
+
     def notices(self) -> Sequence[str]:
         return ()
 

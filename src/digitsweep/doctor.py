@@ -38,6 +38,7 @@ from digitsweep.config.experiment import Experiment, MinutesBudget, WorkersSpec
 from digitsweep.config.experiment_file import load_experiment
 from digitsweep.config.options import Options
 from digitsweep.errors import InputError
+from digitsweep.report.format import plural
 from digitsweep.search.promotion import FINALISTS
 from digitsweep.sweep.processes import Place, cores, expected_workers, places_for, visible_gpus
 from digitsweep.sweep.run import prepare
@@ -93,18 +94,23 @@ def wrong(name: str, found: str, mend: str) -> Finding:
     return Finding(name, State.WRONG, found, mend)
 
 
-def quick(experiment: Experiment, options: Options, image_size: int | None = None) -> list[Finding]:
+def quick(
+    experiment: Experiment, options: Options, image_size: int | None = None, workers: int | None = None
+) -> list[Finding]:
     """The checks that read no images, do not load TensorFlow, and write nothing to MLflow.
 
-    `image_size` is in bytes; None stands for images that have not been read yet."""
+    image_size: in bytes; None stands for images that have not been read yet. workers: how many there will be; None: as many
+    as this machine expects."""
     image_size = USUAL_IMAGES if image_size is None else image_size
-    is_local = experiment.workers.engine == "local"
-    places = places_for(experiment, options) if is_local else []
-    records = record_bytes(experiment, expected_workers(experiment, options))
+    spec = experiment.workers
+    is_local = spec.engine == "local"
+    workers = expected_workers(experiment, options) if workers is None else workers
+    records = record_bytes(experiment, workers)
+    gpus = visible_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
     findings = [
         environment(),
-        *([processors(places, visible_gpus(os.environ.get("CUDA_VISIBLE_DEVICES")))] if is_local else []),
-        memory(len(places), image_size, free_memory()),
+        *([processors(places_for(experiment, options), gpus)] if is_local else []),
+        memory(workers if is_local or spec.address == "local" else 0, image_size, free_memory()),
         # The images that the workers share, and a model on its way to the registry.
         disk("temporary files", Path(tempfile.gettempdir()), image_size + 2 * MODEL),
         disk("waiting records", state_folder("").parent, records),
@@ -126,9 +132,11 @@ def examine(path: Path, options: Options) -> list[Finding]:
     quiet_mlflow()
     experiment = options.applied(load_experiment(path))
     data, image_size = images(path, options)
-    findings = [*quick(experiment, options, image_size), data]
+    workers: int | None = None
+    nodes: list[Finding] = []
     if experiment.workers.engine == "ray":
-        findings += cluster(experiment.workers, options.workers, USUAL_IMAGES if image_size is None else image_size)
+        workers, nodes = cluster(experiment.workers, options.workers, USUAL_IMAGES if image_size is None else image_size)
+    findings = [*quick(experiment, options, image_size, workers), data, *nodes]
     # A check is left out if it would fail for the same reason as one before it.
     if not _wrong(findings, "tracking") and _scheme(get_tracking_uri()) in DATABASES:
         findings.append(tables(get_tracking_uri()))
@@ -221,8 +229,9 @@ def processors(places: Sequence[Place], gpus: Sequence[str]) -> Finding:
 # A Ray cluster
 
 
-def cluster(spec: WorkersSpec, workers: int | None, image_size: int) -> list[Finding]:
-    """Whether a Ray cluster can be reached, has room for workers and the coordinator's versions, and can hold the images.
+def cluster(spec: WorkersSpec, workers: int | None, image_size: int) -> tuple[int, list[Finding]]:
+    """Whether a Ray cluster can be reached, has room for workers and the coordinator's versions, and can hold the images;
+    and how many workers a sweep would have there.
 
     workers: how many are wanted at most; image_size: in bytes."""
     try:
@@ -230,11 +239,16 @@ def cluster(spec: WorkersSpec, workers: int | None, image_size: int) -> list[Fin
 
         found = survey(spec, workers)
     except InputError as error:
-        return [wrong("ray cluster", str(error), "see docs/cluster.md")]
-    nodes = len(found.nodes)
-    has = f"{nodes} node{'s' * (nodes != 1)} with {sum(each.cpus for each in found.nodes):g} CPU and "
-    has += f"{sum(each.gpus for each in found.nodes):g} GPU, room for {found.room} worker{'s' * (found.room != 1)}"
-    findings = [wrong("ray cluster", has, found.missing) if found.missing else ok("ray cluster", has)]
+        return workers or 1, [wrong("ray cluster", str(error), "see docs/cluster.md")]
+    has = f"{plural(len(found.nodes), 'node')} with {sum(each.cpus for each in found.nodes):g} CPU and "
+    has += f"{sum(each.gpus for each in found.nodes):g} GPU, room for {plural(found.room, 'worker')}"
+    if found.missing:
+        findings = [wrong("ray cluster", has, found.missing)]
+    elif found.room < (workers or 0):
+        mend = f"a sweep starts with {found.room} unless nodes join"
+        findings = [warning("ray cluster", f"{has}, but --workers asks for {workers}", mend)]
+    else:
+        findings = [ok("ray cluster", has)]
     if found.mismatches:
         findings += [wrong("ray versions", *each) for each in found.mismatches]
     else:
@@ -242,7 +256,8 @@ def cluster(spec: WorkersSpec, workers: int | None, image_size: int) -> list[Fin
     store = min(found.nodes, key=lambda each: each.object_store)
     text = f"{size(store.object_store)} on node {store.name}, at most {size(image_size)} needed"
     mend = "start Ray there with a larger --object-store-memory"
-    return [*findings, _enough("ray object store", store.object_store, image_size, text, mend)]
+    room = found.room if workers is None else min(workers, found.room)
+    return max(1, room), [*findings, _enough("ray object store", store.object_store, image_size, text, mend)]
 
 
 # Memory and disk

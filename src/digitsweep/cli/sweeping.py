@@ -52,7 +52,8 @@ def sweep(ctx: click.Context, /, experiment: str, resume: str | None, **values: 
         from digitsweep.tracking.resume import find_unfinished
 
         wanted = find_unfinished(resume)
-        planned = wanted.options.updated(options).placed(wanted.experiment)
+        options = wanted.options.updated(options)
+        planned = options.placed(wanted.experiment)
         adopt_run({"digitsweep.kind": "resume", "digitsweep.sweep": wanted.run_id})
         os.environ.pop("MLFLOW_RUN_ID", None)  # what follows belongs to the sweep's run, not to this one
     from digitsweep.training.startup import no_collections

@@ -164,7 +164,7 @@ class Coordinator:
             self._kill_hung_workers()
             left = sum(each.seconds_left() for each in schedulers.values()) / self._workers.count()
             for listener in self._listeners:
-                listener.progressed(left + self._after)
+                listener.progressed(left + self._after, self._workers.status())
             if left < NEAR and all(each.progress() >= NEARLY for each in schedulers.values()):
                 self._tell_nearly_done()
 

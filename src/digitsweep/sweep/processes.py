@@ -24,6 +24,7 @@ from digitsweep.config.options import Options
 from digitsweep.data import TrainingData
 from digitsweep.errors import DigitsweepError
 from digitsweep.families.outside import ORIGINS
+from digitsweep.report.format import plural
 from digitsweep.sweep.workers import EpochEnded, Event, TrialEnded
 from digitsweep.training.worker import READY, STOP, serve
 from digitsweep.trial import Epoch, Trial, TrialResult, failed
@@ -65,9 +66,10 @@ def places_for(experiment: Experiment, options: Options) -> list[Place]:
 
 def expected_workers(experiment: Experiment, options: Options) -> int:
     """How many workers a sweep will have, as far as this machine knows: the nodes of a Ray cluster are not asked."""
-    if experiment.workers.engine == "ray":
-        return options.workers or 1
-    return len(places_for(experiment, options))
+    spec = experiment.workers
+    if spec.engine == "local":
+        return len(places_for(experiment, options))
+    return options.workers or (int(cores() // spec.cpus) or 1 if spec.address == "local" else 1)
 
 
 def places(workers: int | None, gpus: Sequence[str], per_gpu: int, cores: int) -> list[Place]:
@@ -170,6 +172,9 @@ class LocalWorkers:
             except (EOFError, OSError):
                 found += self._died(worker)
         return found
+
+    def status(self) -> str:
+        return plural(self.count(), "worker")
 
     def notices(self) -> Sequence[str]:
         return ()

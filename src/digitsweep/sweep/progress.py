@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from typing import Self
 
 from rich.console import Console, Group, JustifyMethod
@@ -23,6 +23,9 @@ from digitsweep.trial import DIRECTIONS, EpochMetrics, Kind, Trial, TrialRecord,
 
 READING_SECONDS = 10.0
 """Between the lines that tell how many image files have been read, where there is no terminal."""
+
+RATE_SECONDS = 60.0
+"""The trials that ended within this time make the rate that is shown."""
 
 COLUMNS: tuple[tuple[str, JustifyMethod], ...] = (
     ("trial", "left"),
@@ -79,6 +82,10 @@ class Display(Listener):
         self._metric = "val_accuracy"
         """What is shown of a trial: the objective, if higher values of it are better."""
         self._left = math.inf
+        self._workers = ""
+        """How many there are, and where."""
+        self._ended: deque[float] = deque()
+        """When each trial of the last minute ended."""
         self._begun = time.monotonic()
         self._reading: Progress | None = None
         """While image files are read."""
@@ -140,6 +147,7 @@ class Display(Listener):
     def trial_ended(self, record: TrialRecord) -> None:
         trial, result = record.trial, record.result
         del self._running[trial.name]
+        self._ended.append(time.monotonic())
         metrics = result.epochs[-1] if result.epochs else None
         self.trial_restored(record)
         reason = f", {result.reason}" if result.outcome == TrialState.FAIL else ""
@@ -156,8 +164,8 @@ class Display(Listener):
             f"{so_far}"
         )
 
-    def progressed(self, seconds_left: float) -> None:
-        self._left = seconds_left
+    def progressed(self, seconds_left: float, workers: str = "") -> None:
+        self._left, self._workers = seconds_left, workers
         for family in [each for each, was_said in self._over.items() if not was_said]:
             # Not as soon as the first finalist starts: the search's last trial is shown after that.
             self._over[family] = True
@@ -175,11 +183,20 @@ class Display(Listener):
             network = escape(trial.params.describe())
             table.add_row(escape(label_of(trial)), network, epoch_of(trial, metrics), value_of(metrics, self._metric))
         elapsed = f"{time.monotonic() - self._begun:.0f} s{time_left(self._left)}"
+        elapsed += f"{self._workers and f', {self._workers}'}{self._rate()}"
         standings = sorted(self._standings.items())
         if any(each.planned for _, each in standings):
             return Group(table, "", self._rungs(), Text(elapsed, "dim"))
         best = "   ".join(f"best {family} {percent(best)}" for family, each in standings if (best := each.best()))
         return Group(table, Text.assemble((f"{best}   " if best else "", "bold"), (elapsed, "dim")))
+
+    def _rate(self) -> str:
+        """`, 14 trials a minute`; empty before the first one has ended."""
+        now = time.monotonic()
+        while self._ended and now - self._ended[0] > RATE_SECONDS:
+            self._ended.popleft()
+        window = min(RATE_SECONDS, max(1.0, now - self._begun))
+        return f", {plural(round(60.0 * len(self._ended) / window), 'trial')} a minute" if self._ended else ""
 
     def _rungs(self) -> Table:
         """A line for each family: how many configurations completed each rung, and the best of the highest one."""

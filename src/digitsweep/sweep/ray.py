@@ -25,7 +25,8 @@ import numpy as np
 from digitsweep.config.experiment import WorkersSpec
 from digitsweep.data import Split, TrainingData
 from digitsweep.errors import DigitsweepError, InputError
-from digitsweep.families.outside import ORIGINS
+from digitsweep.families.outside import GROUP, ORIGINS, InstalledFamily
+from digitsweep.report.format import plural
 from digitsweep.sweep.processes import Place, cores
 from digitsweep.sweep.workers import EpochEnded, Event, TrialEnded
 from digitsweep.training.remote import WEIGHTS, Crashed, Message, RemoteWorker
@@ -59,9 +60,9 @@ ADDRESS_SECONDS = 10.0
 MOST_TRIALS = 200
 """A worker is replaced after this many trials: TensorFlow leaks half a MiB with each. Not sooner, because importing it takes
 seconds."""
+GROW_SECONDS = 600.0
+"""How long a cluster has to grow to the first node with room for a worker."""
 SAME_VERSIONS = "install the coordinator's versions there and restart Ray, or name them in workers.runtime_env"
-COMPARED = ("python", "digitsweep", "tensorflow", "keras")
-"""What must be the same on all nodes; otherwise results would depend on the node."""
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
@@ -92,25 +93,26 @@ class Cluster:
 
         Raises InputError if there is no cluster at the address, or none that this version can use."""
         self._spec = spec
-        self._versions = _versions_asker()
+        installed = sorted(name for name, each in ORIGINS.items() if isinstance(each, InstalledFamily))
+        self._versions = _versions_asker(installed)
         self._ours = self._versions()
         quiet = {"logging_level": "ERROR", "log_to_driver": False}
         # Ray prints messages about its processes, and has no option against it. A sweep reports these events itself.
         ray._private.worker.print_to_stdstream = lambda data, ignore_prefix: None
-        if spec.address not in (None, "local"):
-            assert spec.address is not None
-            _check_address(spec.address)
-        with _connection_errors(spec.address):
-            self.is_own = spec.address == "local"
+        address = spec.address or os.environ.get("RAY_ADDRESS")
+        if address not in (None, "auto", "local"):
+            _check_address(address)
+        self.is_own = address == "local"
+        with _connection_errors(address):
             if not self.is_own:
                 try:
-                    ray.init(spec.address or "auto", **quiet)
+                    ray.init(address or "auto", **quiet)
                 except ConnectionError:
-                    if spec.address is not None or "RAY_ADDRESS" in os.environ:
+                    if address is not None:
                         raise
                     self.is_own = True
             if self.is_own:
-                room = cores() if workers is None else max(1, round(workers * spec.cpus))
+                room = cores() if workers is None else max(1, math.ceil(workers * spec.cpus))
                 ray.init("local", num_cpus=room, include_dashboard=False, **quiet)
 
     def nodes(self) -> list[Node]:
@@ -132,8 +134,15 @@ class Cluster:
 
     def ask_versions(self, node: Node) -> Any:
         """Asks a node for its versions without waiting; the answer is for `mismatch`."""
-        asking = ray.remote(self._versions).options(num_cpus=0, max_retries=0, **self.on(node))
-        return asking.remote()
+        try:
+            return ray.remote(self._versions).options(num_cpus=0, max_retries=0, **self.on(node)).remote()
+        except (ValueError, TypeError) as error:  # before anything is sent
+            raise InputError(f"workers.runtime_env: {_brief(error)}") from None
+
+    def want(self) -> Any:
+        """Asks for a worker's resources on any node; what is returned arrives when a node has them. Until then, Ray counts it
+        as demand, for which a cluster that can grow adds nodes. The demand ends with the coordinator."""
+        return ray.remote(lambda: None).options(num_cpus=self._spec.cpus, num_gpus=self._spec.gpus, max_retries=0).remote()
 
     def on(self, node: Node) -> dict[str, Any]:
         """Ray's options to run something on this node."""
@@ -148,7 +157,7 @@ class Cluster:
             theirs = ray.get(answer)
         except RayError as error:
             return f"node {node.name} could not report its versions: {_brief(error)}; {SAME_VERSIONS}"
-        others = [name for name in COMPARED if theirs[name] != self._ours[name]]
+        others = [name for name in self._ours if theirs[name] != self._ours[name]]
         if not others:
             return ""
         there, here = (", ".join(f"{name} {each[name]}" for name in others) for each in (theirs, self._ours))
@@ -169,8 +178,10 @@ class Cluster:
             ray.shutdown()
 
 
-def _versions_asker() -> Callable[[], dict[str, str]]:
-    """A function that returns the versions that are installed where it runs."""
+def _versions_asker(families: Sequence[str]) -> Callable[[], dict[str, str]]:
+    """A function that returns the versions that are installed where it runs; if they differ, so may results.
+
+    families: those that come from installed packages."""
 
     # Defined here, so that Ray sends its code along: a node may lack digitsweep.
     def versions() -> dict[str, str]:
@@ -186,6 +197,9 @@ def _versions_asker() -> Callable[[], dict[str, str]]:
                 found[name] = importlib.metadata.version(name)
             except importlib.metadata.PackageNotFoundError:
                 found[name] = "missing"
+        for name in families:
+            packages = [each.dist for each in importlib.metadata.entry_points(group=GROUP, name=name) if each.dist]
+            found[f"family {name}"] = f"({' and '.join(f'{each.name} {each.version}' for each in packages) or 'missing'})"
         try:
             from digitsweep import __version__
         except ImportError:
@@ -297,6 +311,10 @@ class RayWorkers:
         """The nodes that have not reported their versions yet."""
         self._refused: set[str] = set()
         """The ids of the nodes with other versions."""
+        self._wanted: list[Any] = []
+        """One for each worker that is missing, so that the cluster grows if it can."""
+        self._grows_until = math.inf
+        """When a cluster that had no node with room must have one."""
         self._waiting: list[Event] = []
         self._notes: list[str] = []
         self._looked = 0.0
@@ -348,7 +366,7 @@ class RayWorkers:
         if self._waiting:
             timeout = 0.0
         calls = {each.call: each for each in self._workers}
-        refs = [*calls, *self._asked]
+        refs = [*calls, *self._asked, *self._wanted]
         if not refs:
             time.sleep(timeout)
             return self._taken()
@@ -359,10 +377,17 @@ class RayWorkers:
         for ref in done:
             if ref in self._asked:
                 self._versions_known(ref)
+            elif ref in self._wanted:
+                self._wanted.remove(ref)
             elif calls[ref] in self._workers:
                 self._answered(calls[ref], ref)
         self._kill_silent()
         return self._taken()
+
+    def status(self) -> str:
+        ready, count = sum(each.ready for each in self._workers), self.count()
+        nodes = len({each.node.id for each in self._workers if each.ready})
+        return f"{f'{ready} of ' if ready != count else ''}{plural(count, 'worker')} on {plural(nodes, 'node')}"
 
     def notices(self) -> Sequence[str]:
         notes, self._notes = self._notes, []
@@ -395,7 +420,10 @@ class RayWorkers:
         for wrong in self._cluster.mismatches(nodes).values():
             raise InputError(wrong)
         if wrong := missing(self._spec, nodes):
-            raise InputError(wrong)
+            if self._limit is None or self._cluster.is_own:
+                raise InputError(wrong)
+            self._grows_until = time.monotonic() + GROW_SECONDS
+            self._notes.append(f"The sweep waits for a node with room for a worker: {wrong}.")
         self._alive = {each.id: each for each in nodes}
         self._nodes = dict(self._alive)
 
@@ -430,6 +458,7 @@ class RayWorkers:
             self._was_ready = math.inf  # say it only once
             self._notes.append("No worker has started for a minute: other programs may be using the cluster's processors.")
         self._fill()
+        self._ask_for_more()
 
     def _versions_known(self, ref: Any) -> None:
         node = self._asked.pop(ref)
@@ -438,14 +467,15 @@ class RayWorkers:
             self._notes.append(f"A node is not used: {wrong}.")
             return
         self._nodes[node.id] = node
+        if node.holds(self._spec):
+            self._grows_until = math.inf
         self._note_nodes(f"Node {node.name} has joined")
         self._fill()
 
     def _note_nodes(self, what: str) -> None:
         nodes = [each for each in self._nodes.values() if each.holds(self._spec)]
         if nodes:
-            workers, count = self.count(), len(nodes)
-            self._notes.append(f"{what}: {workers} worker{'s' * (workers != 1)} on {count} node{'s' * (count != 1)}.")
+            self._notes.append(f"{what}: {plural(self.count(), 'worker')} on {plural(len(nodes), 'node')}.")
         else:
             self._notes.append(f"{what}: no worker is left, and the sweep waits for nodes.")
 
@@ -462,6 +492,19 @@ class RayWorkers:
                 return
             self._workers.append(self._create(node))
             on[node.id] += 1
+
+    def _ask_for_more(self) -> None:
+        """Tells Ray how many workers are missing.
+
+        Raises DigitsweepError if no node has had room for one in time."""
+        if time.monotonic() > self._grows_until:
+            lacks = missing(self._spec, list(self._nodes.values()))
+            raise DigitsweepError(f"{lacks}, and none joined within {GROW_SECONDS:.0f} s")
+        count = 0 if self._limit is None else self._limit - len(self._workers)
+        self._wanted += [self._cluster.want() for _ in range(count - len(self._wanted))]
+        for ref in self._wanted[count:]:
+            ray.cancel(ref)
+        del self._wanted[count:]
 
     def _create(self, node: Node) -> _Worker:
         actor = (

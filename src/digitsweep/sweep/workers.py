@@ -54,6 +54,9 @@ class Workers(Protocol):
     def events(self, timeout: float) -> Sequence[Event]:
         """What has happened, each trial's events in order; waits up to `timeout` seconds for the first one."""
 
+    def status(self) -> str:
+        """How many there are, and on how many nodes if there may be several: `3 of 4 workers on 2 nodes`."""
+
     def notices(self) -> Sequence[str]:
         """What a person should know of the workers, each sentence once: such as that none is left."""
 

@@ -39,8 +39,10 @@ class Listener:
     def trial_ended(self, record: TrialRecord) -> None:
         """A trial is over."""
 
-    def progressed(self, seconds_left: float) -> None:
-        """The coordinator has handled all events so far; inf while nobody can know how many seconds are left."""
+    def progressed(self, seconds_left: float, workers: str = "") -> None:
+        """The coordinator has handled all events so far.
+
+        seconds_left: inf while nobody can know; workers: how many there are, and where, as `Workers.status` says."""
 
     def nearly_done(self) -> None:
         """A worker has nothing left to train, or will not have in ten seconds. Said once."""
