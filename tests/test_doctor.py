@@ -281,6 +281,17 @@ def test_disk_space_grows_with_the_plan() -> None:
     assert endless < 2 * GIB
 
 
+def test_the_workers_of_a_cluster(store: Path) -> None:
+    """Workers of a Ray cluster need memory here only if Ray is started here. More workers leave more records in a budget of
+    minutes."""
+    minutes = load_experiment(EXPERIMENTS / "digits.yaml")
+    here, there = (minutes.placed("ray", address) for address in ("local", "head:6379"))
+    assert "needed by 3 workers and the coordinator" in named(quick(here, Options(workers=3)), "memory").found
+    assert named(quick(there, Options(workers=3)), "memory").found.endswith("needed by the coordinator")
+    few, many = (named(quick(there, Options(), workers=count), "waiting records").found for count in (1, 3))
+    assert few != many
+
+
 def test_processors() -> None:
     """Workers train on the GPUs, on the processor, or on the processor only because the CUDA libraries are missing."""
     assert doctor.processors([Place("0"), Place("1")], ["0", "1"]).found == "2 workers on GPU 0, 1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,13 +114,13 @@ def test_an_error_steers_nothing(made_store: Path) -> None:
 @pytest.mark.parametrize("is_terminal", [False, True])
 def test_a_sweep_is_shown(is_terminal: bool) -> None:
     """Each trial that has ended is a line with its accuracy, and a note is one as it is. The best one so far and the time
-    left are on the line, or, on a terminal, in the table below, with the running trials."""
+    left are on the line, or, on a terminal, in the table below, with the running trials, the workers and the rate."""
     console = Console(file=io.StringIO(), force_terminal=is_terminal, width=150)
     trial = Trial(7, parse_params("ann", {"hidden_layers": 1, "units": 32}), 0, epochs=3)
     with Display(console) as display:
         display.trial_started(trial)
         display.epoch_ended(trial, metrics(1, 0.5))
-        display.progressed(70.0)
+        display.progressed(70.0, "1 of 2 workers on 1 node")
         display.trial_ended(TrialRecord(trial, complete(trial, 0.9, seconds=2.0)))
         display.note("[bold]as it is")
         display.trial_started(trial)
@@ -133,8 +134,10 @@ def test_a_sweep_is_shown(is_terminal: bool) -> None:
         "[bold]as it is",
     ]
     shown = " ".join(Text.from_ansi(captured.get()).plain.split())
-    assert shown.startswith(
-        "trial network epoch validation ann-007 dense 32 1/3 50.00 % best ann 90.00 % 0 s, about 70 s left"
+    assert re.fullmatch(
+        r"trial network epoch validation ann-007 dense 32 1/3 50.00 % best ann 90.00 % "
+        r"\d+ s, about 70 s left, 1 of 2 workers on 1 node, \d+ trials? a minute",
+        shown,
     )
 
 

@@ -309,7 +309,8 @@ def memory(workers: int, image_size: int, free: int) -> Finding:
     coordinator = COORDINATOR + 3 * image_size
     needed = coordinator + workers * WORKER
     fitting = (free - coordinator) // WORKER
-    found = f"{size(free)} free, about {size(needed)} needed by {workers} worker{'s' * (workers != 1)} and the coordinator"
+    who = f"{plural(workers, 'worker')} and the coordinator" if workers else "the coordinator"
+    found = f"{size(free)} free, about {size(needed)} needed by {who}"
     mend = f"use --workers {fitting}" if 1 <= fitting < workers else "close other programs, or use fewer workers"
     return _enough("memory", free, needed, found, mend)
 

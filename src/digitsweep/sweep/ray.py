@@ -140,7 +140,7 @@ class Cluster:
             raise InputError(f"workers.runtime_env: {_brief(error)}") from None
 
     def want(self) -> Any:
-        """Asks for a worker's resources on any node; what is returned arrives when a node has them. Until then, Ray counts it
+        """Asks for the resources of a worker on any node; the answer arrives when a node has them. Until then, Ray counts it
         as demand, for which a cluster that can grow adds nodes. The demand ends with the coordinator."""
         return ray.remote(lambda: None).options(num_cpus=self._spec.cpus, num_gpus=self._spec.gpus, max_retries=0).remote()
 
@@ -362,18 +362,23 @@ class RayWorkers:
             self._lose(worker, why)
 
     def events(self, timeout: float) -> Sequence[Event]:
-        self._look_at_nodes()
-        if self._waiting:
-            timeout = 0.0
+        with _client_errors():
+            self._look_at_nodes()
+            self._listen(0.0 if self._waiting else timeout)
+            self._kill_silent()
+        events, self._waiting = self._waiting, []
+        return events
+
+    def _listen(self, timeout: float) -> None:
+        """Handles all answers that have arrived; waits for the first one."""
         calls = {each.call: each for each in self._workers}
         refs = [*calls, *self._asked, *self._wanted]
         if not refs:
             time.sleep(timeout)
-            return self._taken()
-        with _client_errors():
-            done, others = ray.wait(refs, num_returns=1, timeout=timeout)
-            if done and others:
-                done += ray.wait(others, num_returns=len(others), timeout=0)[0]
+            return
+        done, others = ray.wait(refs, num_returns=1, timeout=timeout)
+        if done and others:
+            done += ray.wait(others, num_returns=len(others), timeout=0)[0]
         for ref in done:
             if ref in self._asked:
                 self._versions_known(ref)
@@ -381,8 +386,6 @@ class RayWorkers:
                 self._wanted.remove(ref)
             elif calls[ref] in self._workers:
                 self._answered(calls[ref], ref)
-        self._kill_silent()
-        return self._taken()
 
     def status(self) -> str:
         ready, count = sum(each.ready for each in self._workers), self.count()
@@ -405,10 +408,6 @@ class RayWorkers:
                 ray.kill(worker.actor)
         self._workers.clear()
         self._cluster.close()
-
-    def _taken(self) -> list[Event]:
-        events, self._waiting = self._waiting, []
-        return events
 
     # Nodes
 
