@@ -10,9 +10,12 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import psutil
+import pytest
 
 DEADLINE = 180.0
 """Seconds until a test gives up waiting; nothing is expected to take as long."""
+MARKS = [pytest.mark.ray, pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")]
+"""Of each test. Ray leaves its logs open."""
 SMALL: dict[str, Any] = {"object_store_memory": 80 * 2**20}
 """Of each node. Ray takes no less than 75 MiB."""
 HEAD: dict[str, Any] = {
@@ -43,15 +46,30 @@ def ray_cluster(*cpus: int, **head: Any) -> Iterator[Any]:
         end_processes(session)
 
 
+@contextmanager
+def restored(cluster: Any) -> Iterator[Any]:
+    """The same cluster, whose nodes are afterwards as they were."""
+    before = nodes_of(cluster)
+    try:
+        yield cluster
+    finally:
+        for node in [each for each in nodes_of(cluster) if each not in before]:
+            remove(cluster, node)
+        for _ in [each for each in before if each not in nodes_of(cluster)]:
+            add(cluster)
+
+
 def session_of(cluster: Any) -> str:
     """The folder of a cluster's logs and sockets."""
     return str(cluster.head_node.get_session_dir_path())
 
 
 def processes_of(session: str, title: str = "") -> list[psutil.Process]:
-    """The processes that write to the logs of a session, and whose command line begins like this."""
+    """The other processes that write to the logs of a session, and whose command line begins like this."""
     found = []
     for process in psutil.process_iter():
+        if process.pid == os.getpid():
+            continue
         with suppress(psutil.Error):
             is_one = not title or "".join(process.cmdline()[:1]).startswith(title)
             if is_one and any(each.path.startswith(session) for each in process.open_files()):
@@ -61,12 +79,13 @@ def processes_of(session: str, title: str = "") -> list[psutil.Process]:
 
 def end_processes(session: str) -> None:
     """Waits until the processes of a cluster have ended, which lost their node, and removes their logs."""
-    _, alive = psutil.wait_procs(processes_of(session), timeout=20)
-    for each in alive:
-        with suppress(psutil.Error):
-            each.kill()
-    shutil.rmtree(session, ignore_errors=True)
-    assert not alive, f"outlived their node: {alive}"
+    try:
+        wait_until(lambda: not processes_of(session), "processes outlive their node", 30.0)
+    finally:
+        for each in processes_of(session):
+            with suppress(psutil.Error):
+                each.kill()
+        shutil.rmtree(session, ignore_errors=True)
 
 
 def patiently(begin: Callable[[], Any]) -> Any:
@@ -100,9 +119,9 @@ def actors_of(cluster: Any) -> list[psutil.Process]:
     return processes_of(session_of(cluster), "ray::RemoteWorker")
 
 
-def wait_until(condition: Callable[[], Any], what: str) -> None:
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE) -> None:
     """Until something is so."""
-    deadline = time.monotonic() + DEADLINE
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.1)

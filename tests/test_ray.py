@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from clusters import DEADLINE, actors_of, add, nodes_of, ray_cluster, remove, wait_until
+from clusters import DEADLINE, MARKS, actors_of, add, nodes_of, ray_cluster, remove, restored, wait_until
 from outside import MIXER
 from running import run_digitsweep
 from servers import free_port
@@ -31,7 +31,7 @@ from digitsweep.families.outside import find_family
 from digitsweep.sweep.workers import EpochEnded, Event, TrialEnded
 from digitsweep.trial import Trial, TrialResult, TrialState
 
-pytestmark = pytest.mark.ray
+pytestmark = MARKS
 PARAMS = parse_params("ann", {"hidden_layers": 1, "units": 16})
 
 
@@ -41,9 +41,15 @@ def data() -> TrainingData:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A head and a node, which each test leaves as it found them."""
+def shared_cluster() -> Iterator[Any]:
+    """A head and a node."""
     with ray_cluster(1, ray_client_server_port=free_port()) as made:
+        yield made
+
+
+@pytest.fixture
+def cluster(shared_cluster: Any) -> Iterator[Any]:
+    with restored(shared_cluster) as made:
         yield made
 
 
@@ -214,13 +220,12 @@ def test_a_cluster_is_told_how_many_workers_are_missing(cluster: Any, start_work
     workers = start_workers(2, cpus=2)
     until_said(workers, "waits for a node with room for a worker: workers.cpus: each worker needs 2 CPU, but no node")
     until(workers, lambda: demand(cluster) == [{"CPU": 2.0}] * 2)
-    node = add(cluster, 2)
+    add(cluster, 2)
     until(workers, lambda: workers.free() == 1 and demand(cluster) == [{"CPU": 2.0}])
     assert workers.status() == "1 worker on 1 node"
     assert_trains(workers)
     workers.close()
     wait_until(lambda: demand(cluster) == [], "the demand outlives the workers")
-    remove(cluster, node)
 
 
 def test_a_cluster_that_does_not_grow(start_workers: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,7 +271,7 @@ def test_nodes_with_other_versions(
     there = package(package(tmp_path / "there", "keras", "3.0.0"), "mixers", "1.1", family)
     workers = start_workers()
     path = os.pathsep.join([str(there), *filter(None, [os.environ.get("PYTHONPATH")])])
-    node = add(cluster, env_vars={"PYTHONPATH": path})
+    add(cluster, env_vars={"PYTHONPATH": path})
     until_said(workers, "has keras 3.0.0, but the coordinator has keras")
     assert workers.count() == 1
     assert_trains(workers)
@@ -274,15 +279,15 @@ def test_nodes_with_other_versions(
     address = cluster.address
     assert "has keras 3.0.0, but the coordinator has keras" in refusal(data, address)
     find_family("mixer")
-    assert "family mixer (mixers 1.1), but the coordinator has keras" in refusal(data, address)
+    _, findings = doctor.cluster(WorkersSpec(engine="ray", address=address), None, 10**6)
+    assert any("family mixer (mixers 1.1), but the coordinator has keras" in each.found for each in findings)
     found = run_digitsweep("sweep", "smoke", "--engine", "ray", "--address", address, cwd=tmp_path)
     assert found.returncode == 2
     (line,) = found.stderr.splitlines()
     assert "has keras 3.0.0" in line
-    findings = examined(address)
-    assert findings["ray versions"] is State.WRONG
-    assert findings["ray cluster"] is findings["ray object store"] is State.OK
-    remove(cluster, node)
+    states = examined(address)
+    assert states["ray versions"] is State.WRONG
+    assert states["ray cluster"] is states["ray object store"] is State.OK
 
 
 def examined(address: str, workers: int | None = None) -> dict[str, State]:

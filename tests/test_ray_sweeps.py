@@ -10,12 +10,12 @@ from typing import Any
 
 import psutil
 import pytest
-from clusters import actors_of, add, nodes_of, processes_of, ray_cluster, remove, wait_until
+from clusters import MARKS, actors_of, add, nodes_of, processes_of, ray_cluster, remove, restored, wait_until
 from faults import assert_whole, comparison, kill, log_of, start
 from running import EXPERIMENTS, Sweep
 from servers import free_port
 
-pytestmark = pytest.mark.ray
+pytestmark = MARKS
 SECONDS = 240.0
 """How long a sweep may take."""
 TRIALS = 8
@@ -24,9 +24,15 @@ SMOKE = str(EXPERIMENTS / "smoke.yaml")
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A head and a node, which each test leaves as it found them."""
+def shared_cluster() -> Iterator[Any]:
+    """A head and a node."""
     with ray_cluster(1, ray_client_server_port=free_port()) as made:
+        yield made
+
+
+@pytest.fixture
+def cluster(shared_cluster: Any) -> Iterator[Any]:
+    with restored(shared_cluster) as made:
         yield made
 
 
@@ -248,7 +254,7 @@ def test_an_actor_runs_out_of_memory(cluster: Any, tmp_path: Path) -> None:
     (before,) = nodes_of(cluster)
     remove(cluster, before)
     limits = {"RAY_memory_usage_threshold": f"{threshold:.3f}", "RAY_memory_monitor_refresh_ms": "100"}
-    node = add(cluster, env_vars=limits)
+    add(cluster, env_vars=limits)
     (tmp_path / "hungry.py").write_text(HUNGRY)
     (tmp_path / "greedy.yaml").write_text(GREEDY)
     arguments = ("sweep", "greedy.yaml", "--engine", "ray", "--address", cluster.address)
@@ -259,5 +265,3 @@ def test_an_actor_runs_out_of_memory(cluster: Any, tmp_path: Path) -> None:
     assert "memory" in failed
     assert "at attempt 3: given up" in failed
     assert len(sweep.runs("attempt")) == 2
-    remove(cluster, node)
-    add(cluster)

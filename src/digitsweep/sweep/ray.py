@@ -36,7 +36,7 @@ from digitsweep.trial import Epoch, Trial, TrialResult, TrialState, failed
 try:
     import grpc
     import ray
-    from ray.exceptions import ActorUnavailableError, RayError
+    from ray.exceptions import ActorUnavailableError, RayError, TaskUnschedulableError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 except ImportError:
     raise InputError("the engine ray needs Ray, which is not installed; run `pip install 'digitsweep[ray]'`") from None
@@ -155,6 +155,8 @@ class Cluster:
         answer: what `ask_versions` returned; it must have arrived."""
         try:
             theirs = ray.get(answer)
+        except TaskUnschedulableError:
+            return ""  # it has just left
         except RayError as error:
             return f"node {node.name} could not report its versions: {_brief(error)}; {SAME_VERSIONS}"
         others = [name for name in self._ours if theirs[name] != self._ours[name]]
@@ -219,6 +221,7 @@ def _connection_errors(address: str | None) -> Iterator[None]:
     try:
         yield
     except (ConnectionError, RuntimeError, ValueError, RayError, grpc.RpcError, TimeoutError) as error:
+        ray.shutdown()  # what has begun
         reason = " ".join(str(error).split()).rpartition("Error: ")[2][:300]  # a server's traceback may come before it
         raise InputError(f"cannot use a Ray cluster at {address or 'this machine'}: {reason}") from None
 
