@@ -139,6 +139,7 @@ def full(comparison: Comparison) -> Comparison:
         opened_before=4,
         models_before=3,
         duplicates=Duplicates(1, 2, 3),
+        precisions=("float32",),
     )
 
 

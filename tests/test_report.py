@@ -265,10 +265,15 @@ def test_registered_models(whole: Comparison) -> None:
 
 
 def test_warnings_come_first(small: Comparison, page: Parsed) -> None:
-    """An interruption, a second opening of the test set and test images that were trained on are said before any figure."""
+    """An interruption, a second opening of the test set, test images that were trained on and processors that differed are
+    said before any figure."""
     again = Opening("sweep 77: best CNN", "2026-11-21T10:00:00+00:00", "3" * 64, 2)
     warned = dataclasses.replace(
-        small, state="INTERRUPTED", openings=(*small.openings, again), duplicates=Duplicates(12, 1, 0)
+        small,
+        state="INTERRUPTED",
+        openings=(*small.openings, again),
+        duplicates=Duplicates(12, 1, 0),
+        precisions=("float32", "mixed_bfloat16"),
     )
     contents = report(warned, samples.images())
     for text in (Parsed(contents["report.html"].decode()).text.partition("The models")[0], contents["report.md"].decode()):
@@ -276,6 +281,7 @@ def test_warnings_come_first(small: Comparison, page: Parsed) -> None:
         assert "opened 2 times" in text
         assert "12 test images are also among the training images" in text
         assert "1 test image is also among the validation images" in text
+        assert "in float32 and mixed_bfloat16" in text
     assert "Caution:" not in page.text
 
 

@@ -273,6 +273,8 @@ class Comparison:
     models_before: int = 0
     """For how many models."""
     duplicates: Duplicates | None = None
+    precisions: tuple[str, ...] = ()
+    """In which the trainings computed: several, if their processors differed."""
     run_id: str = ""
     """The sweep's run."""
     seconds: float = 0.0

@@ -188,6 +188,11 @@ def cautions(comparison: Comparison) -> list[str]:
         found.append(
             f"{_are_also(same.validation_test)} among the validation images, which chose the models, pixel by pixel."
         )
+    if len(comparison.precisions) > 1:
+        found.append(
+            f"The trainings ran on different processors, in {listed(comparison.precisions)}. Another one gives the same "
+            "configuration and seed other values, so some small differences come from the processor."
+        )
     if comparison.mistakes and (unequal := misleading_class(comparison.mistakes.classes)):
         label, share = unequal
         found.append(

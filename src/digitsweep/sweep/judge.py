@@ -242,6 +242,16 @@ def compare(searched: Searched, judged: Mapping[str, Judged], *, seconds: float)
         opened_before=before.times,
         models_before=len(before.models),
         duplicates=dataset.duplicates(),
+        precisions=tuple(
+            sorted(
+                {
+                    record.result.precision
+                    for each in families.values()
+                    for record in (*each.search.records, *each.followed)
+                    if record.result.precision
+                }
+            )
+        ),
         run_id=tracker.run_id,
         seconds=seconds,
     )
