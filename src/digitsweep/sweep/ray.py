@@ -236,7 +236,9 @@ def _client_errors() -> Iterator[None]:
 
 
 def _check_address(address: str) -> None:
-    """Checks that a cluster may be at an address. Ray itself would try for minutes, or end the process."""
+    """Checks that a cluster is at an address. Ray itself would try for minutes, or end the process.
+
+    Raises InputError if there is none."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         socket.create_connection((host, int(port)), ADDRESS_SECONDS).close()
@@ -246,10 +248,16 @@ def _check_address(address: str) -> None:
     if os.environ.get("RAY_USE_TLS", "0") == "1":
         return
     with grpc.insecure_channel(f"{host}:{port}") as channel:
+        is_client = address.startswith("ray://")
+        method = "RayletDriver/ClusterInfo" if is_client else "NodeInfoGcsService/GetClusterId"
         try:
             grpc.channel_ready_future(channel).result(ADDRESS_SECONDS)
-        except grpc.FutureTimeoutError:
-            raise InputError(f"what answers at {address} is not a Ray cluster; correct --address") from None
+            channel.unary_unary(f"/ray.rpc.{method}")(b"", timeout=ADDRESS_SECONDS)
+        except (grpc.FutureTimeoutError, grpc.RpcError) as error:
+            if isinstance(error, grpc.RpcError) and error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                return  # Ray itself says what is wrong
+            needed = "the port of Ray's client, by default ray://HEAD:10001" if is_client else "a head, by default HEAD:6379"
+            raise InputError(f"what answers at {address} is not {needed}; correct --address") from None
 
 
 @dataclass(eq=False)
