@@ -169,7 +169,7 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	@$(INSTALL) --no-build-isolation -e '.[docs]'
 	@touch $@
 
-BENCHMARKS := throughput overhead utilisation startup memory scale search quality step precision optimism agreement claims image-folder not-digits stack
+BENCHMARKS := throughput overhead utilisation startup memory scale search quality step precision optimism agreement claims image-folder not-digits stack cluster
 
 .PHONY: $(addprefix bench-,$(BENCHMARKS))
 $(addprefix bench-,$(BENCHMARKS)): bench-%: $(VENV)/.installed-dev
@@ -182,8 +182,9 @@ portfolio: $(VENV)/.installed-dev ## Learn the experiments' priors and first con
 PEERS := build/bench-peers
 
 .PHONY: bench-peers
-bench-peers: $(PEERS)/.installed ## Install KerasTuner and Ray, which bench-quality compares digitsweep with, into build/bench-peers
-bench-quality: $(PEERS)/.installed
+bench-peers: $(PEERS)/.installed ## Install KerasTuner and Ray Tune, which digitsweep is compared with, into build/bench-peers
+bench-quality bench-cluster: $(PEERS)/.installed
+bench-cluster: $(VENV)/.installed-ray
 
 $(PEERS)/.installed: benchmarks/peers/requirements.txt pyproject.toml | $(VENV)/.installed
 	@echo "Installing into $(PEERS): a few minutes, once."

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import optuna
@@ -18,7 +19,7 @@ from digitsweep.config.space import drawn_by
 from digitsweep.search.sampler import Sampler
 from digitsweep.search.study import Study
 from digitsweep.sweep.coordinator import Coordinator, Interruption
-from digitsweep.sweep.workers import EpochEnded, Event, TrialEnded
+from digitsweep.sweep.workers import EpochEnded, Event, TrialEnded, Workers
 from digitsweep.tracking.tracker import Tracker
 from digitsweep.trial import Epoch, EpochMetrics, Trial, TrialResult, TrialState
 
@@ -78,7 +79,13 @@ class SimulatedWorkers:
         self.running.clear()
 
 
-def events_a_second(experiment: Experiment) -> tuple[int, float, float]:
+class CountedWorkers(Workers, Protocol):
+    """Workers that count their events."""
+
+    happened: int
+
+
+def events_a_second(experiment: Experiment, workers: CountedWorkers) -> tuple[int, float, float]:
     """Events, seconds that the coordinator took for them, and seconds of these that asking took."""
     asking = [0.0]
 
@@ -91,7 +98,6 @@ def events_a_second(experiment: Experiment) -> tuple[int, float, float]:
                 asking[0] += time.perf_counter() - begun
 
     studies: dict[str, Study] = {family: TimedStudy(experiment, family, (28, 28, 1)) for family in experiment.families}
-    workers = SimulatedWorkers()
     coordinator = Coordinator(workers, (28, 28, 1), Tracker(), [], Interruption())
     begun = time.perf_counter()
     coordinator.run(studies)
@@ -122,7 +128,7 @@ def ask_seconds(experiment: Experiment, trials: int, running: int = 0) -> list[f
 def main() -> None:
     budget = Budget(trials=TRIALS, epochs=6, seconds=1e9)
     experiment = load_experiment(MNIST).model_copy(update={"budget": budget})
-    count, seconds, asking = events_a_second(experiment)
+    count, seconds, asking = events_a_second(experiment, SimulatedWorkers())
     rows: list[list[object]] = [
         [f"{WORKERS:,} workers, {2 * TRIALS:,} trials: events", f"{count:,}"],
         ["seconds in the coordinator", f"{seconds:.1f}"],

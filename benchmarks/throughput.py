@@ -44,8 +44,8 @@ class Timed:
     accuracies: dict[str, float]
 
 
-def ours(place: Path, data: Path) -> Timed:
-    """The list as baselines of an experiment without a search."""
+def ours(place: Path, data: Path, *arguments: str, epochs: int = EPOCHS) -> Timed:
+    """The list as baselines of an experiment without a search; arguments: more of `digitsweep sweep`."""
     families: dict[str, dict[str, dict[str, object]]] = {"ann": {"baselines": {}}, "cnn": {"baselines": {}}}
     for trial in TRIALS:
         families[str(trial["family"])]["baselines"][str(trial["name"])] = {"params": trial["params"]}
@@ -53,13 +53,13 @@ def ours(place: Path, data: Path) -> Timed:
         "name": "throughput",
         "question": "How long do eight trials take?",
         "data": {"source": "mnist", "validation": 10_000},
-        "budget": {"trials": 0, "epochs": EPOCHS, "seconds": 1},
+        "budget": {"trials": 0, "epochs": epochs, "seconds": 1},
         "register_models": False,
         "families": families,
     }
     (place / "throughput.yaml").write_text(yaml.safe_dump(experiment))
     begun = time.time()
-    seconds, output = digitsweep("sweep", "throughput.yaml", "--data", str(data), cwd=place)
+    seconds, output = digitsweep("sweep", "throughput.yaml", "--data", str(data), *arguments, cwd=place)
     found = re.findall(r"^(?:ann|cnn)-\d+ (\S+): .*COMPLETE.*validation ([\d.]+)%", output, re.MULTILINE)
     accuracies = {name: float(accuracy) for name, accuracy in found}
     return Timed(last_trial(place, "digitsweep") - begun, seconds, accuracies)
@@ -81,7 +81,8 @@ def last_trial(place: Path, experiment: str) -> float:
     client = MlflowClient(f"sqlite:///{place}/mlflow.db")
     (found,) = (each for each in client.search_experiments() if each.name == experiment)
     runs = client.search_runs([found.experiment_id], max_results=1000)
-    ended = [each.info.end_time for each in runs if "mlflow.parentRunId" in each.data.tags]
+    trials = [each for each in runs if "mlflow.parentRunId" in each.data.tags] or runs  # not all loggers have a run above
+    ended = [each.info.end_time for each in trials]
     assert len(ended) == len(TRIALS)
     return float(max(ended)) / 1000
 
