@@ -1,9 +1,14 @@
 # digitsweep itself, on a CPU: make image, then docker compose run --rm sweep sweep smoke
+# With EXTRA=ray also the image of a Ray cluster's nodes: make cluster-image.
 FROM python:3.11.15-slim-bookworm AS build
 COPY requirements.txt .
 RUN python -m venv /opt/venv \
     && /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary=:all: \
         --require-hashes --requirement requirements.txt
+ARG EXTRA
+COPY deploy/ray/requirements.txt requirements-ray.txt
+RUN test -z "$EXTRA" || /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary=:all: \
+        --require-hashes --requirement "requirements-$EXTRA.txt"
 COPY src /opt/digitsweep/src
 RUN /opt/venv/bin/python -m compileall -q /opt/digitsweep/src
 

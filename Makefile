@@ -87,6 +87,10 @@ upgrade: ## Back up the tracking server, then move it to the versions in its fil
 image: ## Build the image of digitsweep, for sweeps inside the tracking server's stack
 	@DIGITSWEEP_COMMIT="$$(git describe --always --abbrev=40 --exclude='*' --dirty)" docker compose --profile sweep build sweep
 
+.PHONY: cluster-image
+cluster-image: ## Build the same image with Ray, for the profile cluster and for Kubernetes; see docs/cluster.md
+	@DIGITSWEEP_COMMIT="$$(git describe --always --abbrev=40 --exclude='*' --dirty)" docker compose --profile cluster build job
+
 .PHONY: test
 test: lint types ## Lint, types and tests (within 8 minutes on two cores)
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
@@ -139,11 +143,13 @@ wheel: $(VENV)/.installed-dev ## Build the wheel into dist/
 RESOLVE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 
 .PHONY: lock
-lock: ## Resolve the locks again: the project's, that of the extra `ray` and the tracking server's (needs uv)
+lock: ## Resolve the locks again: the project's, the extra ray's, and those of the server's and the cluster's images (needs uv)
 	uv pip compile pyproject.toml $(RESOLVE) --output-file requirements.txt
 	uv pip compile requirements-ray.in --constraint requirements.txt $(RESOLVE) --output-file requirements-ray.txt
 	uv pip compile deploy/server/requirements.in --constraint requirements.txt $(RESOLVE) \
 		--output-file deploy/server/requirements.txt
+	uv pip compile deploy/ray/requirements.in --constraint requirements.txt --constraint requirements-ray.txt $(RESOLVE) \
+		--output-file deploy/ray/requirements.txt
 
 .PHONY: clean
 clean: ## Remove the virtual environment, caches and build results; keep records

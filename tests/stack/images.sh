@@ -46,3 +46,4 @@ done
 echo "Building the images of the project: minutes, the first time."
 quietly docker compose build
 quietly make image
+quietly make cluster-image
