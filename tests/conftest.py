@@ -109,7 +109,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
                     patch.setenv(name, value)
             yield stack
     finally:
-        stack.compose("--profile", "tls", "--profile", "sweep", "down", "--volumes", "--timeout", "10")
+        stack.compose("--profile", "*", "down", "--volumes", "--timeout", "10")
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,8 @@ import requests
 from running import ROOT
 
 SERVER_IMAGE = "digitsweep-server:3.17.2"
+FILES = 5
+"""Of each trial, at least; what judging asks has its weights besides."""
 Json = dict[str, Any]
 
 
@@ -52,9 +54,13 @@ class Stack:
 
     def containers(self) -> dict[str, Json]:
         """What Docker knows of each service's container."""
-        ids = self.compose("ps", "--all", "--quiet").split()
-        found: list[Json] = json.loads(self._run("docker", "inspect", *ids))
+        found = self.inspect(self.compose("ps", "--all", "--quiet").split())
         return {each["Config"]["Labels"]["com.docker.compose.service"]: each for each in found}
+
+    def inspect(self, containers: Sequence[str]) -> list[Json]:
+        """What Docker knows of some containers, by their ids."""
+        found: list[Json] = json.loads(self._run("docker", "inspect", *containers))
+        return found
 
     def kill(self, service: str) -> None:
         """kill -9 of the container's first process, from outside: with `docker kill` it would stay away, as if by wish."""
@@ -165,12 +171,21 @@ class Stack:
             "users": sorted(each["username"] for each in users),
         }
 
+    def start(self, output: Path, *arguments: str) -> subprocess.Popen[bytes]:
+        """Begins a command of Compose, whose output goes to a file."""
+        command = ["docker", "compose", *arguments]
+        with output.open("w") as file:
+            return subprocess.Popen(command, cwd=ROOT, env=self._variables(), stdout=file, stderr=subprocess.STDOUT)
+
+    def _variables(self) -> dict[str, str]:
+        places = {"COMPOSE_ENV_FILES": str(self.env_file), "BACKUPS": str(self.env_file.parent / "backups")}
+        return {**os.environ, **places, "COMPOSE_PROJECT_NAME": self.project}
+
     def _run(self, *command: str, code: int = 0) -> str:
-        variables = {"COMPOSE_PROJECT_NAME": self.project, "COMPOSE_ENV_FILES": str(self.env_file)}
         finished = subprocess.run(
             command,
             cwd=ROOT,
-            env={**os.environ, **variables, "BACKUPS": str(self.env_file.parent / "backups")},
+            env=self._variables(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if command[0].endswith(".sh") else subprocess.PIPE,
             text=True,
@@ -178,6 +193,35 @@ class Stack:
         )
         assert finished.returncode == code, f"{command}: {finished.returncode}\n{finished.stdout}\n{finished.stderr}"
         return finished.stdout
+
+
+def assert_confined(container: Mapping[str, Any]) -> None:
+    """A container does not run as root, write its own files, have a capability, see Docker's socket or listen to others."""
+    service, host = container["Config"]["Labels"]["com.docker.compose.service"], container["HostConfig"]
+    assert container["Config"]["User"] not in ("", "0", "root", "0:0"), service
+    assert host["ReadonlyRootfs"], service
+    assert host["CapDrop"] == ["ALL"], service
+    assert not host["CapAdd"], service
+    assert not host["Privileged"], service
+    assert any(each.startswith("no-new-privileges") for each in host["SecurityOpt"]), service
+    assert host["Memory"] > 0, service
+    assert host["RestartPolicy"]["Name"] == "unless-stopped", service
+    assert host["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "3"}, service
+    assert not [each for each in container["Mounts"] if "docker.sock" in each["Source"]], service
+    for ports in (container["NetworkSettings"]["Ports"] or {}).values():
+        assert {each["HostIp"] for each in ports or []} <= {"127.0.0.1"}, service
+
+
+def assert_whole(stack: Stack, trials: Sequence[Json]) -> None:
+    """Each trial has ended, with every value of every epoch and every file."""
+    files = stack.files()
+    assert {run["info"]["status"] for run in trials} <= {"FINISHED", "KILLED"}
+    for run in trials:
+        query = {"run_id": run["info"]["run_id"], "metric_key": "val_accuracy"}
+        history = stack.admin("GET", "/api/2.0/mlflow/metrics/get-history", params=query)["metrics"]
+        values = {int(each["step"]): float(each["value"]) for each in history}
+        assert [values[step] for step in sorted(values)] == json.loads(tags(run)["digitsweep.trial"])["values"]
+        assert len([path for path in files if path.startswith(artifacts(run))]) >= FILES
 
 
 def in_order(value: Any) -> Any:

@@ -63,6 +63,24 @@ def test_the_server_has_the_projects_versions() -> None:
         assert "--hash=sha256:" in requirement or requirement.startswith("#"), requirement.splitlines()[0]
 
 
+def test_the_cluster_has_the_projects_versions() -> None:
+    """The lock of the image of a cluster's nodes has a hash for each line, and the version of the project and of its extra
+    wherever both have one; the RayJob names that image and that version of Ray."""
+    text = (ROOT / "deploy" / "ray" / "requirements.txt").read_text()
+    locks = [pinned((ROOT / f"requirements{extra}.txt").read_text().splitlines()) for extra in ("", "-ray")]
+    cluster = pinned(text.splitlines())
+    for lock in locks:
+        assert {name: version for name, version in cluster.items() if lock.get(name, version) != version} == {}
+    for requirement in re.split(r"\n(?=\S)", text.strip()):
+        assert "--hash=sha256:" in requirement or requirement.startswith("#"), requirement.splitlines()[0]
+    image = f"digitsweep:{tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']['version']}-ray"
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    assert {services[name]["image"] for name in ("head", "worker", "job")} == {image}
+    rayjob = (ROOT / "deploy" / "kuberay" / "rayjob.yaml").read_text()
+    assert re.findall(r"image: &image \S+/(\S+)", rayjob) == [image]
+    assert re.findall(r"rayVersion: (\S+)", rayjob) == [cluster["ray"]]
+
+
 def test_the_images_have_the_projects_versions() -> None:
     """The tags of the images in docker-compose.yml and what they are built from have the versions of the project."""
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -12,14 +11,12 @@ from pathlib import Path
 
 import pytest
 from running import EXPERIMENTS
-from stacked import Json, Stack, artifacts, tags
+from stacked import Stack, assert_whole, tags
 
 pytestmark = pytest.mark.stack
 
 TRIALS = 60
 """Of each family; a baseline comes on top."""
-FILES = 5
-"""Of each trial, at least; what judging asks has its weights besides."""
 
 
 def ended(stack: Stack, sweep: str) -> int:
@@ -72,18 +69,6 @@ def test_a_kill_of_each_container(stack: Stack, swept: str, tmp_path: Path) -> N
         assert sorted(numbers) == list(range(TRIALS + 1))
     refits = [run["info"]["run_id"] for run in stack.children(sweep, "refit")]
     assert len([each for each in stack.versions() if each["run_id"] in refits and each["status"] == "READY"]) == 2
-
-
-def assert_whole(stack: Stack, trials: list[Json]) -> None:
-    """Each trial has ended, with every value of every epoch and every file."""
-    files = stack.files()
-    assert {run["info"]["status"] for run in trials} <= {"FINISHED", "KILLED"}
-    for run in trials:
-        query = {"run_id": run["info"]["run_id"], "metric_key": "val_accuracy"}
-        history = stack.admin("GET", "/api/2.0/mlflow/metrics/get-history", params=query)["metrics"]
-        values = {int(each["step"]): float(each["value"]) for each in history}
-        assert [values[step] for step in sorted(values)] == json.loads(tags(run)["digitsweep.trial"])["values"]
-        assert len([path for path in files if path.startswith(artifacts(run))]) >= FILES
 
 
 def test_down_and_up(stack: Stack, swept: str) -> None:
