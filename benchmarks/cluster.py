@@ -90,7 +90,7 @@ def nodes(given: argparse.Namespace) -> None:
     last, whole = ratios((before, after), there)
     headline = (
         f"cluster-nodes: two nodes take {last:.2f} times as long as two local workers until the last trial, {whole:.2f} "
-        f"times until the end (wanted: at most {WANTED_LOCAL}), with {given.epochs} epochs for each trial and the same values"
+        f"times until the end (wanted: at most {WANTED_LOCAL}), with {given.epochs} epochs a trial and the same values"
     )
     names = [str(each["name"]) for each in TRIALS]
     header = ["", "two local workers", "two nodes of Ray", "two local workers again"]
