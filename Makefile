@@ -88,7 +88,7 @@ image: ## Build the image of digitsweep, for sweeps inside the tracking server's
 	@DIGITSWEEP_COMMIT="$$(git describe --always --abbrev=40 --exclude='*' --dirty)" docker compose --profile sweep build sweep
 
 .PHONY: cluster-image
-cluster-image: ## Build the same image with Ray, for the profile cluster and for Kubernetes; see docs/cluster.md
+cluster-image: ## Build the same image with Ray, for the profile cluster; see docs/cluster.md
 	@DIGITSWEEP_COMMIT="$$(git describe --always --abbrev=40 --exclude='*' --dirty)" docker compose --profile cluster build job
 
 .PHONY: test
