@@ -15,7 +15,18 @@ from support import PROPERTY, only_line
 from digitsweep.config.experiment_file import experiments_in, find_experiment
 from digitsweep.errors import InputError
 from digitsweep.evaluation.statistics import Difference, Share, mcnemar, score_interval
-from digitsweep.registry.gate import Attempt, Better, Decision, Figures, Gate, Limits, decide, decision_from, load_gate
+from digitsweep.registry.gate import (
+    Attempt,
+    Better,
+    Decision,
+    Figures,
+    Gate,
+    Limits,
+    Unmeasured,
+    decide,
+    decision_from,
+    load_gate,
+)
 from digitsweep.report.format import p_value
 
 
@@ -247,6 +258,24 @@ def test_the_first_promotion_compares_with_nobody() -> None:
     assert "it is the first" in decision.reason
     assert decision.level is None
     assert not decide(Gate(), replace(GOOD, accuracy=Share(1, 2)), None, None, FIRST).promotes
+
+
+UNMEASURED = Unmeasured("mnist-cnn 2", "knows 26 classes, not 10", GOOD.data)
+
+
+@pytest.mark.parametrize("gate", [Gate(), NOT_WORSE])
+def test_a_champion_that_cannot_be_evaluated(gate: Gate) -> None:
+    """Where the champion has no figures, the rules that compare with it fail and say why; force promotes all the same. A
+    gate without such a rule passes."""
+    decision = decide(gate, GOOD, UNMEASURED, None, FIRST)
+    assert not decision.promotes
+    assert decision.failed
+    assert all(each.value == "unknown, since the champion knows 26 classes, not 10" for each in decision.failed)
+    assert not any(each.verdict == "skipped" for each in decision.rules)
+    assert decision.level is None
+    assert decision_from(decision.to_json()) == decision
+    assert decide(gate, GOOD, UNMEASURED, None, FIRST, forced="it is new").promotes
+    assert decide(Gate(better=None), GOOD, UNMEASURED, None, FIRST).passed
 
 
 def test_force_promotes_and_does_not_hide() -> None:

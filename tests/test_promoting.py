@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from digitsweep.cli import main
 from digitsweep.data import Dataset
 from digitsweep.data.sources import load_dataset
-from digitsweep.families import parse_params
-from digitsweep.registry.gate import decision_from
+from digitsweep.families import Shape, parse_params
+from digitsweep.families.build import network
+from digitsweep.registry.gate import Unmeasured, decision_from
 from digitsweep.registry.models import load
 from digitsweep.registry.versions import log_model, register
 from digitsweep.training.loop import train
@@ -28,6 +29,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as A
 
 NAME = "digits-ann"
 PARAMS = parse_params("ann", {"hidden_layers": 1, "units": 100, "batch_size": 32, "learning_rate": 0.01})
+OTHERS: dict[str, tuple[Shape, int]] = {"larger, in colour": ((12, 12, 3), 10), "of eleven classes": ((8, 8, 1), 11)}
+"""Networks that cannot read the digits: the shape of their images, and how many classes they know."""
 Weights = tuple[NDArray[np.generic], ...]
 
 
@@ -49,8 +52,9 @@ def trained(dataset: Dataset, epochs: int) -> Weights:
 
 @pytest.fixture(scope="module")
 def networks(dataset: Dataset) -> dict[str, Weights]:
-    """Trained for one epoch, and for forty: 92 and 97 % of the test images."""
-    return {name: trained(dataset, epochs) for name, epochs in (("weak", 1), ("strong", 40))}
+    """Trained for one epoch, and for forty: 92 and 97 % of the test images; and untrained ones of other images."""
+    made = {name: trained(dataset, epochs) for name, epochs in (("weak", 1), ("strong", 40))}
+    return made | {name: tuple(network(PARAMS, *other).get_weights()) for name, other in OTHERS.items()}
 
 
 class Registry:
@@ -63,6 +67,7 @@ class Registry:
 
     def register(self, network: str, **tags: str) -> str:
         """A new challenger: its version."""
+        shape, classes = OTHERS.get(network, ((8, 8, 1), 10))
         known = {
             "digitsweep.data": "digits",
             "digitsweep.data.source": self._dataset.source,
@@ -73,7 +78,7 @@ class Registry:
             **tags,
         }
         run = self.client.create_run(self._experiment).info.run_id
-        model = log_model(NAME, PARAMS, self._networks[network], shape=(8, 8, 1), classes=10, run_id=run, tags=known)
+        model = log_model(NAME, PARAMS, self._networks[network], shape=shape, classes=classes, run_id=run, tags=known)
         return register(NAME, *model, run_id=run, tags=known, description="As trained.").version
 
     def run(self, *words: str) -> Result:
@@ -169,6 +174,38 @@ def test_the_whole_way(registry: Registry) -> None:
     openings = [value for key, value in version.tags.items() if key.startswith("digitsweep.test.opened.")]
     assert len(openings) == 1
     assert registry._dataset.test.digest in openings[0]
+
+
+@pytest.mark.parametrize(
+    ("champion", "why"),
+    [
+        ("larger, in colour", "takes images of shape (12, 12, 3), not (8, 8, 1)"),
+        ("of eleven classes", "knows 11 classes, not 10"),
+    ],
+)
+def test_a_champion_of_other_images(registry: Registry, champion: str, why: str) -> None:
+    """A champion that cannot read the challenger's images stays unless the promotion is forced; one line says why, and
+    the ledger keeps the rules that failed."""
+    before = registry.register(champion, **{"digitsweep.data.digest.test": "e" * 64})
+    registry.client.set_registered_model_alias(NAME, "champion", before)
+    challenger = registry.register("strong")
+    refused = registry.run("promote", NAME)
+    assert refused.exit_code == 3, refused.output
+    assert len(refused.stderr.splitlines()) == 1
+    assert f"but is {registry._dataset.test.digest[:12]} against eeeeeeeeeeee" in refused.stderr
+    assert f"lead over the champion must be above 0 points, but is unknown, since the champion {why}" in refused.stderr
+    assert f"{NAME} 1: not evaluated, since it {why}." in " ".join(refused.stdout.split())
+    assert registry.champion() == before
+
+    forced = registry.run("promote", NAME, "--force", "--reason", "the images are new")
+    assert forced.exit_code == 0, forced.output
+    assert registry.champion() == challenger
+    record = json.loads(registry.run("history", NAME, "--json").stdout)["records"][-1]
+    assert (record["action"], record["from"], record["outcome"], record["forced"]) == ("promote", before, "done", True)
+    decision = decision_from(json.dumps(record["decision"]))
+    assert decision.champion == Unmeasured(f"{NAME} 1", why, "e" * 64)
+    assert {each.name for each in decision.failed} == {"test images", "lead over the champion", "McNemar's exact test"}
+    assert (decision.difference, decision.level) == (None, None)
 
 
 def test_a_dry_run_changes_nothing_but_the_opening(registry: Registry) -> None:

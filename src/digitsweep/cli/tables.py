@@ -19,7 +19,7 @@ from digitsweep.config.experiment import Budget, Experiment, MinutesBudget
 from digitsweep.evaluation.comparison import Comparison, Entry
 from digitsweep.evaluation.statistics import Difference, FamilyDifference
 from digitsweep.families import title_of
-from digitsweep.registry.gate import Decision, Figures, decision_from
+from digitsweep.registry.gate import Decision, Figures, Unmeasured, decision_from
 from digitsweep.registry.ledger import Record
 from digitsweep.registry.promote import History
 from digitsweep.report.format import (
@@ -238,7 +238,9 @@ def print_decision(decision: Decision, console: Console) -> None:
         print_text(f"{decision.reason}.", console)
 
 
-def _figures(figures: Figures) -> str:
+def _figures(figures: Figures | Unmeasured) -> str:
+    if isinstance(figures, Unmeasured):
+        return f"{figures.label}: not evaluated, since it {figures.why}."
     worst = figures.worst_recall
     return (
         f"{figures.label}: {percent(figures.accuracy.accuracy)} of {figures.accuracy.total:,} test images "

@@ -20,7 +20,7 @@ from digitsweep.evaluation.imbalance import class_averages
 from digitsweep.evaluation.mistakes import find_mistakes
 from digitsweep.evaluation.opening import Evaluation, Predictions, evaluate
 from digitsweep.evaluation.statistics import Difference, difference, differences
-from digitsweep.registry.gate import Figures
+from digitsweep.registry.gate import Figures, Unmeasured
 from digitsweep.registry.models import DATA, DEFAULT_DATA, NamedModel, find, load
 from digitsweep.registry.openings import openings_of
 from digitsweep.registry.recipe import wanted_by
@@ -87,27 +87,36 @@ class Weighed:
     data: str
     """The data's name."""
     challenger: Figures
-    champion: Figures | None
+    champion: Figures | Unmeasured | None
     difference: Difference | None
-    """The challenger's accuracy minus the champion's."""
+    """The challenger's accuracy minus the champion's; None unless both were evaluated."""
     opening: Opening
 
 
 def weigh(challenger: NamedModel, champion: NamedModel | None, data: Path | None) -> Weighed:
     """Evaluates both on the test images that the challenger was made for. Whether the champion was made for them too is one
-    of the gate's rules.
+    of the gate's rules. A champion of other images, or of another number of classes, is not evaluated.
 
-    Raises InputError if the images cannot be found, or if a model takes images of another size."""
+    Raises InputError if the images cannot be found, or if the challenger was made for others."""
     dataset = dataset_of([challenger], data)
-    found = [each for each in (challenger, champion) if each is not None]
-    tested = _evaluate(found, dataset, f"promote {', '.join(each.label for each in found)}")
-    figures = [_figures(each, tested.predictions[each.label], dataset.class_names) for each in found]
-    apart = None
+    models = {challenger.label: load_for(challenger, dataset)}
+    why = ""
     if champion is not None:
-        before, now = tested.predictions[champion.label], tested.predictions[challenger.label]
-        apart = difference(tested.labels, before.predicted, now.predicted, (champion.label, challenger.label))
+        beside = load(champion.uri)
+        why = _unfit(beside, dataset)
+        models |= {} if why else {champion.label: beside}
+    tested = evaluate(dataset, f"promote {', '.join(models)}", models.items())
     name = challenger.tags.get(NAME, dataset.name)
-    return Weighed(name, figures[0], figures[1] if champion else None, apart, tested.opening)
+    now = tested.predictions[challenger.label]
+    figures = _figures(challenger, now, dataset.class_names)
+    if champion is None:
+        return Weighed(name, figures, None, None, tested.opening)
+    if why:
+        unmeasured = Unmeasured(champion.label, why, champion.tags.get(TEST_DIGEST, ""))
+        return Weighed(name, figures, unmeasured, None, tested.opening)
+    before = tested.predictions[champion.label]
+    apart = difference(tested.labels, before.predicted, now.predicted, (champion.label, challenger.label))
+    return Weighed(name, figures, _figures(champion, before, dataset.class_names), apart, tested.opening)
 
 
 def dataset_of(found: Sequence[NamedModel], data: Path | None) -> Dataset:
@@ -154,13 +163,21 @@ def _evaluate(found: Sequence[NamedModel], dataset: Dataset, by: str) -> Evaluat
 def load_for(found: NamedModel, dataset: Dataset) -> keras.Model:
     """A model that takes the images of a dataset.
 
-    Raises InputError if it takes others."""
-    model, shape = load(found.uri), dataset.training.shape
-    if model.input_shape[1:] != shape:
-        raise InputError(
-            f"{found.label}: takes images of shape {model.input_shape[1:]}, but those of {dataset.name} have {shape}"
-        )
+    Raises InputError if it takes others, or knows another number of classes."""
+    model = load(found.uri)
+    if why := _unfit(model, dataset):
+        raise InputError(f"{found.label}: {why} as in {dataset.name}; name its own data with --data")
     return model
+
+
+def _unfit(model: keras.Model, dataset: Dataset) -> str:
+    """Why a model cannot be evaluated on the images of a dataset; empty if it can."""
+    shape, classes = dataset.training.shape, dataset.training.classes
+    if model.input_shape[1:] != shape:
+        return f"takes images of shape {model.input_shape[1:]}, not {shape}"
+    if model.output_shape[-1] != classes:
+        return f"knows {model.output_shape[-1]} classes, not {classes}"
+    return ""
 
 
 def _entry(found: NamedModel, predictions: Predictions, classes: int) -> Entry:

@@ -157,6 +157,18 @@ class Figures:
 
 
 @dataclass(frozen=True)
+class Unmeasured:
+    """A champion that cannot be evaluated on the challenger's test images."""
+
+    label: str
+    """Name and version."""
+    why: str
+    """`takes images of shape (8, 8, 1), not (12, 12, 3)`."""
+    data: str
+    """SHA-256 of the test images that it was made for; empty if unknown."""
+
+
+@dataclass(frozen=True)
 class Attempt:
     """Where a challenger stands among all models that were tried on the same test images."""
 
@@ -192,11 +204,11 @@ class Decision:
     """Whether a challenger becomes champion, and why."""
 
     challenger: Figures
-    champion: Figures | None
+    champion: Figures | Unmeasured | None
     """None for the first promotion."""
     rules: tuple[Rule, ...]
     difference: Difference | None
-    """The challenger's accuracy minus the champion's; None for the first promotion."""
+    """The challenger's accuracy minus the champion's; None unless both were evaluated."""
     attempt: Attempt
     level: float | None
     """At which the comparison with the champion was tested; None if there was none."""
@@ -260,7 +272,7 @@ def decision_from(text: str) -> Decision:
 def decide(
     gate: Gate,
     challenger: Figures,
-    champion: Figures | None,
+    champion: Figures | Unmeasured | None,
     difference: Difference | None,
     attempt: Attempt,
     forced: str | None = None,
@@ -268,11 +280,12 @@ def decide(
     """Applies every rule of the gate.
 
     `difference` is the challenger's accuracy minus the champion's. Without a champion both are None, and the rules that
-    compare are skipped. `forced` is the reason to promote it anyway."""
+    compare are skipped. With a champion that is Unmeasured, `difference` is None, and these rules fail. `forced` is the
+    reason to promote it anyway."""
     evidence = Evidence(challenger, champion, difference, attempt)
     asked = ((getattr(gate, field), rule) for field, rule in RULES.items())
     rules = tuple(found for value, rule in asked if value not in (None, False) for found in rule(value, evidence))
-    level = attempt.level(gate.better.level) if gate.better and champion else None
+    level = attempt.level(gate.better.level) if gate.better and difference else None
     return Decision(challenger, champion, rules, difference, attempt, level, forced)
 
 
@@ -281,7 +294,7 @@ class Evidence:
     """What the rules are applied to."""
 
     challenger: Figures
-    champion: Figures | None
+    champion: Figures | Unmeasured | None
     difference: Difference | None
     attempt: Attempt
 
@@ -332,8 +345,8 @@ def _better(better: Better, evidence: Evidence) -> Iterator[Rule]:
         return
     lead, below = ("lead over the champion", "above 0 points"), f"p < {level:g} in its favour ({evidence.attempt})"
     if apart is None:
-        yield _rule(*lead, "", None)
-        yield _rule("McNemar's exact test", below, "", None)
+        yield _uncompared(*lead, evidence)
+        yield _uncompared("McNemar's exact test", below, evidence)
         return
     ahead = apart.accuracy > 0.0
     wrong = f"{apart.second_wrong:,} of {apart.images:,} wrong, the champion's {apart.first_wrong:,}"
@@ -347,7 +360,7 @@ def _not_worse(margin: float, level: float, evidence: Evidence) -> Rule:
     required = f"above {points(-margin, signed=True)} points at its lower end with {confidence} ({evidence.attempt})"
     apart = evidence.difference
     if apart is None:
-        return _rule(name, required, "", None)
+        return _uncompared(name, required, evidence)
     low, high = score_interval(apart.images, apart.only_first_wrong, apart.only_second_wrong, 1.0 - level)
     value = f"{points(low, apart.images, signed=True)} to {points(high, apart.images, signed=True)} points"
     return _rule(name, required, value, low > -margin)
@@ -363,6 +376,13 @@ RULES: Mapping[str, Callable[[Any, Evidence], Iterator[Rule]]] = {
     "better": _better,
 }
 """By the field of Gate that states it, in the order in which they are shown. A field that is null or false is no rule."""
+
+
+def _uncompared(name: str, requirement: str, evidence: Evidence) -> Rule:
+    """A rule that compares with the champion where there is no difference."""
+    if isinstance(evidence.champion, Unmeasured):
+        return _rule(name, requirement, f"unknown, since the champion {evidence.champion.why}", False)
+    return _rule(name, requirement, "", None)
 
 
 def _rule(name: str, requirement: str, value: str, passed: bool | None) -> Rule:
