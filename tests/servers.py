@@ -1,4 +1,5 @@
-"""Real servers for tests: an `mlflow server` that can be stopped, paused and started again, and a PostgreSQL of its own."""
+"""Real servers for tests: an `mlflow server` that can be stopped, paused and started again, a registered model that MLflow
+serves, and a PostgreSQL of its own."""
 
 from __future__ import annotations
 
@@ -20,8 +21,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 
 START_SECONDS = 180
 """A busy machine takes its time."""
@@ -164,6 +167,53 @@ def mlflow_server(folder: Path, store: str, *arguments: str, **environment: str)
         yield server
     finally:
         server.kill()
+
+
+@contextmanager
+def served(model: str, store: str, folder: Path) -> Iterator[str]:
+    """The address at which a registered model of a store answers, once it does; the server ends with the block."""
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{model}", "--env-manager=local"]
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": store,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    log = folder / f"serve-{port}.log"
+    with (
+        log.open("w") as output,
+        subprocess.Popen(
+            [*command, "--port", str(port)],
+            env=environment,
+            cwd=folder,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        ) as process,
+    ):
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)  # the process, and uvicorn that it started
+
+
+def asked(address: str, body: object) -> tuple[int, Any]:
+    """The status and the JSON of `POST /invocations`."""
+    answer = requests.post(f"{address}/invocations", json=body, timeout=60)
+    return answer.status_code, answer.json()
+
+
+def wait_for_model(address: str, seconds: float = 120) -> None:
+    """Waits until the model at an address answers `/ping`."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            requests.get(f"{address}/ping", timeout=5).raise_for_status()
+        except requests.RequestException:
+            time.sleep(0.2)
+        else:
+            return
+    raise AssertionError(f"{address} does not answer")
 
 
 @contextmanager

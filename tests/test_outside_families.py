@@ -1,5 +1,5 @@
 """A family from a file of somebody's own, that of docs/families.md: swept, broken off, resumed without the file, registered,
-loaded elsewhere and promoted; and one from an installed package."""
+loaded elsewhere, served and promoted; and one from an installed package."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
 import pytest
 from faults import kill, log_of, start, wait_for
 from outside import EXPERIMENT, MIXER, write_experiment
+from PIL import Image
 from running import Sweep, run_digitsweep
+from servers import asked, served, wait_for_model
 from support import only_line
 
 from digitsweep.config.experiment_file import load_experiment
@@ -23,6 +26,9 @@ from digitsweep.data.sources import load_dataset
 from digitsweep.errors import InputError
 from digitsweep.families import parse_params
 from digitsweep.families.outside import FamilyFile, InstalledFamily
+from digitsweep.predict.images import pages_of
+from digitsweep.predict.predicting import predict
+from digitsweep.predict.preparing import prepare
 from digitsweep.sweep.processes import LocalWorkers, Place
 from digitsweep.sweep.workers import TrialEnded
 from digitsweep.tracking.client import log_files, open_store
@@ -101,6 +107,32 @@ def test_its_model_loads_without_digitsweep(resumed: Sweep, tmp_path: Path) -> N
     command = [sys.executable, "-I", "-c", LOADS, resumed.uri]
     found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180)
     assert found.stdout.splitlines()[-1:] == ["(3, 10) 3.0"], found.stderr
+
+
+@pytest.mark.slow
+def test_its_model_is_served(resumed: Sweep, tmp_path: Path) -> None:
+    """Where the family's file is gone, `mlflow models serve` answers what `predict` answers, and the metadata of its model
+    name the classes."""
+    model = "digits-mixer@challenger"
+    digits = load_dataset("digits", validation=0.25, seed=0).test.open("test_outside_families").images[:40]
+    large = [Image.fromarray(each[..., 0]).resize((80, 80), Image.Resampling.BICUBIC) for each in digits]
+    paper = np.stack([255 - np.pad(np.asarray(each), 20) for each in large])
+    mlflow.set_tracking_uri(resumed.uri)
+    try:
+        readings = predict(paper, model)
+        about = mlflow.models.get_model_info(f"models:/{model}")
+    finally:
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # back to the default
+    assert about.metadata is not None
+    assert about.metadata["classes"] == [str(label) for label in range(10)]
+    prepared = [prepare(each.pixels, 8).image for each in pages_of(paper, "paper")]
+    read = [number for number, each in enumerate(readings) if each.label is not None]
+    assert len(read) > 30
+    with served(model, resumed.uri, tmp_path) as address:
+        wait_for_model(address)
+        status, answer = asked(address, {"inputs": [prepared[each].tolist() for each in read]})
+    assert status == 200
+    np.testing.assert_allclose(answer["predictions"], [readings[each].probabilities for each in read], atol=1e-6)
 
 
 @pytest.mark.slow

@@ -2,74 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import requests
 from mlflow import MlflowClient
 from running import ROOT, Sweep
+from servers import asked, served, wait_for_model
 
 from digitsweep.data.sources import load_dataset
-
-
-@contextmanager
-def served(model: str, store: str, folder: Path) -> Iterator[str]:
-    """The address at which a registered model of a store answers, once it does; the server ends with the block."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{model}", "--env-manager=local"]
-    environment = {
-        **os.environ,
-        "MLFLOW_TRACKING_URI": store,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
-    log = folder / f"serve-{port}.log"
-    with (
-        log.open("w") as output,
-        subprocess.Popen(
-            [*command, "--port", str(port)],
-            env=environment,
-            cwd=folder,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        ) as process,
-    ):
-        try:
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)  # the process, and uvicorn that it started
-
-
-def asked(address: str, body: object) -> tuple[int, Any]:
-    """The status and the JSON of `POST /invocations`."""
-    answer = requests.post(f"{address}/invocations", json=body, timeout=60)
-    return answer.status_code, answer.json()
-
-
-def wait_for(address: str, seconds: float = 120) -> None:
-    """Waits until `/ping` is answered."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            requests.get(f"{address}/ping", timeout=5).raise_for_status()
-        except requests.RequestException:
-            time.sleep(0.2)
-        else:
-            return
-    raise AssertionError(f"{address} does not answer")
 
 
 @pytest.mark.slow
@@ -84,7 +26,7 @@ def test_both_champions_answer_over_http(smoke: Sweep, tmp_path: Path) -> None:
     test = load_dataset("digits", validation=0.25, seed=0).test.open("test_serving")
     with served("digits-ann@champion", store, tmp_path) as ann, served("digits-cnn@champion", store, tmp_path) as cnn:
         for family, address in (("ann", ann), ("cnn", cnn)):
-            wait_for(address)
+            wait_for_model(address)
             status, answer = asked(address, {"inputs": test.images.tolist()})
             assert status == 200
             probabilities = np.array(answer["predictions"])
