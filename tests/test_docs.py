@@ -167,7 +167,7 @@ def test_every_field_has_a_place() -> None:
     from digitsweep.registry.gate import Gate
 
     experiments, registry = ((ROOT / "docs" / name).read_text() for name in ("experiments.md", "registry.md"))
-    inner = {"path", "text"}  # where it was read from
+    inner = {"path", "text", "images"}  # where it was read from
     for name in set(Experiment.model_fields) - inner:
         part = Experiment.model_fields[name].annotation
         assert f"`{name}" in experiments, name

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 from hypothesis import given
@@ -13,8 +15,10 @@ from trials import Machine, complete, metrics
 
 from digitsweep.config.experiment import Experiment, MinutesBudget
 from digitsweep.config.experiment_file import load_experiment
+from digitsweep.families import parse_params
 from digitsweep.search.finalists import MOST_CONFIRMATIONS, Finalists, Succession
 from digitsweep.search.promotion import CONFIRM, FINALISTS, MOST_EPOCHS, MOST_LONGER, FinalPace, Ladder, PromotionStudy
+from digitsweep.tracking.records import planned, restored_trial
 from digitsweep.trial import OUT_OF_TIME, Kind, Trial, TrialRecord, TrialResult, TrialState, in_order
 
 WITHIN = 1.1
@@ -320,6 +324,28 @@ def test_a_restored_search_counts_as_before(experiment: Experiment) -> None:
     assert again.attempt_seconds() == 7.0
     assert again.history() == study.history()
     assert again.records == study.records
+
+
+def test_a_restored_search_remembers_what_was_too_slow(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Configurations that were left out as too slow still count after an interruption, each once."""
+    machine = Machine()
+    sizes = [parse_params("ann", {"hidden_layers": 2, "units": 64, "batch_size": size}) for size in (32, 64)]
+    limit = fmean(each.epoch_seconds(machine.shape, machine.images) for each in sizes)
+    monkeypatch.setattr(PromotionStudy, "_least_epochs", lambda study: study._ladder.works[-1] / limit)
+    study = machine.study(experiment)
+    for _ in range(12):
+        machine.train(study)
+    assert study.history().too_slow > 1
+    time = machine.time(experiment, elapsed=machine.clock.now, families=["ann"])
+    again = machine.study(experiment, sweep_time=time)
+    records = [dataclasses.replace(each, trial=restored_trial(json.loads(planned(each.trial)))) for each in study.records]
+    again.restore(records, [])
+    for _ in range(6):
+        assert again.history().too_slow == study.history().too_slow
+        for each in (study, again):
+            trial = each.next_trial()
+            assert trial is not None
+            each.trial_ended(trial, machine.result(trial))
 
 
 def test_cut_and_lost_trials_come_first(experiment: Experiment) -> None:

@@ -9,17 +9,19 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import pytest
 from faults import assert_whole, kill, start
 from mlflow import MlflowClient
 from running import EXPERIMENTS, Sweep, run_digitsweep
-from support import SMALL_EXPERIMENT
+from support import SMALL_EXPERIMENT, made_split, write_npz
 
 from digitsweep.config.experiment_file import load_experiment
 from digitsweep.config.options import Options
 from digitsweep.data.sources import load_dataset
 from digitsweep.errors import DigitsweepError, InputError
-from digitsweep.sweep.run import sweep
+from digitsweep.families import parse_params
+from digitsweep.sweep.run import prepare, sweep
 from digitsweep.tracking.lock import TAG, Claim, locked
 from digitsweep.tracking.mlflow_tracker import MlflowTracker
 from digitsweep.tracking.provenance import current_commit
@@ -27,7 +29,7 @@ from digitsweep.tracking.reconcile import reconcile
 from digitsweep.tracking.resume import find_unfinished, recover, take_over, unfinished_like
 from digitsweep.tracking.spool import records_folder
 from digitsweep.tracking.tracker import Listener, Past
-from digitsweep.trial import Kind, best_of
+from digitsweep.trial import SPENT, EpochMetrics, Kind, Trial, TrialRecord, TrialResult, TrialState, best_of
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +160,31 @@ def test_the_best_whose_weights_are_lost_is_trained_again(smoke: Sweep, tmp_path
         weights.write_bytes(content)
 
 
+def test_the_curves_of_finalists_are_whole(made_store: Path) -> None:
+    """Whatever the objective, a resumed sweep has every metric after each epoch of the configurations that become
+    finalists, also of one that its family's seconds stopped: their curves are drawn, and a refit may follow them."""
+    path = made_store / "losses.yaml"
+    path.write_text(f"{(EXPERIMENTS / 'smoke.yaml').read_text()}objective: {{metric: val_loss, direction: minimize}}\n")
+    experiment = load_experiment(path)
+    tracker = MlflowTracker(experiment, load_dataset("digits", validation=0.25, seed=0), current_commit(), {})
+    stopped = TrialState.PRUNED, SPENT
+    for number, (loss, (state, reason)) in enumerate([(0.3, stopped), (0.1, (TrialState.COMPLETE, "")), (0.2, stopped)]):
+        trial = Trial(number, parse_params("ann", {"hidden_layers": 1, "units": 16 + number}), seed=number, epochs=3)
+        epochs = tuple(EpochMetrics(each, 0.5, 0.8, loss, 0.9 + 0.01 * each, 0.001, 0.1) for each in (1, 2))
+        weights = (np.zeros(3, np.float32),) if state is TrialState.COMPLETE else None
+        tracker.trial_started(trial)
+        for each in epochs:
+            tracker.epoch_ended(trial, each)
+        tracker.trial_ended(TrialRecord(trial, TrialResult(state, epochs, None, weights, 3, 0.2, reason=reason)))
+    tracker.ended("INTERRUPTED")
+    with ExitStack() as held:
+        past = take_over(experiment, tracker.run_id, held).past
+    first = {each.trial.number: each.result.epochs[0].metrics() for each in past.ended}
+    assert first[1] == first[2] | {"val_loss": 0.1}
+    assert first[2]["val_accuracy"] == 0.91
+    assert first[0] == {"val_loss": 0.3}, "the third best becomes none"
+
+
 @pytest.mark.parametrize("state", ["COMPLETE", "FAILED"])
 def test_who_was_overtaken_does_not_close_the_sweep(state: str, made_store: Path) -> None:
     """A coordinator that slept with nothing left to send, while somebody went on with its sweep, ends with a line and leaves
@@ -243,6 +270,32 @@ def test_images_beside_a_file_that_is_gone(made_store: Path) -> None:
         sweep(unfinished, Options(), Listener())
     with pytest.raises(InputError, match=f"{made_store}/gone: no such folder"):
         sweep(unfinished, Options(data=made_store / "gone"), Listener())
+
+
+CLAIMED = """\
+name: claimed
+question: How good is a softmax on these images?
+data: {source: images.npz, validation: 0.25}
+budget: {trials: 0, epochs: 1, seconds: 1}
+register_models: false
+families: {ann: {baselines: {softmax: {params: {hidden_layers: 0}, published_accuracy: 0.123}}}}
+"""
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_published_figures_stay_beside_their_own_images(moved: bool, made_store: Path) -> None:
+    """A resumed sweep of images that lay beside the experiment file still shows the published figures, also where `--data`
+    says that the images were moved."""
+    images = write_npz(made_store / "images.npz", made_split(120, side=8), made_split(30, side=8, seed=1))
+    path = made_store / "claimed.yaml"
+    path.write_text(CLAIMED)
+    _, dataset = prepare(path, Options(), Listener())
+    tags = {"digitsweep.data.source": dataset.source, "digitsweep.data.digest": dataset.digest()}
+    run_id = left(MlflowClient(f"sqlite:///{made_store}/mlflow.db"), path, **tags)
+    path.unlink()
+    options = Options(workers=1, data=images.rename(made_store / "moved.npz") if moved else None)
+    comparison = sweep(find_unfinished(run_id), options, Listener())
+    assert {each.published_accuracy for each in comparison.entries if each.role == "baseline"} == {0.123}
 
 
 def test_a_relative_data_path_is_where_it_was(made_store: Path) -> None:

@@ -83,6 +83,8 @@ class Trial:
     `random`."""
     ladder: tuple[float, ...] = ()
     """Predicted seconds on the reference machine of each rung's trainings, from the lowest, as planned when it began."""
+    left_out: int = 0
+    """How many configurations the search had left out as too slow when it drew this one, where the budget is in minutes."""
     val_losses: tuple[float, ...] = ()
     """Of a refit with the schedule `plateau`: the validation losses after each epoch of an earlier training, which it
     follows, since it has no validation images. They are not recorded: `Finalists` derives them again."""
@@ -304,7 +306,7 @@ class SearchHistory:
     log_scaled: tuple[str, ...] = ()
     """The parameters that are drawn on a logarithmic scale."""
     too_slow: int = 0
-    """Configurations that were drawn, left out as too slow, and not trained later; since the last resume."""
+    """Configurations that were drawn, left out as too slow, and not trained later."""
 
     @property
     def has_rungs(self) -> bool:

@@ -291,6 +291,8 @@ class Experiment(_Part):
     """The file that this was read from."""
     text: Annotated[str, Field(exclude=True, repr=False)] = ""
     """The file's text."""
+    images: Annotated[Path | None, Field(exclude=True)] = None
+    """Where the images of a relative `data.source` are; None: beside the file. A resumed sweep reads a copy of the file."""
 
     @model_validator(mode="before")
     @classmethod
@@ -373,7 +375,7 @@ class Experiment(_Part):
     def source(self) -> str | Path:
         """The name of a known data source, or an absolute path."""
         named = self.data.source
-        return named if named in SOURCES else self.beside(named, "data.source")
+        return named if named in SOURCES else self.images or self.beside(named, "data.source")
 
     def beside(self, path: str, key: str) -> Path:
         """A path that the file names, from the file's own folder; it may not leave that folder unless absolute."""

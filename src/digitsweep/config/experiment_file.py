@@ -66,7 +66,7 @@ def load_experiment(path: Path, *, fallback: bool = True, copies: Mapping[str, s
 
     Raises InputError with one line for each mistake, `file:line: key: rule, but values`."""
     raw, text, lines = read_yaml(path)
-    problems: list[Problem] = [((given,), UNKNOWN) for given in ("path", "text") if given in raw]
+    problems: list[Problem] = [((given,), UNKNOWN) for given in ("path", "text", "images") if given in raw]
     if isinstance(raw.get("families"), Mapping):
         origins, missing = _load_families(path, raw["families"], copies)
         if missing:  # without them nothing can be said about their spaces

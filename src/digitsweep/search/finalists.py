@@ -176,7 +176,7 @@ class Finalists:
         self._spec, self._pace, self._seed = spec, pace, experiment.seed
         self._epochs: dict[int, float] = {}
         """Of each configuration's final trainings, by its number."""
-        self._chosen = _distinct(in_order(list(filter(_is_candidate, records)), self.metric))[: self._spec.top]
+        self._chosen = candidates_among(records, self.metric, spec.top)
         seeds = range(1, self._spec.seeds + 1)
         self._planned = [self._trial(each, Kind.FINALIST, seed) for seed in seeds for each in self._chosen]
         """A stack, the longest training on top."""
@@ -330,6 +330,7 @@ class Finalists:
             rung=0,
             proposed_by="",
             ladder=(),
+            left_out=0,
             epochs=self._epochs_of(record),
             # All configurations get the same seeds, so that a lucky seed does not decide between them.
             seed=trial_seed(self._seed, self.family, f"{kind} {repetition}"),
@@ -430,6 +431,11 @@ def winner_of(records: Sequence[TrialRecord], finalists: Finalists | None, metri
             return Winner(candidate.search, followed[0], finalist=True, confirmations=confirmations)
     best = best_of(records, metric)
     return Winner(best, best) if best is not None and best.result.weights is not None else None
+
+
+def candidates_among(records: Sequence[TrialRecord], metric: str, most: int) -> list[TrialRecord]:
+    """The trials of a family's search that become its finalists, the best first."""
+    return _distinct(in_order(list(filter(_is_candidate, records)), metric))[:most]
 
 
 def _is_candidate(record: TrialRecord) -> bool:

@@ -196,6 +196,7 @@ class PromotionStudy:
         searched = sorted((each for each in begun if each.baseline is None), key=lambda each: (each.number, each.rung))
         for trial in searched:
             self._proposer.began(trial)
+        self._proposer.resume(max((each.left_out for each in searched), default=0))
         if searched:  # a promotion fixes the rungs; until then the latest number has the newest
             self._ladder = Ladder(max(searched, key=lambda each: (each.rung > 0, each.number)).ladder)
         self._number = max([self._number, *(each.number + 1 for each in begun)])
@@ -288,7 +289,11 @@ class PromotionStudy:
             return None
         trial = self._trial(proposal.params, self._epochs(proposal.params, 0))
         trial = dataclasses.replace(
-            trial, drawn=proposal.drawn, proposed_by=proposal.proposed_by, ladder=ladder.works, rung=0
+            trial,
+            drawn=proposal.drawn,
+            proposed_by=proposal.proposed_by,
+            ladder=ladder.works,
+            left_out=self._proposer.too_slow,
         )
         self._proposer.began(trial)
         return trial

@@ -113,6 +113,8 @@ class Proposer:
         self._seen: set[object] = set()
         self._left_out: set[object] = set()
         """Configurations that the budget did not pay for."""
+        self._left_out_before = 0
+        """How many there were before the sweep was interrupted."""
         self._frozen: dict[tuple[int, int], optuna.trial.FrozenTrial] = {}
         """Optuna's form of what has ended, by number and rung."""
         self.count = 0
@@ -127,10 +129,16 @@ class Proposer:
         self._seen.add(trial.params.key())
         self.count += trial.rung == 0
 
+    def resume(self, left_out: int) -> None:
+        """Counts so many configurations that were left out before the sweep was interrupted."""
+        self._left_out_before = left_out
+
     @property
     def too_slow(self) -> int:
         """Configurations that were drawn, left out as too slow, and not trained later."""
-        return len(self._left_out - self._seen)
+        # Those that the experiment names are asked for at each draw: they are among the ones from before.
+        counted = {each.key() for each in self.first} if self._left_out_before else set()
+        return self._left_out_before + len(self._left_out - self._seen - counted)
 
     def draw(
         self, number: int, records: Sequence[TrialRecord], cost: Callable[[Params], float], most: float

@@ -228,6 +228,8 @@ def prepare_again(unfinished: Unfinished, options: Options, display: Listener) -
             f"sweep {unfinished.run_id} was started on other data than {dataset.source} holds; name the original folder or "
             "file with --data"
         )
+    if unfinished.options.data is None:  # `--data` says now where its own images are
+        experiment = experiment.model_copy(update={"images": Path(dataset.source)})
     return experiment, dataset, options
 
 

@@ -176,6 +176,7 @@ def restored_trial(values: Mapping[str, Any]) -> Trial:
         rung=values.get("rung", 0),
         proposed_by=values.get("proposed_by", ""),
         ladder=tuple(values.get("ladder", ())),
+        left_out=values.get("left_out", 0),
     )
 
 
@@ -196,7 +197,7 @@ def _plan(trial: Trial) -> dict[str, Any]:
         "drawn": dict(trial.drawn),
         "seed": trial.seed,
         "epochs": trial.epochs,
-        **({"rung": trial.rung, "proposed_by": trial.proposed_by, "ladder": list(trial.ladder)} if trial.ladder else {}),
+        **({name: getattr(trial, name) for name in ("rung", "proposed_by", "ladder", "left_out")} if trial.ladder else {}),
     }
 
 

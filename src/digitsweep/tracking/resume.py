@@ -28,6 +28,7 @@ from digitsweep.config.experiment import SOURCES, Experiment
 from digitsweep.config.experiment_file import load_experiment
 from digitsweep.config.options import Options
 from digitsweep.errors import DigitsweepError, InputError
+from digitsweep.search.finalists import candidates_among
 from digitsweep.search.journal import RecordedSearches, RecordedTrial
 from digitsweep.tracking import records
 from digitsweep.tracking.client import (
@@ -100,8 +101,9 @@ def find_unfinished(named: str) -> Unfinished:
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         experiment, options = recorded_experiment(client, run, folder)
-    is_elsewhere = options.data is None and experiment.data.source not in SOURCES
-    if is_elsewhere or (options.data is not None and not options.data.is_absolute()):  # from the folder it was started in
+    if options.data is None and experiment.data.source not in SOURCES:
+        experiment = experiment.model_copy(update={"images": Path(tags["digitsweep.data.source"])})
+    elif options.data is not None and not options.data.is_absolute():  # from the folder it was started in
         options = dataclasses.replace(options, data=Path(tags["digitsweep.data.source"]))
     return Unfinished(run_id, experiment, options, tags.get("digitsweep.data.digest", ""))
 
@@ -245,7 +247,8 @@ def take_over(experiment: Experiment, run_id: str, held: ExitStack) -> Resumed:
         sender = Sender(run.sweep_id, spool, lambda: run)
         held.callback(sender.close)
         sender.wait()  # for what the last coordinator could not send
-        past = recover(run.client, run.experiment_id, run_id, experiment.objective.metric)
+        most = experiment.finalists.top if experiment.finalists else 1
+        past = recover(run.client, run.experiment_id, run_id, experiment.objective.metric, most)
         sender.runs |= past.runs
         run.reopen(experiment)
     return Resumed(run, spool, sender, past)
@@ -254,10 +257,10 @@ def take_over(experiment: Experiment, run_id: str, held: ExitStack) -> Resumed:
 # What it had done.
 
 
-def recover(client: MlflowClient, experiment_id: str, sweep_run: str, metric: str) -> Past:
+def recover(client: MlflowClient, experiment_id: str, sweep_run: str, metric: str, most: int = 1) -> Past:
     """What the runs below a sweep's tell. Those that never came to their end are closed as attempts, to be trained again.
 
-    metric: the experiment's objective."""
+    metric: the experiment's objective; most: configurations of a family that become finalists."""
     found: dict[str, tuple[Run, TrialRecord]] = {}
     cut: dict[str, Trial] = {}
     lost: dict[str, Trial] = {}
@@ -288,6 +291,7 @@ def recover(client: MlflowClient, experiment_id: str, sweep_run: str, metric: st
         run, record = found.pop(name)
         attempts.append((record.trial, make_attempt(client, run, LOST)))
         lost[name] = record.trial
+    _load_curves(client, found, metric, most)
     # Those that had no end yet were the last: their pictures were still being drawn.
     ended = sorted(found.values(), key=lambda each: (each[0].info.end_time or math.inf, each[1].trial.number))
     return Past(
@@ -381,6 +385,18 @@ def _load_weights(client: MlflowClient, found: dict[str, tuple[Run, TrialRecord]
         result = dataclasses.replace(record.result, epochs=curves(client, run), weights=weights)
         found[name] = run, dataclasses.replace(record, result=result)
     return gone
+
+
+def _load_curves(client: MlflowClient, found: dict[str, tuple[Run, TrialRecord]], metric: str, most: int) -> None:
+    """Loads the whole curves of the trials that become finalists: the winner's are drawn, and its refit may follow them."""
+    searched = [record for _, record in found.values() if record.trial.kind is Kind.TRIAL]
+    for family in {each.trial.family for each in searched}:
+        for record in candidates_among([each for each in searched if each.trial.family == family], metric, most):
+            if record.result.weights is not None:  # which came with the curves
+                continue
+            run, _ = found[record.trial.name]
+            result = dataclasses.replace(record.result, epochs=curves(client, run))
+            found[record.trial.name] = run, dataclasses.replace(record, result=result)
 
 
 def _weights(client: MlflowClient, run: Run) -> tuple[NDArray[np.float32], ...] | None:
