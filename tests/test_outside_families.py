@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -90,6 +91,9 @@ def test_the_run_keeps_the_file(resumed: Sweep) -> None:
     assert "digitsweep.family.cnn" not in run.data.tags
 
 
+BROKEN = """def build(params, shape, classes):
+    raise ValueError(f"no network of width {params.width}")
+"""
 LOADS = """
 import sys
 sys.modules["digitsweep"] = None  # an import of it fails
@@ -107,6 +111,23 @@ def test_its_model_loads_without_digitsweep(resumed: Sweep, tmp_path: Path) -> N
     command = [sys.executable, "-I", "-c", LOADS, resumed.uri]
     found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180)
     assert found.stdout.splitlines()[-1:] == ["(3, 10) 3.0"], found.stderr
+
+
+@pytest.mark.slow
+def test_a_family_that_cannot_be_built(tmp_path: Path, empty_database: Path) -> None:
+    """A family whose networks cannot be built ends its search after five trials, with one line; the other one is trained and
+    judged all the same."""
+    shutil.copy(empty_database, tmp_path)
+    path = write_experiment(tmp_path, MIXER.replace("def build(params, shape, classes):", BROKEN))
+    path.write_text(path.read_text().replace("{trials: 2,", "{trials: 12,"))
+    sweep = Sweep(tmp_path, f"sqlite:///{tmp_path}/mlflow.db", "")
+    finished = run(sweep, "sweep", "mixed.yaml", "--workers", "1")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    said = [each for each in finished.stdout.splitlines() if each.startswith("The search of the family mixer ends early")]
+    assert len(said) == 1
+    assert re.search(r"its first 5 trials have all failed: ValueError: no network of width \d+$", said[0])
+    assert len([each for each in sweep.runs("trial") if each.data.tags["family"] == "mixer"]) == 5
+    assert "best CNN" in finished.stdout
 
 
 @pytest.mark.slow

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from running import EXPERIMENTS
-from trials import Clock, complete, metrics, searched
+from support import MINUTES_EXPERIMENT
+from trials import Clock, Machine, complete, metrics, searched
 
 from digitsweep.config.experiment import Budget, Experiment
 from digitsweep.config.experiment_file import load_experiment
-from digitsweep.search.scheduler import SchedulerDecision
+from digitsweep.search.promotion import PromotionStudy
+from digitsweep.search.scheduler import HOPELESS, Failures, SchedulerDecision
 from digitsweep.search.study import PRUNED, Study
 from digitsweep.trial import INTERRUPTED, SPENT, Trial, TrialResult, TrialState, trial_seed
 
@@ -38,6 +40,51 @@ def test_baselines_come_first_and_cost_no_budget(experiment: Experiment) -> None
     trials = run_to_the_end(Study(experiment, "ann", (8, 8, 1)))
     assert [each.baseline for each in trials] == ["softmax", None, None, None]
     assert [each.number for each in trials] == [0, 1, 2, 3]
+
+
+BROKEN = [f"ValueError: 3 and {number} do not go together" for number in range(HOPELESS)]
+
+
+@pytest.mark.parametrize("in_minutes", [False, True])
+def test_a_family_that_cannot_be_built_is_given_up(in_minutes: bool, experiment: Experiment, tmp_path: Path) -> None:
+    """Where the first trials of a search all fail for the same reason, nothing more is drawn, and one line names the family
+    and the reason."""
+    study: Study | PromotionStudy = Study(experiment.changed(trials=50), "ann", (8, 8, 1))
+    if in_minutes:
+        (tmp_path / "minutes.yaml").write_text(MINUTES_EXPERIMENT)
+        study = Machine().study(load_experiment(tmp_path / "minutes.yaml"))
+    failed = 0
+    while (trial := study.next_trial()) is not None:
+        if trial.baseline is None:
+            study.trial_ended(trial, TrialResult(TrialState.FAIL, reason=BROKEN[failed]))
+            failed += 1
+        else:
+            study.trial_ended(trial, complete(trial))
+    assert failed == HOPELESS
+    assert study.is_over()
+    assert study.notices() == [
+        f"The search of the family ann ends early: its first {HOPELESS} trials have all failed: {BROKEN[-1]}"
+    ]
+    assert study.notices() == []
+
+
+NOT_FINITE = TrialResult(TrialState.FAIL, weight_count=10, reason="the loss was not finite in epoch 1")
+HOPEFUL = {
+    "one failed otherwise": TrialResult(TrialState.FAIL, reason="TypeError: 3"),
+    "one was pruned": TrialResult(TrialState.PRUNED, (metrics(),)),
+    "one was trained": NOT_FINITE,
+    "one was interrupted": TrialResult(TrialState.FAIL, reason=INTERRUPTED),
+}
+
+
+@pytest.mark.parametrize("name", HOPEFUL)
+def test_other_failures_leave_hope(name: str) -> None:
+    """A search goes on where a trial ended otherwise than the others, or too few have failed."""
+    results = [HOPEFUL[name], *(TrialResult(TrialState.FAIL, reason=each) for each in BROKEN[1:])]
+    for ended in (results, results[::-1]):
+        failures = Failures("ann")
+        assert not any(failures.end_search(each) for each in ended)
+        assert failures.notices() == []
 
 
 def test_no_configuration_twice(experiment: Experiment) -> None:

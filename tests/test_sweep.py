@@ -363,6 +363,9 @@ class Stoppable:
     def seconds_left(self) -> float:
         return 0.0
 
+    def notices(self) -> Sequence[str]:
+        return ()
+
 
 class LateWorkers(ScriptedWorkers):
     """Trains one more epoch after it was told to stop, and then is through with its trial, or dead."""

@@ -288,6 +288,9 @@ class Finalists:
             waiting += (MOST_CONFIRMATIONS + 1 - extra.repetition) * self._pace.seconds(extra)
         return min(limit, waiting + 0.5 * sum(map(self._pace.seconds, self._running.values())))
 
+    def notices(self) -> Sequence[str]:
+        return ()
+
     def _unplanned(self) -> int:
         """Trainings that wait for the choice of the winner."""
         return 0 if self._has_chosen else self._spec.confirm + self._spec.refit
@@ -419,6 +422,9 @@ class Succession:
 
     def seconds_left(self) -> float:
         return self._now().seconds_left()
+
+    def notices(self) -> Sequence[str]:
+        return self.search.notices()
 
 
 def winner_of(records: Sequence[TrialRecord], finalists: Finalists | None, metric: str) -> Winner | None:

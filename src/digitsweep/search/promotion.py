@@ -22,7 +22,7 @@ from digitsweep.config.experiment import Experiment, FinalistsSpec, MinutesBudge
 from digitsweep.families import Params, Shape
 from digitsweep.search.budget import OVERDUE, START_SECONDS, Speed, SweepTime
 from digitsweep.search.proposals import Proposer
-from digitsweep.search.scheduler import SchedulerDecision
+from digitsweep.search.scheduler import Failures, SchedulerDecision
 from digitsweep.trial import (
     INTERRUPTED,
     LATE,
@@ -155,6 +155,7 @@ class PromotionStudy:
         self._is_over = False
         self._is_exhausted = False
         """Whether the space has no configuration left."""
+        self._failures = Failures(family)
         self._without_gain = 0
         """Trainings in a row that were not the best of their rung."""
         self._attempt_seconds = 0.0
@@ -411,6 +412,7 @@ class PromotionStudy:
             self._speed.add(trial, work, result.train_seconds)
         if trial.baseline is not None:
             return self._log.add(record)
+        self._is_over |= self._failures.end_search(result)
         if record.used is None:
             record = dataclasses.replace(record, used=self.sweep_time.used(self.family))
         self._history.append(
@@ -454,6 +456,9 @@ class PromotionStudy:
     def seconds_left(self) -> float:
         """Training seconds until the sweep's time is over."""
         return max(0.0, self.sweep_time.left()) * self.sweep_time.workers / self.sweep_time.families
+
+    def notices(self) -> list[str]:
+        return self._failures.notices()
 
     def attempt_seconds(self) -> float:
         """Training seconds of the searched trials' attempts that did not end."""

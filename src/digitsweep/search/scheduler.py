@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import enum
+import re
+from collections.abc import Sequence
 from typing import Protocol
 
-from digitsweep.trial import EpochMetrics, Trial, TrialRecord, TrialResult
+from digitsweep.trial import CUT_OFF, INTERRUPTED, EpochMetrics, Trial, TrialRecord, TrialResult, TrialState
+
+HOPELESS = 5
+"""So many trials of a family's search must fail at its beginning, all for the same reason, for it to be given up."""
 
 
 class SchedulerDecision(enum.Enum):
@@ -46,3 +51,36 @@ class Scheduler(Protocol):
 
     def seconds_left(self) -> float:
         """Estimated training seconds still to come; inf while nothing is known."""
+
+    def notices(self) -> Sequence[str]:
+        """What the person should know, each sentence once."""
+
+
+class Failures:
+    """Gives a family's search up if its first trials all fail for the same reason: where no network can be built, the rest
+    of the budget would go into failures."""
+
+    def __init__(self, family: str) -> None:
+        self._family = family
+        self._reasons: list[str] = []
+        self._is_hopeful = False
+        self._notices: list[str] = []
+
+    def end_search(self, result: TrialResult) -> bool:
+        """Counts a trial of the search that has ended, without baselines. Whether the search should end."""
+        if self._is_hopeful or result.reason in (INTERRUPTED, CUT_OFF):
+            return False
+        self._reasons.append(result.reason)
+        is_same = len({re.sub(r"\d+", "", each) for each in self._reasons}) == 1  # but for a number of units, say
+        # Where there was a network, and its loss was not finite, other values may do better.
+        self._is_hopeful = result.state is not TrialState.FAIL or result.weight_count > 0 or not is_same
+        if self._is_hopeful or len(self._reasons) != HOPELESS:
+            return False
+        told = f"its first {HOPELESS} trials have all failed: {result.reason}"
+        self._notices = [f"The search of the family {self._family} ends early: {told}"]
+        return True
+
+    def notices(self) -> list[str]:
+        """One sentence when the search has been given up, once."""
+        found, self._notices = self._notices, []
+        return found

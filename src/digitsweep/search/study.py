@@ -12,7 +12,7 @@ from digitsweep.families import Params, Shape
 from digitsweep.search.budget import BudgetMeter, CostModel
 from digitsweep.search.finalists import planned_seconds
 from digitsweep.search.sampler import Sampler
-from digitsweep.search.scheduler import SchedulerDecision
+from digitsweep.search.scheduler import Failures, SchedulerDecision
 from digitsweep.trial import (
     INTERRUPTED,
     SPENT,
@@ -60,6 +60,7 @@ class Study:
         self._running: dict[int, _Running] = {}
         self._exhausted = False
         """Whether nothing more is drawn."""
+        self._failures = Failures(family)
         self._number = 0
         self._lost: set[int] = set()
         """Trials that had been complete before their weights were lost: they are trained whole again."""
@@ -168,6 +169,7 @@ class Study:
         if trial.baseline is not None:
             self._baseline_costs.add(trial, result.train_seconds)
             return self._log.add(record)
+        self._exhausted |= self._failures.end_search(result)
         value = result.last(self._metric) if result.state is TrialState.COMPLETE else None
         self._sampler.tell(trial.number, result.state, value)
         self._meter.end(trial.number, result)
@@ -203,6 +205,9 @@ class Study:
         baselines = self._baseline_costs.seconds([each for each in self._planned if each.baseline is not None], running)
         search = 0.0 if self._exhausted else self._meter.seconds_left()
         return baselines + search + planned_seconds(self._experiment, self.family, self._meter.epoch_seconds())
+
+    def notices(self) -> list[str]:
+        return self._failures.notices()
 
     def attempt_seconds(self) -> float:
         """Training seconds of the searched trials' attempts that did not end."""

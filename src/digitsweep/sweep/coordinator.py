@@ -159,6 +159,8 @@ class Coordinator:
             for notice in (*self._workers.notices(), *self._tracker.notices()):
                 self._note(notice)
             for scheduler in schedulers.values():
+                for notice in scheduler.notices():
+                    self._note(notice)
                 for trial in scheduler.out_of_time():
                     self._stop(self._running[trial.name])
             self._kill_hung_workers()
