@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from running import EXPERIMENTS
-from support import PROPERTY
-from trials import complete, metrics
+from support import MINUTES_EXPERIMENT, PROPERTY
+from trials import Machine, complete, metrics
 
 from digitsweep.config.experiment import Experiment
 from digitsweep.config.experiment_file import load_experiment
@@ -254,6 +254,31 @@ def test_a_lost_trial_begins_again(deaths: int, attempts: int, state: TrialState
     if state is TrialState.FAIL:
         assert ends[0].reason == "its worker died, at attempt 3: given up"
     assert len(recorder.records) == 8
+
+
+class NearlyDone(Recorder):
+    """Keeps how many trials had begun when the end was near."""
+
+    begun, begun_then = 0, 0
+
+    def trial_started(self, trial: Trial) -> None:
+        self.begun += 1
+
+    def nearly_done(self) -> None:
+        self.begun_then = self.begun
+
+
+def test_workers_that_wait_for_the_first_baseline(tmp_path: Path) -> None:
+    """Where there are more workers than baselines, the end is not near as long as these wait: the search has not begun."""
+    (tmp_path / "minutes.yaml").write_text(MINUTES_EXPERIMENT)
+    experiment, recorder = load_experiment(tmp_path / "minutes.yaml").changed(trials=6), NearlyDone()
+    data = load_dataset("digits", validation=0.25, seed=0).training
+    machine = Machine()
+    time = machine.time(experiment)
+    studies = {family: machine.study(experiment, family, time) for family in map(str, experiment.families)}
+    workers = DyingWorkers(data, experiment, Options(workers=5))
+    Coordinator(workers, data.shape, recorder, [recorder], Interruption()).run(studies)
+    assert recorder.begun_then > 2
 
 
 @pytest.mark.parametrize("interrupting", [0, 1])

@@ -125,6 +125,8 @@ class Coordinator:
         """How often each trial was started."""
         self._finished = False
         """Whether the schedulers have no more trials to start."""
+        self._has_ended = False
+        """Whether any trial has: until then, a worker without one may only wait for the first baseline."""
         self._nearly_done = False
         self._closed = False
 
@@ -176,7 +178,8 @@ class Coordinator:
             trial = self._next_trial()
             self._finished = trial is None  # until a running trial ends: a refit follows when the winner is known
             if trial is None:
-                self._tell_nearly_done()
+                if self._has_ended or not self._running:
+                    self._tell_nearly_done()
                 return
             self._workers.start(trial, partial(self._schedulers[trial.family].needs_weights, trial))
             self._running[trial.name] = _Running(trial, self._clock())
@@ -222,6 +225,7 @@ class Coordinator:
                         return
                     reason = f"{result.reason}, at attempt {self._attempts[trial.name]}: given up"
                     result = dataclasses.replace(result, reason=reason)
+                self._has_ended = True
                 record = scheduler.trial_ended(trial, result)
                 self._fill()  # before anything that could keep a free worker waiting
                 for listener in self._listeners:
