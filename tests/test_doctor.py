@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import gzip
 import json
 import shutil
@@ -27,9 +28,13 @@ from digitsweep import doctor
 from digitsweep.cli import main
 from digitsweep.config.experiment_file import load_experiment
 from digitsweep.config.options import Options
+from digitsweep.config.space import Space
+from digitsweep.data import Dataset, SealedSplit, TrainingData
 from digitsweep.doctor import Finding, State, examine, quick
 from digitsweep.errors import InputError
+from digitsweep.families.build import network
 from digitsweep.sweep.processes import Place
+from digitsweep.sweep.run import after_seconds
 
 SMOKE = EXPERIMENTS / "smoke.yaml"
 NOBODY = "http://user:secret@127.0.0.1:1"
@@ -253,7 +258,7 @@ MIB, GIB = 2**20, 2**30
 )
 def test_memory(free: int, state: State, mend: str) -> None:
     """Eight workers and the coordinator fit into the free memory, or the finding says how many workers would."""
-    found = doctor.memory(8, doctor.USUAL_IMAGES, free)
+    found = doctor.memory(8, doctor.MNIST.size, doctor.WORKER, free)
     assert found.state is state
     assert mend in found.mend
 
@@ -290,6 +295,41 @@ def test_the_workers_of_a_cluster(store: Path) -> None:
     assert named(quick(there, Options(workers=3)), "memory").found.endswith("needed by the coordinator")
     few, many = (named(quick(there, Options(), workers=count), "waiting records").found for count in (1, 3))
     assert few != many
+
+
+@pytest.mark.parametrize("name", ["images", "three"])
+def test_large_images_need_more(name: str) -> None:
+    """Larger images in colour, and more classes, make larger networks, which take more memory and more disk."""
+    experiment = load_experiment(EXPERIMENTS / f"{name}.yaml")
+    large = doctor.Images(doctor.MNIST.size, (64, 64, 3), 100)
+    assert doctor.model_bytes(experiment, large) > 4 * doctor.model_bytes(experiment, doctor.MNIST)
+    assert doctor.worker_bytes(experiment, large) > 1.2 * doctor.worker_bytes(experiment, doctor.MNIST)
+    more = dataclasses.replace(doctor.MNIST, classes=100)
+    assert doctor.model_bytes(experiment, more) > doctor.model_bytes(experiment, doctor.MNIST)
+    assert doctor.record_bytes(experiment, 2, large) > doctor.record_bytes(experiment, 2)
+
+
+def test_a_network_is_as_large_as_it_is_said() -> None:
+    """The weights that a model's size is estimated from are those of the network, but for biases and normalisation."""
+    experiment = load_experiment(EXPERIMENTS / "images.yaml")
+    images = doctor.Images(MIB, (28, 28, 3), 7)
+    for name, family in experiment.families.items():
+        params = family.first[0]
+        alone = family.model_copy(update={"first": (params,), "space": Space(name, {}, {}), "baselines": {}})
+        only = experiment.model_copy(update={"families": {name: alone}})
+        weights = network(params, images.shape, images.classes).count_params()
+        assert doctor.model_bytes(only, images) == pytest.approx(4 * weights, rel=0.05)
+
+
+def test_the_end_of_a_sweep_takes_as_long_as_its_images_are_large() -> None:
+    """What is kept of a sweep's minutes for its end grows with the number and the size of its test images."""
+    experiment = load_experiment(EXPERIMENTS / "three.yaml")
+
+    def after(side: int, test: int) -> float:
+        training = TrainingData(made_split(12, side=side), made_split(6, side=side), 3)
+        return after_seconds(experiment, Dataset("made", "here", training, SealedSplit(made_split(test, side=side))))
+
+    assert after(4, 10) < after(4, 1000) < after(16, 1000)
 
 
 def test_processors() -> None:

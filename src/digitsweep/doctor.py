@@ -14,11 +14,12 @@ import re
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from statistics import median_low
 from urllib.parse import urlsplit
 
 import mlflow
@@ -38,6 +39,7 @@ from digitsweep.config.experiment import Experiment, MinutesBudget, WorkersSpec
 from digitsweep.config.experiment_file import load_experiment
 from digitsweep.config.options import Options
 from digitsweep.errors import InputError
+from digitsweep.families import Params, Shape
 from digitsweep.report.format import plural
 from digitsweep.search.promotion import FINALISTS
 from digitsweep.sweep.processes import Place, cores, expected_workers, places_for, visible_gpus
@@ -94,25 +96,36 @@ def wrong(name: str, found: str, mend: str) -> Finding:
     return Finding(name, State.WRONG, found, mend)
 
 
+@dataclass(frozen=True)
+class Images:
+    """What a sweep's need of memory and disk depends on."""
+
+    size: int
+    """Bytes of all of them."""
+    shape: Shape
+    """Of one: height and width, pixels, and channels."""
+    classes: int
+
+
 def quick(
-    experiment: Experiment, options: Options, image_size: int | None = None, workers: int | None = None
+    experiment: Experiment, options: Options, images: Images | None = None, workers: int | None = None
 ) -> list[Finding]:
     """The checks that read no images, do not load TensorFlow, and write nothing to MLflow.
 
-    image_size: in bytes; None stands for images that have not been read yet. workers: how many there will be; None: as many
-    as this machine expects."""
-    image_size = USUAL_IMAGES if image_size is None else image_size
+    images: None if they have not been read yet. workers: how many there will be; None: as many as this machine expects."""
+    images = images or MNIST
     spec = experiment.workers
     is_local = spec.engine == "local"
     workers = expected_workers(experiment, options) if workers is None else workers
-    records = record_bytes(experiment, workers)
+    records = record_bytes(experiment, workers, images)
     gpus = visible_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    here = workers if is_local or spec.address == "local" else 0
     findings = [
         environment(),
         *([processors(places_for(experiment, options), gpus)] if is_local else []),
-        memory(workers if is_local or spec.address == "local" else 0, image_size, free_memory()),
+        memory(here, images.size, worker_bytes(experiment, images), free_memory()),
         # The images that the workers share, and a model on its way to the registry.
-        disk("temporary files", Path(tempfile.gettempdir()), image_size + 2 * MODEL),
+        disk("temporary files", Path(tempfile.gettempdir()), images.size + 2 * model_bytes(experiment, images)),
         disk("waiting records", state_folder("").parent, records),
     ]
     match _scheme(get_tracking_uri()):
@@ -131,12 +144,12 @@ def examine(path: Path, options: Options) -> list[Finding]:
     Raises InputError if the experiment file is invalid."""
     quiet_mlflow()
     experiment = options.applied(load_experiment(path))
-    data, image_size = images(path, options)
+    data, found = images(path, options)
     workers: int | None = None
     nodes: list[Finding] = []
     if experiment.workers.engine == "ray":
-        workers, nodes = cluster(experiment.workers, options.workers, USUAL_IMAGES if image_size is None else image_size)
-    findings = [*quick(experiment, options, image_size, workers), data, *nodes]
+        workers, nodes = cluster(experiment.workers, options.workers, (found or MNIST).size)
+    findings = [*quick(experiment, options, found, workers), data, *nodes]
     # A check is left out if it would fail for the same reason as one before it.
     if not _wrong(findings, "tracking") and _scheme(get_tracking_uri()) in DATABASES:
         findings.append(tables(get_tracking_uri()))
@@ -169,8 +182,8 @@ def _scheme(uri: str) -> str:
 # The data
 
 
-def images(path: Path, options: Options) -> tuple[Finding, int | None]:
-    """Whether all images are available and intact, and their size in bytes; downloads MNIST if it is missing."""
+def images(path: Path, options: Options) -> tuple[Finding, Images | None]:
+    """Whether all images are available and intact, and what they are; downloads MNIST if it is missing."""
     try:
         experiment, dataset = prepare(path, options, Listener())
     except InputError as error:
@@ -181,14 +194,15 @@ def images(path: Path, options: Options) -> tuple[Finding, int | None]:
         f"{training.side}x{training.side}, {training.classes} classes"
     )
     counts += f". {dataset.prepared()}".rstrip(". ")
-    image_size = (len(training.train) + len(training.validation) + len(dataset.test)) * math.prod(training.shape)
+    count = len(training.train) + len(training.validation) + len(dataset.test)
+    known = Images(count * math.prod(training.shape), training.shape, training.classes)
     if experiment.path is None or experiment.path.resolve() == path.resolve():
         if dataset.files is not None and dataset.files.left_out:
-            return warning("data", f"{dataset.name}: {counts}", "mend or remove the files that are left out"), image_size
-        return ok("data", f"{dataset.name}: {counts}"), image_size
+            return warning("data", f"{dataset.name}: {counts}", "mend or remove the files that are left out"), known
+        return ok("data", f"{dataset.name}: {counts}"), known
     found = f"not available; {experiment.path.name} would run instead, on {dataset.name}: {counts}"
     mend = "name a folder with --data or DIGITSWEEP_DATA, or run `digitsweep data fetch` with a network connection"
-    return warning("data", found, mend), image_size
+    return warning("data", found, mend), known
 
 
 # The machine
@@ -265,19 +279,56 @@ def cluster(spec: WorkersSpec, workers: int | None, image_size: int) -> tuple[in
 MIB = 2**20
 RECORD = MIB // 4
 """Bytes of a run's pictures, reports and database rows."""
-MODEL = 16 * MIB
-"""Bytes of a registered network of four million weights, more than any space in `experiments/` allows."""
+UNCOUNTED = 4_000_000
+"""Weights of a network whose family does not count them; more than any built-in one has on MNIST."""
 COORDINATOR, WORKER = 1024 * MIB, 560 * MIB
-"""Peak bytes of memory over 300 trials on MNIST: `make bench-memory`."""
+"""Peak bytes of memory over 300 trials of small networks on 8x8 images: `make bench-memory`."""
+TRAINED_WEIGHT, TRAINED_OUTPUT, EVALUATED_OUTPUT = 24, 12, 1000
+"""Bytes that a training takes besides: for a weight; for an output of a layer for each image of a batch; and for an output
+while 500 images are evaluated, if that is more. For ten networks on images of 28 to 128 pixels, peaks of 70 to 1,800 MiB
+were at most a tenth above this, and for a network without normalisation half of it."""
 MARGIN = 1.5
 """Warn if less than this multiple of the need is free: other programs use some of it too."""
 SHORTEST_TRIAL = 0.2
 """Seconds that a trial of the smallest network takes on the smallest images."""
-USUAL_IMAGES = 60 * MIB
-"""Bytes of MNIST, which stand for images that have not been read yet."""
+MNIST = Images(60 * MIB, (28, 28, 1), 10)
+"""Stands for images that have not been read yet."""
 
 
-def record_bytes(experiment: Experiment, workers: int) -> int:
+def model_bytes(experiment: Experiment, images: Images) -> int:
+    """Of the largest network that a sweep may register."""
+    return 4 * max((_weights(each, images) for each in _configurations(experiment, images)), default=UNCOUNTED)
+
+
+def worker_bytes(experiment: Experiment, images: Images) -> int:
+    """Of memory that a worker takes with a network of usual size. A refit has a copy of the images, training and validation
+    together."""
+
+    def trained(params: Params) -> int:
+        outputs = max(TRAINED_OUTPUT * params.batch_size, EVALUATED_OUTPUT) * params.outputs(images.shape)
+        return TRAINED_WEIGHT * _weights(params, images) + outputs
+
+    usual = [trained(each) for each in _configurations(experiment, images)] or [TRAINED_WEIGHT * UNCOUNTED]
+    return WORKER + images.size + median_low(usual)
+
+
+def _configurations(experiment: Experiment, images: Images) -> Iterator[Params]:
+    """Those at the corners of the spaces, and those that the experiment names, as far as the images are large enough."""
+    for family in experiment.families.values():
+        named = [each.params for each in family.baselines.values()]
+        yield from (
+            each for each in (*named, *family.first, *family.space.corners()) if each.smallest_image() <= images.shape[0]
+        )
+
+
+def _weights(params: Params, images: Images) -> int:
+    """Of a network. Its last layer has as many for each class as it has operations."""
+    shape, classes = images.shape, images.classes
+    last = params.operations(shape, classes + 1) - params.operations(shape, classes)
+    return (params.kernels(shape) or UNCOUNTED) + classes * last
+
+
+def record_bytes(experiment: Experiment, workers: int, images: Images = MNIST) -> int:
     """At most so many bytes of runs and models are recorded."""
     budget, finalists = experiment.budget, experiment.finalists
     if isinstance(budget, MinutesBudget):
@@ -289,7 +340,7 @@ def record_bytes(experiment: Experiment, workers: int) -> int:
     repeated = finalists.trainings if finalists else 0
     searched = math.ceil(min(trials, seconds / SHORTEST_TRIAL))
     runs = sum(searched + len(each.baselines) + repeated for each in experiment.families.values())
-    return runs * RECORD + (repeated or 1) * len(experiment.families) * MODEL
+    return runs * RECORD + (repeated or 1) * len(experiment.families) * model_bytes(experiment, images)
 
 
 def disk(name: str, folder: Path, needed: int) -> Finding:
@@ -303,12 +354,12 @@ def disk(name: str, folder: Path, needed: int) -> Finding:
     return _enough(name, free, needed, found, "free some space, or run the sweep on a larger disk")
 
 
-def memory(workers: int, image_size: int, free: int) -> Finding:
-    """Whether so many workers and the coordinator fit into the free memory; sizes are in bytes."""
+def memory(workers: int, image_size: int, worker: int, free: int) -> Finding:
+    """Whether so many workers and the coordinator fit into the free memory; sizes, also of a worker, are in bytes."""
     # The coordinator holds the images three times: as read, split, and joined for the refit.
     coordinator = COORDINATOR + 3 * image_size
-    needed = coordinator + workers * WORKER
-    fitting = (free - coordinator) // WORKER
+    needed = coordinator + workers * worker
+    fitting = (free - coordinator) // worker
     who = f"{plural(workers, 'worker')} and the coordinator" if workers else "the coordinator"
     found = f"{size(free)} free, about {size(needed)} needed by {who}"
     mend = f"use --workers {fitting}" if 1 <= fitting < workers else "close other programs, or use fewer workers"

@@ -33,8 +33,9 @@ from digitsweep.tracking.tracker import Listener, Past, Tracker
 from digitsweep.training.startup import import_tensorflow_quietly
 from digitsweep.trial import Kind
 
-AFTER_SECONDS, NETWORK_SECONDS = 6.0, 0.8
-"""What evaluation takes: altogether, and for each network that is compared."""
+AFTER_SECONDS, NETWORK_SECONDS, PIXEL_SECONDS = 6.0, 0.4, 5e-8
+"""What evaluation takes: altogether, for each network that is compared, and for each pixel of the test images that this
+network classifies."""
 
 
 def sweep(
@@ -76,7 +77,9 @@ def sweep(
             for listener in listeners:
                 listener.trial_restored(record)
         families = {family: with_finalists(experiment, search, tracker.past) for family, search in searches.items()}
-        with Coordinator(workers, shape, tracker, listeners, interruption, after_seconds(experiment)) as coordinator:
+        with Coordinator(
+            workers, shape, tracker, listeners, interruption, after_seconds(experiment, dataset)
+        ) as coordinator:
             coordinator.run(families)
         tracker.settle()
         for notice in tracker.notices():
@@ -140,7 +143,7 @@ def restored_searches(experiment: Experiment, dataset: Dataset, past: Past, work
     if isinstance(experiment.budget, MinutesBudget):
         trained = sum(each.result.train_seconds for each in past.ended) + past.lost_seconds
         elapsed = time.monotonic() - begun + trained / workers
-        sweep_time = SweepTime(experiment.budget.minutes, workers, families, after_seconds(experiment), elapsed)
+        sweep_time = SweepTime(experiment.budget.minutes, workers, families, after_seconds(experiment, dataset), elapsed)
         images = len(dataset.training.train)
         searches = {family: PromotionStudy(experiment, family, shape, images, sweep_time) for family in families}
     else:
@@ -170,9 +173,11 @@ def with_finalists(experiment: Experiment, search: Search, past: Past) -> Succes
     return Succession(search, begin)
 
 
-def after_seconds(experiment: Experiment) -> float:
+def after_seconds(experiment: Experiment, dataset: Dataset) -> float:
     """About how long registering, evaluating and reporting take, once everything is trained."""
-    return AFTER_SECONDS + NETWORK_SECONDS * sum(1 + len(each.baselines) for each in experiment.families.values())
+    networks = sum(1 + len(each.baselines) for each in experiment.families.values())
+    pixels = len(dataset.test) * dataset.training.side**2
+    return AFTER_SECONDS + networks * (NETWORK_SECONDS + PIXEL_SECONDS * pixels)
 
 
 def choose_winners(experiment: Experiment, families: Mapping[str, Succession], state: str) -> dict[str, Winner]:
