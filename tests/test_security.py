@@ -16,7 +16,7 @@ from support import PROPERTY
 from digitsweep.cli import main
 from digitsweep.tracking.client import first_line, without_secrets
 
-SOURCES = [*sorted((ROOT / "src").rglob("*.py")), *sorted((ROOT / "benchmarks").glob("*.py"))]
+SOURCES = [*sorted((ROOT / "src").rglob("*.py")), *sorted((ROOT / "benchmarks").rglob("*.py"))]
 RUNS_TEXT = {
     *("eval", "exec", "compile", "__import__", "input", "breakpoint"),
     *("os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "asyncio.create_subprocess_shell"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -14,7 +14,15 @@ from digitsweep.data import Split
 from digitsweep.families import Params
 from digitsweep.families.build import network
 from digitsweep.training.schedules import step_rates
-from peers.task import Share
+from peers.task import Found, Share, Task
+
+
+def answer(search: Callable[[Share], Found]) -> None:
+    """A peer's whole command: each family in turn, with all cores."""
+    task = Task.given()
+    keras.utils.set_random_seed(task.seed)
+    shares = task.shares()
+    task.answer(shares, [search(each) for each in shares])
 
 
 def compiled(params: Params, share: Share) -> keras.Model:

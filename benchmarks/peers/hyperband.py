@@ -18,8 +18,8 @@ from digitsweep.config.space import Categorical, Choice, Distribution, IntegerRa
 from digitsweep.families import Params
 from digitsweep.families.hyperparameters import Scalar
 from digitsweep.search.proposals import uniform
-from peers.fitting import compiled, fit, weights_of
-from peers.task import Found, Network, Share, Task
+from peers.fitting import answer, compiled, fit, weights_of
+from peers.task import Found, Network, Share
 
 METRIC = "val_accuracy"
 
@@ -117,12 +117,5 @@ def search(share: Share) -> Found:
         return Found(tuner.trainings, Network(params, weights_of(model, params), float(best[0].score)))
 
 
-def main() -> None:
-    task = Task.given()
-    keras.utils.set_random_seed(task.seed)
-    shares = task.shares()
-    task.answer(shares, [search(each) for each in shares])
-
-
 if __name__ == "__main__":
-    main()
+    answer(search)

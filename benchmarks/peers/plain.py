@@ -12,8 +12,8 @@ import mlflow
 import optuna
 
 from digitsweep.config.space import drawn_by
-from peers.fitting import compiled, fit, weights_of
-from peers.task import Found, Network, Share, Task
+from peers.fitting import answer, compiled, fit, weights_of
+from peers.task import Found, Network, Share
 
 
 class LogEpochs(keras.callbacks.Callback):  # type: ignore[misc]
@@ -49,12 +49,5 @@ def search(share: Share) -> Found:
     return Found(trainings, best)
 
 
-def main() -> None:
-    task = Task.given()
-    keras.utils.set_random_seed(task.seed)
-    shares = task.shares()
-    task.answer(shares, [search(each) for each in shares])
-
-
 if __name__ == "__main__":
-    main()
+    answer(search)

@@ -8,18 +8,11 @@ import json
 import pytest
 import requests
 from stacked import Stack, artifacts, assert_confined, tags
+from test_contract import FILES
 
 from digitsweep.tracking.provenance import current_commit
 
 pytestmark = pytest.mark.stack
-
-FILES = {
-    "classification_report.json",
-    "classification_report.txt",
-    "confusion_matrix.json",
-    "confusion_matrix.png",
-    "learning_curves.png",
-}
 
 
 def test_every_run_of_a_sweep_is_found(stack: Stack, swept: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -57,17 +58,9 @@ def difference_intervals(differences: Sequence[Difference]) -> Figure:
         line: dict[str, Any] = {"color": INK, "alpha": strength}
         axes.plot([100 * each.low, 100 * each.high], [place, place], linewidth=2.2, solid_capstyle="butt", **line)
         axes.plot([100 * each.accuracy], [place], "o", markersize=6, markeredgecolor=PAPER, markeredgewidth=1.0, **line)
-        axes.annotate(
-            f"{each.second} minus {each.first}: {points(each.accuracy, each.images, signed=True)}",
-            (0.0, place),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, 6),
-            textcoords="offset points",
-            fontsize=SMALL,
-            color=INK,
-            fontweight="bold" if each.significant else "normal",
-            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1},
-        )
+        text = f"{each.second} minus {each.first}: {points(each.accuracy, each.images, signed=True)}"
+        background = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}
+        _name_row(axes, place, text, above=6.0, bold=each.significant, bbox=background)
     axes.set(ylim=(len(differences) - 0.5, -0.85), xlabel="points by which the one named first is above the other")
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
@@ -75,6 +68,21 @@ def difference_intervals(differences: Sequence[Difference]) -> Figure:
     axes.xaxis.set_major_formatter(FuncFormatter(_signed))
     axes.grid(visible=False, axis="y")
     return figure
+
+
+def _name_row(axes: Axes, place: int, text: str, *, above: float, bold: bool, **options: Any) -> None:
+    """Writes what a row shows at its left end, so many points above it."""
+    axes.annotate(
+        text,
+        (0.0, place),
+        xycoords=("axes fraction", "data"),
+        xytext=(0.0, above),
+        textcoords="offset points",
+        fontsize=SMALL,
+        color=INK,
+        fontweight="bold" if bold else "normal",
+        **options,
+    )
 
 
 def _signed(value: float, _: Any) -> str:
@@ -141,16 +149,8 @@ def finalists_on_seeds(finalists: Sequence[Finalist]) -> Figure:
         if each.confirmation:
             row(place, [fmean(scores.confirmation)], "their mean", marker="|", color=color, markersize=13, markeredgewidth=2)
         row(place, [scores.search], "search", marker="D", markeredgecolor=INK, **hollow)
-        axes.annotate(
-            f"{each.trial}: {each.network}" + (" · won" if each.won and each.selection else ""),
-            (0.0, place),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, 8.5),
-            textcoords="offset points",
-            fontsize=SMALL,
-            color=INK,
-            fontweight="bold" if each.won else "normal",
-        )
+        text = f"{each.trial}: {each.network}" + (" · won" if each.won and each.selection else "")
+        _name_row(axes, place, text, above=8.5, bold=each.won)
     axes.set(ylim=(len(finalists) - 0.4, -0.75), xlabel=f"validation {METRICS[metric]}")
     axes.margins(x=0.08)
     axes.set_yticks([])
