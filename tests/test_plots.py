@@ -266,6 +266,21 @@ def test_slices(name: str, values: list[float]) -> None:
     assert plots.sliced(HISTORY) == ["learning_rate", "pooling"]
 
 
+@pytest.mark.parametrize("high", [0.008, 0.03, 0.05, 0.3])
+def test_ticks_of_slices_stand_apart(high: float) -> None:
+    """The small pictures of single parameters have room for each of their ticks."""
+    rates = np.geomspace(0.003, high, 6).tolist()
+    trials = tuple(
+        point(number, "COMPLETE", (0.9 + 0.01 * number,), 1.0, learning_rate=each) for number, each in enumerate(rates)
+    )
+    figure = plots.parameter_slice(dataclasses.replace(HISTORY, trials=trials), "learning_rate")
+    plots.png(figure)
+    (axes,) = figure.axes
+    boxes = [each.get_window_extent() for each in axes.get_xticklabels() if each.get_text()]
+    assert len(boxes) > 1
+    assert all(one.x1 < other.x0 for one, other in itertools.pairwise(boxes))
+
+
 def test_equal_cost(whole: Comparison) -> None:
     """Both searches stand in the same axes, against their training seconds."""
     (axes,) = plots.equal_cost(list(whole.history.values())).axes

@@ -444,7 +444,9 @@ def pictures(
     for each model's predicted labels, (n,). `class_names` are those of the training images; a test set may lack one."""
     curves = [
         plots.Curve(
-            " ".join(filter(None, [each.trial.family, each.trial.baseline, "(best, in the search)" if won else None])),
+            " ".join(
+                filter(None, [title_of(each.trial.family), each.trial.baseline, "(best, in the search)" if won else None])
+            ),
             each.trial.family,
             won,
             each.result.epochs,

@@ -302,7 +302,7 @@ def parameter_slice(history: SearchHistory, name: str) -> Figure:
         axes.set_xticks(range(len(words)), words)
         axes.set_xlim(-0.5, len(words) - 0.5)
     elif name in history.log_scaled and numbers and min(numbers) > 0:
-        logarithmic(axes, "x", numbers, short, room=0.08)
+        logarithmic(axes, "x", numbers, short, room=0.08, most=4)
     else:
         few = sorted(set(numbers))
         axes.xaxis.set_major_locator(FixedLocator(few) if len(few) <= 4 else MaxNLocator(4))

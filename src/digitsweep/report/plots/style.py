@@ -131,15 +131,17 @@ def logarithmic(
     text: Callable[[float], str],
     room: float = 0.06,
     zero: float | None = None,
+    most: int = 6,
 ) -> None:
-    """Makes one axis (`x` or `y`) logarithmic, with ticks that say their value. zero: where 0 is drawn, if it is."""
+    """Makes one axis (`x` or `y`) logarithmic, with ticks that say their value. zero: where 0 is drawn, if it is; most:
+    ticks at most."""
     low, high = min(values), max(values)
     stretch = max((high / low) ** room, 1.05)
     low, high = low / stretch, high * stretch
     axis: Axis = getattr(axes, f"{which}axis")
     getattr(axes, f"set_{which}scale")("log")
     getattr(axes, f"set_{which}lim")(low, high)
-    ticks = log_ticks(low, high)
+    ticks = log_ticks(low, high, most)
     if zero is not None:  # what is shown below twice its place is there for nothing else
         ticks = [zero, *(tick for tick in ticks if tick >= 1.6 * zero)]
     axis.set_major_locator(FixedLocator(ticks))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,12 +59,15 @@ def training_curves(curves: Sequence[Curve], title: str) -> Figure:
     figure = Figure(figsize=(8.0, 4.2), layout="constrained")
     axes = figure.subplots()
     drawn: Counter[str] = Counter()
+    reached: list[float] = []
     for curve in curves:
+        errors = [max(1.0 - each.val_accuracy, 1e-5) for each in curve.epochs]
+        reached += filter(math.isfinite, errors)
         strength = 1.0 if curve.best else 0.45 + 0.1 * (drawn[curve.family] % 6)
         drawn[curve.family] += 1
         axes.plot(
             [each.epoch for each in curve.epochs],
-            [max(1.0 - each.val_accuracy, 1e-5) for each in curve.epochs],
+            errors,
             color=family_color(curve.family),
             alpha=strength,
             linewidth=2.6 if curve.best else 1.3,
@@ -72,10 +76,8 @@ def training_curves(curves: Sequence[Curve], title: str) -> Figure:
             zorder=3 if curve.best else 2,
             label=curve.name,
         )
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.yaxis.set_minor_formatter(PercentFormatter(1.0))
-    axes.tick_params(axis="y", which="minor", labelsize=7)
+    if reached:
+        logarithmic(axes, "y", reached, lambda value: f"{100 * value:g} %")
     axes.set_ylabel("validation error")
     _by_epoch(axes)
     axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
