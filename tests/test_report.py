@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
+import io
 import itertools
 import re
 from collections import Counter
@@ -14,6 +15,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import samples
+from PIL import Image
 
 from digitsweep.data import Duplicates
 from digitsweep.evaluation.comparison import Comparison, Opening
@@ -135,6 +137,30 @@ def test_classes_have_their_names(whole: Comparison) -> None:
     assert re.search(rf"class-{pair.true}-\s+class-{pair.predicted}-", parsed.text)
     tile = whole.mistakes.galleries.both_wrong[0]
     assert any(f"labelled class-{tile.true}-" in str(each["alt"]) for each in parsed.all("img"))
+
+
+@pytest.mark.parametrize(
+    ("data", "is_ink"),
+    [
+        ({"name": "mnist"}, True),
+        ({"name": "digits", "preparation": {"size": 16, "fit": "letterbox", "channels": 1}}, False),
+        ({"name": "fashion"}, False),
+    ],
+    ids=["digits", "digits of another size", "other grey images"],
+)
+def test_only_digits_are_ink(whole: Comparison, data: dict[str, object], is_ink: bool) -> None:
+    """Digits are dark on light in the galleries; other images look as they are."""
+    values = samples.images()
+    assert whole.mistakes is not None
+    index = whole.mistakes.galleries.only_first_wrong[0].index
+    shown_only = dataclasses.replace(whole, data={**whole.data, **data}, history={}, costs=(), finalists=())
+    (inlined,) = {
+        str(each["src"]) for each in page_of(shown_only).all("img")
+        if str(each["alt"]).startswith(f"Test image {index}, ")
+    }  # fmt: skip
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(inlined.partition(",")[2]))).convert("L"))
+    wanted = values[index, ..., 0]
+    np.testing.assert_allclose(shown, 255 - wanted if is_ink else wanted, atol=1)
 
 
 def test_the_cards_are_the_best_models(whole: Comparison, page: Parsed) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from digitsweep.config.experiment import SOURCES
+
 
 @dataclass(frozen=True)
 class Preparation:
@@ -16,6 +18,14 @@ class Preparation:
     """`letterbox` or `crop`."""
     channels: int
     """1, grey; or 3, red, green and blue."""
+
+
+def is_ink(name: str, preparation: object) -> bool:
+    """Whether a dataset's grey levels are ink, from 0, paper, to 255: only MNIST and scikit-learn's digits, at their
+    original size, are known to be made from digits on paper.
+
+    name: the dataset's. preparation: None for arrays that were left as they are."""
+    return name in SOURCES and preparation is None
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ class Dataset:
     class_names: tuple[str, ...] = ()
     """In the order of the labels; `0`, `1` and so on if none are given."""
     preparation: Preparation | None = None
-    """How an image is prepared to be like these; None for images like MNIST's, which is how a digit is prepared."""
+    """How an image is prepared to be like these; None for arrays that were left as they are."""
     files: FilesRead | None = None
     """The image files that were read; None if the images come from arrays."""
     has_own_validation: bool = False

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from digitsweep.config.experiment import SOURCES
 from digitsweep.data import Dataset
+from digitsweep.data.preparation import is_ink
 from digitsweep.data.sources import Wanted
 from digitsweep.data.splits import has_names
 from digitsweep.errors import InputError, printable
@@ -43,12 +43,11 @@ _RECIPE, _NAMES = TypeAdapter(Recipe), TypeAdapter(tuple[str, ...])
 
 
 def recipe_of(dataset: Dataset) -> Recipe:
-    """How an image is prepared to be like those of a dataset. MNIST and scikit-learn's digits were made from digits on
-    paper."""
+    """How an image is prepared to be like those of a dataset."""
     if dataset.preparation is not None:
         return _RECIPE.validate_python({"kind": "images", **asdict(dataset.preparation)})
     size, _, channels = dataset.training.shape
-    kind = "digits" if dataset.name in SOURCES else "images"
+    kind = "digits" if is_ink(dataset.name, dataset.preparation) else "images"
     return _RECIPE.validate_python({"kind": kind, "size": size, "channels": channels})
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
+from digitsweep.data.preparation import is_ink
 from digitsweep.evaluation.comparison import Comparison, Entry, Finalist
 from digitsweep.evaluation.mistakes import ClassifiedImage, ConfusedPair
 from digitsweep.evaluation.statistics import Difference
@@ -326,5 +327,6 @@ def _tile(image: ClassifiedImage, images: NDArray[np.uint8], comparison: Compari
         f"{name} says {comparison.class_name(prediction.predicted)} ({percent(prediction.confidence, 0)} sure)"
         for name, prediction in image.predictions.items()
     )
-    shown = plots.pixels(images[image.index], is_ink=comparison.data.get("preparation") is None)
+    ink = is_ink(comparison.data.get("name", ""), comparison.data.get("preparation"))
+    shown = plots.pixels(images[image.index], is_ink=ink)
     return Tile(image, shown, f"Test image {image.index}, labelled {comparison.class_name(image.true)}: {said}")
