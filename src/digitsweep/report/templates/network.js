@@ -38,7 +38,7 @@ const OPERATIONS = {
     const inputs = input.at(-1), units = output.at(-1);
     for (let at = 0, from = 0; at < y.length; at += units, from += inputs) {
       begin(y, at, units, bias);
-      for (let i = 0; i < inputs; i++) accumulate(y, at, units, x[from + i], kernel, i * units);
+      addProduct(y, at, units, x, from, inputs, kernel, 0);
     }
   },
 
@@ -46,11 +46,7 @@ const OPERATIONS = {
     const channels = step.input[2], filters = step.output[2];
     eachWindow(step, (at, pixel, place) => {
       if (place < 0) begin(y, at, filters, bias);
-      else {
-        for (let channel = 0; channel < channels; channel++) {
-          accumulate(y, at, filters, x[pixel + channel], kernel, (place * channels + channel) * filters);
-        }
-      }
+      else addProduct(y, at, filters, x, pixel, channels, kernel, place * channels * filters);
     });
   },
 
@@ -138,10 +134,26 @@ function begin(y, at, count, bias) {
   else y.fill(0, at, at + count);
 }
 
-// Nearly all time is spent here. Blank paper is 0, and so is half of what relu gives: these cost nothing.
-function accumulate(y, at, count, value, kernel, from) {
-  if (value === 0) return;
-  for (let i = 0; i < count; i++) y[at + i] += value * kernel[from + i];
+// Adds to `count` values of y the product of `inputs` values of x and a matrix, which has a row for each of these, from
+// `begin` on. Nearly all time is spent here. Blank paper is 0, and so is half of what relu gives: these rows cost nothing. The
+// others are taken four at a time, which halves the time.
+const rows = new Int32Array(4);
+function addProduct(y, at, count, x, from, inputs, kernel, begin) {
+  let waiting = 0;
+  for (let row = 0; row < inputs; row++) {
+    if (x[from + row] === 0) continue;
+    rows[waiting++] = row;
+    if (waiting < 4) continue;
+    waiting = 0;
+    const [p, q, r, s] = rows, a = x[from + p], b = x[from + q], c = x[from + r], d = x[from + s];
+    const ofA = begin + p * count, ofB = begin + q * count, ofC = begin + r * count, ofD = begin + s * count;
+    for (let i = 0; i < count; i++) {
+      y[at + i] += a * kernel[ofA + i] + b * kernel[ofB + i] + c * kernel[ofC + i] + d * kernel[ofD + i];
+    }
+  }
+  for (const row of rows.subarray(0, waiting)) {
+    for (let i = 0; i < count; i++) y[at + i] += x[from + row] * kernel[begin + row * count + i];
+  }
 }
 
 // Calls `visit(at, -1, -1)` for each place of the output, then `visit(at, pixel, place)` for each pixel of its window that
@@ -174,29 +186,26 @@ function classify(network, image) {
   return values.at(-1);
 }
 
-// Puts the weights into the steps that use them: numbers of 16 or 32 bits, little-endian, all one after the other in base64.
+// Puts the weights, which `drawing.py` packed, into the steps that use them.
 function unpack(networks, base64) {
   const { buffer } = bytesOf(base64);
   for (const step of networks.flatMap((network) => network.steps)) {
-    for (const [name, [offset, count, bits]] of Object.entries(step.weights ?? {})) {
-      step[name] = bits === 32 ? new Float32Array(buffer, offset, count) : halves(new Uint16Array(buffer, offset, count));
+    for (const [name, [offset, columns, count]] of Object.entries(step.weights)) {
+      const scales = new Float32Array(buffer, offset, columns), after = offset + scales.byteLength;
+      step[name] = columns ? scaledBy(scales, new Int16Array(buffer, after, count)) : new Float32Array(buffer, after, count);
     }
   }
+}
+
+// Kernels: a scale for each unit or filter, which is the last axis.
+function scaledBy(scales, numbers) {
+  const values = new Float32Array(numbers);
+  for (let i = 0; i < values.length; i++) values[i] *= scales[i % scales.length];
+  return values;
 }
 
 function bytesOf(base64) {
   const text = atob(base64), bytes = new Uint8Array(text.length);
   for (let i = 0; i < bytes.length; i++) bytes[i] = text.charCodeAt(i);
   return bytes;
-}
-
-// Float16Array is too new to rely on.
-function halves(numbers) {
-  const powers = Float64Array.from({ length: 32 }, (_, exponent) => 2 ** (exponent - 15)), values = new Float32Array(numbers.length);
-  for (let i = 0; i < values.length; i++) {
-    const exponent = (numbers[i] >> 10) & 31, fraction = (numbers[i] & 1023) / 1024;
-    const size = exponent ? (1 + fraction) * powers[exponent] : fraction * powers[1];
-    values[i] = numbers[i] & 0x8000 ? -size : size;
-  }
-  return values;
 }
