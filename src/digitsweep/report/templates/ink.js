@@ -2,7 +2,7 @@
 // number. The paper of a canvas is known and even, so what looks for paper, noise and polarity is not needed here.
 
 const PAPER = 255, LEAST_CONTRAST = 12, STRONG = 0.5, WEAK = 0.3, LEAST_EXTENT = 1 / 40, SPECK = 0.04, GAP = 2.5;
-const BESIDE = 0.6, ABOVE = 0.4, FIELD = 28, BOX = 20, FULL_SIDE = 8, THINNEST = 1.5;
+const BESIDE = 0.6, ABOVE = 0.4, FIELD = 28, BOX = 20, FULL_SIDE = 8, THINNEST = 1.5, TINY = 1e-6, REDUCING_GAP = 3;
 const NOTHING = "not a digit: no clear ink";
 
 // A grid is { height, width, values }, row by row.
@@ -145,7 +145,9 @@ function withoutGaps(parts, whole, width) {
   const reach = Math.max(1, (GAP * strokeWidth(ink)) / 2), away = distances(ink, (value) => value === 1);
   const found = [];
   for (const { pixels } of connected(ink, (pixel) => away.values[pixel] <= reach)) {
-    const covered = new Set(pixels), together = parts.filter((part) => covered.has(place(part.pixels[0])));
+    const covered = new Uint8Array(ink.values.length);
+    for (const pixel of pixels) covered[pixel] = 1;
+    const together = parts.filter((part) => covered[place(part.pixels[0])]);
     const separate = together.some((one, index) => together.slice(index + 1).some((two) => areTall(one, two, ink.height)));
     found.push(...(separate ? together : [joint(together)]));
   }
@@ -219,13 +221,14 @@ function dilated(mask) {
 // transforms of sampled functions. There must be a target.
 function distances({ height, width, values }, isTarget) {
   const far = (height + width) ** 2, squares = new Float64Array(values).map((value) => (isTarget(value) ? 0 : far));
-  for (let column = 0; column < width; column++) lowerEnvelope(squares, column, width, height);
-  for (let row = 0; row < height; row++) lowerEnvelope(squares, row * width, 1, width);
+  const longest = Math.max(height, width);
+  const scratch = [new Float64Array(longest), new Int32Array(longest), new Float64Array(longest)];
+  for (let column = 0; column < width; column++) lowerEnvelope(squares, column, width, height, scratch);
+  for (let row = 0; row < height; row++) lowerEnvelope(squares, row * width, 1, width, scratch);
   return grid(height, width, new Float32Array(squares.map(Math.sqrt)));
 }
 
-function lowerEnvelope(squares, start, step, count) {
-  const line = new Float64Array(count), lowest = new Int32Array(count), from = new Float64Array(count);
+function lowerEnvelope(squares, start, step, count, [line, lowest, from]) {
   for (let index = 0; index < count; index++) line[index] = squares[start + index * step];
   const meeting = (a, b) => (line[a] + a * a - line[b] - b * b) / (2 * (a - b));
   let last = 0;
@@ -263,16 +266,24 @@ function scaled(ink, box) {
   return small;
 }
 
-// As Pillow's BILINEAR: a triangle as wide as two pixels of the smaller image. First across, then down.
-function resized(from, height, width) {
-  const across = resizedAcross(from, width);
-  return transposed(resizedAcross(transposed(across), height));
+// The part of a grid inside a box, as Pillow's BILINEAR resizes it: with a triangle as wide as two pixels of the smaller image.
+// First across, then down. `gap` is Pillow's reducing_gap: what becomes smaller by more than this is averaged first.
+function resized(from, height, width, box = { top: 0, left: 0, bottom: from.height, right: from.width }, gap = Infinity) {
+  const across = resizedAcross(from, width, box.left, box.right, gap);
+  return transposed(resizedAcross(transposed(across), height, box.top, box.bottom, gap));
 }
 
-function resizedAcross(from, width) {
-  const into = grid(from.height, width), scale = from.width / width, support = Math.max(scale, 1);
+function resizedAcross(from, width, left, right, gap) {
+  const count = Math.trunc((right - left) / width / gap);
+  if (count > 1) {
+    const reach = (right - left) / width / 2;
+    const first = Math.max(Math.trunc(left - reach), 0), last = Math.min(Math.ceil(right + reach), from.width);
+    const reduced = averagedAcross(from, first, last, count);
+    return resizedAcross(reduced, width, (left - first) / count, (right - first) / count, Infinity);
+  }
+  const into = grid(from.height, width), scale = (right - left) / width, support = Math.max(scale, 1);
   for (let column = 0; column < width; column++) {
-    const centre = (column + 0.5) * scale;
+    const centre = left + (column + 0.5) * scale;
     const first = Math.max(Math.trunc(centre - support + 0.5), 0);
     const last = Math.min(Math.trunc(centre + support + 0.5), from.width);
     const weights = [];
@@ -282,6 +293,18 @@ function resizedAcross(from, width) {
       let value = 0;
       weights.forEach((weight, index) => (value += weight * from.values[row * from.width + first + index]));
       into.values[row * width + column] = value / total;
+    }
+  }
+  return into;
+}
+
+// The means of each `count` columns from the first to the last; at the end there may be fewer.
+function averagedAcross(from, first, last, count) {
+  const into = grid(from.height, Math.ceil((last - first) / count));
+  for (let row = 0, at = 0; row < from.height; row++) {
+    for (let start = first; start < last; start += count, at++) {
+      const end = Math.min(start + count, last);
+      for (let x = start; x < end; x++) into.values[at] += from.values[row * from.width + x] / (end - start);
     }
   }
   return into;
@@ -305,7 +328,7 @@ function centred(ink, side) {
   const place = (masses) => {
     const weights = side > FULL_SIDE ? masses : masses.fill(1);
     const centre = sum(weights.map((weight, index) => weight * (index + 0.5))) / sum(weights);
-    return within(Math.ceil(side / 2 - centre), 0, side - weights.length);
+    return within(Math.ceil(side / 2 - centre - TINY), 0, side - weights.length);
   };
   const top = place(mass.down), left = place(mass.across);
   ink.values.forEach((value, pixel) => {
@@ -314,34 +337,42 @@ function centred(ink, side) {
   return image;
 }
 
-// For other images than digits: the whole image on the colour of its border, or the largest square in its middle. Red, green
-// and blue are side by side in `pixels` (height x width x 3 bytes).
+// For other images than digits, as data/image_file.py: the whole image on the colour of its border, or the largest square in
+// its middle. Red, green and blue are side by side in `pixels` (height x width x 3 bytes).
 function fitted({ height, width, pixels }, [side, , channels], fit) {
-  const image = new Uint8Array(side * side * channels), square = Math.min(height, width);
-  const scale = side / Math.max(height, width);
-  const [rows, columns] =
-    fit === "crop" ? [side, side] : [height, width].map((length) => Math.max(1, roundEven(length * scale)));
-  const top = Math.floor((side - rows) / 2), left = Math.floor((side - columns) / 2);
-  for (let channel = 0; channel < channels; channel++) {
-    const plane = grid(height, width);
-    plane.values.forEach((_, pixel) => {
-      const [red, green, blue] = pixels.subarray(3 * pixel, 3 * pixel + 3);
-      plane.values[pixel] = channels === 3 ? pixels[3 * pixel + channel] : 0.299 * red + 0.587 * green + 0.114 * blue;
-    });
-    const corner = { top: Math.floor((height - square) / 2), left: Math.floor((width - square) / 2) };
-    const middle = { ...corner, bottom: corner.top + square, right: corner.left + square };
-    const small = resized(fit === "crop" ? cropped(plane, middle) : plane, rows, columns);
-    const border = small.values
-      .filter((_, pixel) => pixel < columns || pixel >= (rows - 1) * columns || pixel % columns === 0 || (pixel + 1) % columns === 0)
-      .sort();
-    const ground = border[Math.floor(border.length / 2)];
-    for (let row = 0; row < side; row++) {
-      for (let column = 0; column < side; column++) {
-        const isInside = row >= top && row < top + rows && column >= left && column < left + columns;
-        const value = isInside ? small.values[(row - top) * columns + column - left] : ground;
-        image[(row * side + column) * channels + channel] = roundEven(within(value, 0, 255));
-      }
-    }
+  const colours = [0, 1, 2].map((channel) => {
+    const values = new Float32Array(height * width);
+    for (let pixel = 0; pixel < values.length; pixel++) values[pixel] = pixels[3 * pixel + channel];
+    return squared(grid(height, width, values), side, fit);
+  });
+  const image = new Uint8Array(side * side * channels);
+  for (let pixel = 0; pixel < side * side; pixel++) {
+    const [red, green, blue] = colours.map((each) => each[pixel]);
+    if (channels === 3) image.set([red, green, blue], 3 * pixel);
+    else image[pixel] = roundEven(0.299 * red + 0.587 * green + 0.114 * blue);
   }
   return image;
+}
+
+function squared(plane, side, fit) {
+  const { height, width } = plane, square = Math.min(height, width), scale = side / Math.max(height, width);
+  const isWhole = fit !== "crop";
+  const [rows, columns] = isWhole ? [height, width].map((length) => Math.max(1, roundEven(length * scale))) : [side, side];
+  const corner = isWhole ? { top: 0, left: 0 } : { top: (height - square) / 2, left: (width - square) / 2 };
+  const box = { ...corner, bottom: height - corner.top, right: width - corner.left };
+  const inner = resized(plane, rows, columns, box, REDUCING_GAP);
+  const top = Math.floor((side - rows) / 2), left = Math.floor((side - columns) / 2);
+  const image = new Uint8Array(side * side).fill(Math.round(middleOfBorder(inner)));
+  inner.values.forEach((value, pixel) => {
+    image[(top + Math.floor(pixel / columns)) * side + left + (pixel % columns)] = Math.round(value);
+  });
+  return image;
+}
+
+// The median of the outermost rows and columns; a corner belongs to both.
+function middleOfBorder({ height, width, values }) {
+  const column = (at) => values.filter((_, pixel) => pixel % width === at);
+  const rows = [values.subarray(0, width), values.subarray((height - 1) * width)];
+  const border = Float32Array.of(...rows[0], ...rows[1], ...column(0), ...column(width - 1)).sort();
+  return border[Math.floor(border.length / 2)];
 }
