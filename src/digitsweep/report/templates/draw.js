@@ -7,7 +7,7 @@ unpack(networks, element("weights").textContent);
 
 const PEN = 0.075; // the width of a stroke; all lengths are fractions of the paper's side
 const STEP = 1 / 28; // of an arrow key
-const RESOLUTION = 280; // pixels of the paper that is prepared, whatever the screen has
+const RESOLUTION = 224; // pixels of the paper that is prepared, whatever the screen has; preparing takes most of the time
 const MOST_SIDE = 1024; // pixels of an image that is shown; a larger one is reduced first
 const MOST_ROWS = 12; // of a card; of more classes, the likeliest are shown
 
@@ -75,14 +75,16 @@ function ink(context, side, strokes, color) {
   }
 }
 
-// What each network makes of the images: probabilities, its first two choices, and whether it is sure.
+// What each network makes of the images: probabilities, the labels in their order, the label that it reads (null if this is not
+// one digit), and whether it is sure.
 function read(images) {
   return networks.map((network) => {
     const { image, note } = images[network.shape] ?? {};
     if (!image) return null;
     const probabilities = Array.from(classify(network, image));
     const order = probabilities.map((_, label) => label).sort((one, two) => probabilities[two] - probabilities[one]);
-    return { name: network.name, probabilities, order, note, isSure: !note && probabilities[order[0]] >= unsure };
+    const label = note ? null : order[0];
+    return { name: network.name, probabilities, order, label, note, isSure: !note && probabilities[label] >= unsure };
   });
 }
 
@@ -96,7 +98,7 @@ function verdictOf(readings, { example }) {
   const note = known.find((each) => each.note)?.note;
   if (note) return `${capital(note)}.`;
   const all = isAlone ? known[0].name : known.length === 2 ? "Both" : "All";
-  const choices = known.map(({ order }) => names[order[0]]);
+  const choices = known.map(({ label }) => names[label]);
   const doubtful = known.filter((each) => !each.isSure).map(({ name }) => name);
   const told = [];
   if (example !== undefined) told.push(`Test image ${examples[example].index}, labelled ${names[examples[example].label]}.`);
@@ -114,6 +116,8 @@ function verdictOf(readings, { example }) {
 
 // The cards, built once and filled after each reading.
 
+element("cards").style.setProperty("--label", `${Math.min(Math.max(...names.map((each) => each.length)), 9) * 0.62 + 1.15}em`);
+
 const cards = networks.map(({ name }, number) => {
   const tones = parsed("tones"), card = document.createElement("article");
   card.className = `card ${tones[number % tones.length]}`;
@@ -124,7 +128,6 @@ const cards = networks.map(({ name }, number) => {
   reading.append(document.createElement("b"), document.createElement("span"));
   const table = document.createElement("table");
   table.setAttribute("aria-label", `Probabilities of ${name}`);
-  table.style.setProperty("--label", `${Math.min(Math.max(...names.map((each) => each.length)), 9) * 0.62 + 1.15}em`);
   for (let row = 0; row < Math.min(names.length, MOST_ROWS); row++) {
     const line = table.insertRow(), label = document.createElement("th"), bar = document.createElement("div");
     label.scope = "row";
@@ -140,11 +143,11 @@ const cards = networks.map(({ name }, number) => {
 });
 
 function fill({ card, choice, confidence, rows }, reading) {
-  const shares = reading?.probabilities ?? names.map(() => 0), label = reading?.order[0];
+  const shares = reading?.probabilities ?? names.map(() => 0), label = reading?.label ?? null;
   card.classList.toggle("doubtful", Boolean(reading && !reading.isSure));
-  choice.textContent = reading ? names[label] : "–";
+  choice.textContent = label === null ? "–" : names[label];
   choice.classList.toggle("word", names.some((name) => name.length > 2));
-  confidence.textContent = !reading ? "" : percent(shares[label]) + (reading.isSure || reading.note ? "" : ", unsure");
+  confidence.textContent = label === null ? "" : percent(shares[label]) + (reading.isSure ? "" : ", unsure");
   const shown = names.length > MOST_ROWS && reading ? reading.order : names.map((_, each) => each);
   rows.forEach((row, place) => {
     const each = shown[place], [name, bar, share] = row.cells;
@@ -197,13 +200,15 @@ function update() {
     button.setAttribute("aria-pressed", String(place === current.example));
   }
   paint(current);
-  // A screen reader hears the result when the pen rests, not on each movement.
+  const shares = readings.filter((each) => each && each.label !== null)
+    .map(({ name, probabilities, label }) => `${name}: ${names[label]}, ${percent(probabilities[label])}.`);
+  speak(images ? [verdict, ...shares].join(" ") : fit ? "There is no image." : "The paper is empty.");
+}
+
+// A screen reader hears the result when the pen rests, not on each movement.
+function speak(text) {
   clearTimeout(spoken);
-  spoken = setTimeout(() => {
-    const shares = readings.filter(Boolean).map(({ name, probabilities, order }) =>
-      `${name}: ${names[order[0]]}, ${percent(probabilities[order[0]])}`);
-    element("spoken").textContent = images ? `${verdict} ${shares.join("; ")}.` : "The paper is empty.";
-  }, 700);
+  spoken = setTimeout(() => (element("spoken").textContent = text), 700);
 }
 
 function paint(current) {
@@ -345,7 +350,9 @@ async function take(file) {
   try {
     bitmap = await createImageBitmap(file);
   } catch {
-    element("verdict").textContent = `${file.name || "This"} is not an image that this browser can read.`;
+    const complaint = `${file.name || "This"} is not an image that this browser can read.`;
+    element("verdict").textContent = complaint;
+    speak(complaint);
     return;
   }
   const scale = Math.min(1, MOST_SIDE / Math.max(bitmap.width, bitmap.height));
