@@ -31,9 +31,14 @@ def draw(named: Sequence[str] = ()) -> bytes:
     """The page of registered models: NAME@ALIAS, NAME/VERSION or a model URI each; without any, all champions of one data
     set.
 
-    Raises InputError if there is no such model, if they are not of the same data, or if the page cannot compute one."""
+    Raises InputError if there is no such model, if one is named twice, if they are not of the same data, or if the page
+    cannot compute one."""
     named = list(named) or list(champions())
-    found, models = [find(each) for each in named], [RegisteredModel.load(each) for each in named]
+    found = [find(each) for each in named]
+    labels = [each.label for each in found]
+    if twice := [each for each in dict.fromkeys(labels) if labels.count(each) > 1]:
+        raise InputError(f"--model: models on one page must be different, but {twice[0]} is named twice")
+    models = [RegisteredModel.load(each) for each in named]
     first = models[0]
     for tagged, model in zip(found, models, strict=True):
         same = replace(model.recipe, size=first.recipe.size) == first.recipe and model.class_names == first.class_names
