@@ -12,14 +12,18 @@ from typing import Any
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE = 120_000
+"""Milliseconds. A busy machine takes its time."""
 
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """A page in a browser's window."""
+    """A page of ours in a browser."""
 
     page: Any
-    """Playwright's Page."""
+    """Playwright's Page: the window."""
+    frame: Any
+    """Playwright's Frame with our page: all of the window, or a part of the MLflow UI."""
     asked: list[str] = field(default_factory=list)
     """The addresses that it asked for, without those of data inside it."""
     complaints: list[str] = field(default_factory=list)
@@ -27,14 +31,14 @@ class Opened:
 
     def run(self, script: str, *arguments: Any) -> Any:
         """The value of a JavaScript function for these arguments."""
-        return self.page.evaluate(f"(all) => ({script})(...all)", list(arguments))
+        return self.frame.evaluate(f"(all) => ({script})(...all)", list(arguments))
 
     def settle(self) -> None:
         """Waits until what was done is on the screen."""
-        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.frame.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def text(self, selector: str) -> str:
-        return " ".join(str(self.page.inner_text(selector)).split())
+        return " ".join(str(self.frame.inner_text(selector)).split())
 
 
 @contextmanager
@@ -52,14 +56,42 @@ def chromium() -> Iterator[Any]:
 
 @contextmanager
 def opened(browser: Any, path: Path, *, width: int = 1280, height: int = 800, **context: Any) -> Iterator[Opened]:
-    """A file, open in a fresh profile. A page of ours asks for nothing but itself and complains about nothing."""
-    profile = browser.new_context(viewport={"width": width, "height": height}, **context)
-    found = Opened(profile.new_page())
-    found.page.on("request", lambda request: found.asked.append(request.url))
-    found.page.on("console", lambda message: found.complaints.append(message.text))
-    found.page.on("pageerror", lambda error: found.complaints.append(str(error)))
-    found.page.goto(path.as_uri())
+    """A file, open in a fresh profile without a network. It asks for nothing but itself and complains about nothing."""
+    profile = browser.new_context(viewport={"width": width, "height": height}, offline=True, **context)
+    profile.set_default_timeout(PATIENCE)
+    page = profile.new_page()
+    found = Opened(page, page.main_frame)
+    page.on("request", lambda request: found.asked.append(request.url))
+    page.on("console", lambda message: found.complaints.append(message.text))
+    page.on("pageerror", lambda error: found.complaints.append(str(error)))
+    page.goto(path.as_uri())
     yield found
-    assert [each for each in found.asked if not each.startswith(("data:", "blob:"))] == [path.as_uri()]
+    assert found.asked == [path.as_uri()]
+    assert found.complaints == []
+    profile.close()
+
+
+@contextmanager
+def opened_in_ui(browser: Any, uri: str, run: tuple[str, str], artifact: str, **context: Any) -> Iterator[Opened]:
+    """An artifact of a run (the ids of its experiment and its own) in the MLflow UI, whose network is gone once it is shown.
+    In the frame of the artifact, nothing is asked for and nothing complained about."""
+    profile = browser.new_context(viewport={"width": 1600, "height": 1000}, **context)
+    profile.set_default_timeout(PATIENCE)
+    page = profile.new_page()
+    asked, complaints = list[tuple[Any, str]](), list[str]()
+    page.on("request", lambda request: asked.append((request.frame, request.url)))
+    page.on("console", lambda message: complaints.append(f"{message.location['url']}: {message.text}"))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    experiment_id, run_id = run
+    page.goto(f"{uri}/#/experiments/{experiment_id}/runs/{run_id}/artifacts/{artifact}?workflowType=machine_learning")
+    element = page.wait_for_selector("iframe[sandbox]")
+    frame = element.content_frame()
+    frame.wait_for_load_state()
+    profile.set_offline(True)
+    found = Opened(page, frame)
+    yield found
+    found.asked.extend(url for asking, url in asked if asking == frame and not url.startswith(("blob:", "data:")))
+    found.complaints.extend(each for each in complaints if not each.startswith(uri))
+    assert found.asked == []
     assert found.complaints == []
     profile.close()

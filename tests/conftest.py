@@ -8,8 +8,10 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from browser import chromium
 from faults import kill_started
 from running import EXPERIMENTS, Sweep, run_digitsweep
 from servers import free_port
@@ -93,6 +95,13 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     finished = run_digitsweep("sweep", str(EXPERIMENTS / "smoke.yaml"), "--workers", "2", cwd=folder)
     assert finished.returncode == 0, finished.stderr
     return Sweep(folder, uri, finished.stdout)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Playwright's Browser."""
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

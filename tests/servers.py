@@ -52,14 +52,14 @@ def wait_for(address: str, log: Path) -> None:
 
 class Server:
     """An MLflow server with one worker, whose runs are in `store` and whose files are in the folder; with more arguments of
-    `mlflow server` and variables where some are given."""
+    `mlflow server` and variables where some are given. `command` is what a person calls it by, `server` or `ui`."""
 
-    def __init__(self, folder: Path, store: str, *arguments: str, **environment: str) -> None:
+    def __init__(self, folder: Path, store: str, *arguments: str, command: str = "server", **environment: str) -> None:
         port = free_port()
         prefix = arguments[arguments.index("--static-prefix") + 1] if "--static-prefix" in arguments else ""
         self.uri = f"http://127.0.0.1:{port}{prefix}"
         self._folder = folder
-        self._command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+        self._command = [sys.executable, "-m", "mlflow", command, "--port", str(port), "--workers", "1"]
         self._command += ["--backend-store-uri", store, "--artifacts-destination", str(folder / "files"), *arguments]
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
@@ -159,9 +159,11 @@ HOPS = {"host", "connection", "content-length", "transfer-encoding", "keep-alive
 
 
 @contextmanager
-def mlflow_server(folder: Path, store: str, *arguments: str, **environment: str) -> Iterator[Server]:
+def mlflow_server(
+    folder: Path, store: str, *arguments: str, command: str = "server", **environment: str
+) -> Iterator[Server]:
     """A server for as long as the test lasts."""
-    server = Server(folder, store, *arguments, **environment)
+    server = Server(folder, store, *arguments, command=command, **environment)
     try:
         server.start()
         yield server

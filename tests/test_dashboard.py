@@ -11,7 +11,6 @@ from typing import Any
 
 import optuna
 import pytest
-from browser import chromium
 from running import run_digitsweep
 from servers import free_port, wait_for
 from support import SMALL_EXPERIMENT
@@ -19,12 +18,6 @@ from test_journal import read
 
 pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed (the extra dev)")
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as started:
-        yield started
 
 
 @dataclass(frozen=True)

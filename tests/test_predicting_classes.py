@@ -7,10 +7,12 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
 import pytest
+from browser import opened
 from click.testing import CliRunner, Result
 from mlflow import MlflowClient
 from PIL import Image, ImageDraw
@@ -255,6 +257,22 @@ def test_each_model_gets_its_own_form(tmp_path: Path) -> None:
     assert first[2][COLOUR].image.shape == (12, 12, 3)
     assert (second[2][digits].note, second[2][COLOUR].note) == ("", FIRST_ONLY)
     assert [len(each) for each in unreadable.values()] == [1, 1]
+
+
+@pytest.mark.usefixtures("here")
+def test_the_page_reads_as_predict_does(browser: Any, shapes: Sweep) -> None:
+    """`digitsweep draw` writes a page that takes image files: it names the classes of `predict`, with its probabilities."""
+    written = CliRunner().invoke(main, ["draw", "--model", MODEL])
+    assert (written.exit_code, written.output) == (0, "draw.html\n")
+    files = [each for each in files_of(shapes, "test") if each.suffix == ".png"]
+    with opened(browser, Path("draw.html").resolve()) as page:
+        for number, (path, wanted) in enumerate(zip(files, predict(files, MODEL), strict=True), start=1):
+            page.page.set_input_files("#file", path)
+            page.page.wait_for_function(f"() => done.length === {number}")
+            page.settle()
+            assert page.page.inner_text(".read b") == wanted.class_name
+            shares = page.run("() => read(imagesOf(sheet()))[0].probabilities")
+            assert np.abs(np.subtract(shares, wanted.probabilities)).max() < 0.001
 
 
 def test_models_agree_on_names_not_on_labels() -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import chromium
 from running import Sweep
 from servers import START_SECONDS, free_port, mlflow_server
 
@@ -22,12 +21,6 @@ from digitsweep.tracking.ui import link_to
 
 pytestmark = pytest.mark.slow
 CHARTS = ("val_accuracy", "test_accuracy", "Parallel Coordinates")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as started:
-        yield started
 
 
 @contextmanager
