@@ -326,6 +326,8 @@ class RayWorkers:
         """One for each worker that is missing, so that the cluster grows if it can."""
         self._grows_until = math.inf
         """When a cluster that had no node with room must have one."""
+        self._lacked = ""
+        """Why it had none."""
         self._waiting: list[Event] = []
         self._notes: list[str] = []
         self._looked = 0.0
@@ -432,7 +434,7 @@ class RayWorkers:
         if wrong := missing(self._spec, nodes):
             if self._limit is None or self._cluster.is_own:
                 raise InputError(wrong)
-            self._grows_until = time.monotonic() + GROW_SECONDS
+            self._grows_until, self._lacked = time.monotonic() + GROW_SECONDS, wrong
             self._notes.append(f"The sweep waits for a node with room for a worker: {wrong}.")
         self._alive = {each.id: each for each in nodes}
         self._nodes = dict(self._alive)
@@ -508,8 +510,7 @@ class RayWorkers:
 
         Raises DigitsweepError if no node has had room for one in time."""
         if time.monotonic() > self._grows_until:
-            lacks = missing(self._spec, list(self._nodes.values()))
-            raise DigitsweepError(f"{lacks}, and none joined within {GROW_SECONDS:.0f} s")
+            raise DigitsweepError(f"{self._lacked}, and none joined within {GROW_SECONDS:.0f} s")
         count = 0 if self._limit is None else self._limit - len(self._workers)
         self._wanted += [self._cluster.want() for _ in range(count - len(self._wanted))]
         for ref in self._wanted[count:]:
