@@ -212,8 +212,8 @@ def _state(run_id: str) -> dict[str, Any]:
         "runsHiddenMode": "SHOW_ALL",
         "compareRunCharts": charts,
         "compareRunSections": [
-            _section("accuracy", "Validation accuracy by epoch, and test accuracy", columns=2),
-            _section("space", "Hyperparameters and validation accuracy", columns=1),
+            _section("accuracy", "Accuracy", columns=2),
+            _section("space", "Search space", columns=1),
             # Where the UI puts all other metrics, by this name.
             {**_section("rest", "Model metrics", columns=3), "display": False},
         ],
