@@ -34,8 +34,8 @@ from digitsweep.config.experiment import Budget, WorkersSpec
 from digitsweep.config.experiment_file import load_experiment
 from digitsweep.data import Split, TrainingData
 from digitsweep.families.outside import Origin
-from digitsweep.sweep.ray import Node, RayWorkers, _Worker
-from digitsweep.sweep.workers import EpochEnded, Event
+from digitsweep.sweeping.ray import Node, RayWorkers, _Worker
+from digitsweep.sweeping.workers import EpochEnded, Event
 from digitsweep.training.remote import Message, RemoteWorker
 from digitsweep.training.worker import READY, STOP
 from digitsweep.trial import Epoch, EpochMetrics, TrialResult, TrialState

@@ -24,7 +24,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from digitsweep.families import parse_params
 from digitsweep.families.build import network
-from digitsweep.predict.browser import network_of, page_of
+from digitsweep.prediction.browser import network_of, page_of
 from digitsweep.registry.recipe import Recipe
 
 NETWORKS: dict[str, dict[str, dict[str, Any]]] = {

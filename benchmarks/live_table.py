@@ -20,8 +20,8 @@ from rich.text import Text
 
 from digitsweep.config.experiment_file import find_experiment
 from digitsweep.config.options import Options
-from digitsweep.sweep.progress import Display
-from digitsweep.sweep.run import sweep
+from digitsweep.sweeping.progress import Display
+from digitsweep.sweeping.run import sweep
 
 PICTURE = Path(__file__).parent.parent / "docs" / "live-table.svg"
 WIDTH, LINES = 104, 8

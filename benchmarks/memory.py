@@ -12,8 +12,8 @@ from common import folder, report
 from digitsweep.config.experiment import Experiment
 from digitsweep.config.options import Options
 from digitsweep.data import TrainingData
-from digitsweep.sweep.processes import LocalWorkers, places_for, resident_memory
-from digitsweep.sweep.run import sweep
+from digitsweep.sweeping.processes import LocalWorkers, places_for, resident_memory
+from digitsweep.sweeping.run import sweep
 from digitsweep.tracking.tracker import Listener
 from digitsweep.trial import TrialRecord
 

@@ -18,8 +18,8 @@ from sklearn.datasets import load_sample_images
 from digitsweep.data import Split, TrainingData
 from digitsweep.data.sources import load_dataset
 from digitsweep.families import Params, parse_params
-from digitsweep.predict.predicting import UNSURE, read
-from digitsweep.predict.reference import FILE, reference_of
+from digitsweep.prediction.predicting import UNSURE, read
+from digitsweep.prediction.reference import FILE, reference_of
 from digitsweep.registry.versions import log_model, register
 from digitsweep.tracking.client import quiet_mlflow
 from digitsweep.training.loop import train

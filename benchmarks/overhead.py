@@ -47,7 +47,7 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 from digitsweep.config.options import Options
-from digitsweep.sweep.run import sweep
+from digitsweep.sweeping.run import sweep
 from digitsweep.tracking.tracker import Listener, Tracker
 from digitsweep.tracking.mlflow_tracker import MlflowTracker
 

@@ -18,8 +18,8 @@ from digitsweep.config.experiment_file import load_experiment
 from digitsweep.config.space import drawn_by
 from digitsweep.search.sampler import Sampler
 from digitsweep.search.study import Study
-from digitsweep.sweep.coordinator import Coordinator, Interruption
-from digitsweep.sweep.workers import EpochEnded, Event, TrialEnded, Workers
+from digitsweep.sweeping.coordinator import Coordinator, Interruption
+from digitsweep.sweeping.workers import EpochEnded, Event, TrialEnded, Workers
 from digitsweep.tracking.tracker import Tracker
 from digitsweep.trial import Epoch, EpochMetrics, Trial, TrialResult, TrialState
 

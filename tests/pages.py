@@ -10,7 +10,7 @@ from networks import shuffled
 
 from digitsweep.families import Params
 from digitsweep.families.build import network
-from digitsweep.predict.browser import network_of, page_of
+from digitsweep.prediction.browser import network_of, page_of
 from digitsweep.registry.recipe import Recipe
 from digitsweep.report.drawing import Examples
 

@@ -122,7 +122,7 @@ def test_wrong_input_is_one_clear_line(name: str, store: Path) -> None:
 def test_ray_that_is_not_installed(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without Ray its engine is one line that says what to install, and nothing is recorded."""
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "digitsweep.sweep.ray", raising=False)
+    monkeypatch.delitem(sys.modules, "digitsweep.sweeping.ray", raising=False)
     found = CliRunner().invoke(main, ["sweep", SMOKE, "--engine", "ray"])
     assert found.exit_code == 2, found.output
     (line,) = found.stderr.splitlines()

@@ -33,8 +33,8 @@ from digitsweep.data import Dataset, SealedSplit, TrainingData
 from digitsweep.doctor import Finding, State, examine, quick
 from digitsweep.errors import InputError
 from digitsweep.families.build import network
-from digitsweep.sweep.processes import Place
-from digitsweep.sweep.run import after_seconds
+from digitsweep.sweeping.processes import Place
+from digitsweep.sweeping.run import after_seconds
 
 SMOKE = EXPERIMENTS / "smoke.yaml"
 NOBODY = "http://user:secret@127.0.0.1:1"

@@ -24,7 +24,7 @@ from digitsweep.cli import main
 from digitsweep.errors import InputError
 from digitsweep.families import parse_params
 from digitsweep.families.build import network
-from digitsweep.predict.browser import ACTIVATIONS, draw, network_of, page_of
+from digitsweep.prediction.browser import ACTIVATIONS, draw, network_of, page_of
 from digitsweep.registry.recipe import Recipe
 from digitsweep.report.drawing import Examples
 

@@ -12,7 +12,7 @@ from pages import made, wrote
 from strokes import bars, place, seven
 
 from digitsweep.families import parse_params
-from digitsweep.predict.predicting import UNSURE
+from digitsweep.prediction.predicting import UNSURE
 from digitsweep.report.drawing import Examples
 
 pytestmark = pytest.mark.slow

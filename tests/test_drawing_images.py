@@ -15,7 +15,7 @@ from PIL import Image
 from strokes import bars
 
 from digitsweep.families import parse_params
-from digitsweep.predict.whole import whole_file
+from digitsweep.prediction.whole import whole_file
 from digitsweep.registry.recipe import Recipe
 from digitsweep.training.loop import probabilities
 

@@ -22,9 +22,9 @@ from digitsweep.config.space import parse_space
 from digitsweep.data import Split, TrainingData
 from digitsweep.data.sources import load_dataset, read_folder
 from digitsweep.families import FAMILIES, Params, parse_params
-from digitsweep.predict.browser import draw
-from digitsweep.predict.predicting import RegisteredModel, predict
-from digitsweep.predict.preparing import prepare
+from digitsweep.prediction.browser import draw
+from digitsweep.prediction.predicting import RegisteredModel, predict
+from digitsweep.prediction.preparing import prepare
 from digitsweep.registry.versions import log_model, register
 from digitsweep.training.loop import probabilities
 

@@ -16,7 +16,7 @@ from digitsweep.config.experiment_file import load_experiment
 from digitsweep.families import FAMILIES, parse_params
 from digitsweep.search.finalists import Finalists, Succession, Unhurried, planned_seconds, winner_of
 from digitsweep.search.study import PRUNED, Study
-from digitsweep.sweep.judge import finalists_of
+from digitsweep.sweeping.judge import finalists_of
 from digitsweep.trial import SPENT, EpochMetrics, Kind, Trial, TrialRecord, TrialResult, TrialState
 
 SPLITS = (made_split(30, seed=1), made_split(9, seed=2))

@@ -32,9 +32,9 @@ from digitsweep.cli.tables import print_plan
 from digitsweep.config.experiment_file import load_experiment
 from digitsweep.data.sources import Wanted, load_dataset
 from digitsweep.errors import InputError
-from digitsweep.predict.forms import forms_of
-from digitsweep.predict.images import Unreadable, read_pages
-from digitsweep.predict.reference import LEAST, Reference
+from digitsweep.prediction.forms import forms_of
+from digitsweep.prediction.images import Unreadable, read_pages
+from digitsweep.prediction.reference import LEAST, Reference
 from digitsweep.registry.gate import load_gate
 from digitsweep.registry.recipe import Recipe
 

@@ -17,8 +17,8 @@ from PIL import Image
 from support import only_line
 
 from digitsweep.errors import InputError
-from digitsweep.predict import images
-from digitsweep.predict.images import MOST_SIDE, Page, Unreadable, files_of, is_folder, pages_of, read_pages
+from digitsweep.prediction import images
+from digitsweep.prediction.images import MOST_SIDE, Page, Unreadable, files_of, is_folder, pages_of, read_pages
 
 GRADIENT = np.linspace(0, 255, 24 * 16).round().astype(np.uint8).reshape(16, 24)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from digitsweep.families import FAMILIES
-from digitsweep.sweep.processes import Place
+from digitsweep.sweeping.processes import Place
 
 PACKAGE = Path(__file__).parent.parent / "src" / "digitsweep"
 
@@ -24,8 +24,8 @@ HOUSE: dict[str, tuple[str, set[str]]] = {
     "cli": ("parse, call one function, print", {"click", "rich"}),
     "contract": ("whether a family keeps its contract", {"keras"}),
     "doctor": ("each check returns a Finding", {"mlflow", "psutil"}),
-    "sweep": ("the coordinator's process, from the experiment to the answer", {"rich", "ray", "grpc"}),
-    "predict": ("a person's images in, readings out", {"PIL", "scipy", "keras"}),
+    "sweeping": ("the coordinator's process, from the experiment to the answer", {"rich", "ray", "grpc"}),
+    "prediction": ("a person's images in, readings out", {"PIL", "scipy", "keras"}),
     "registry": (
         "models by name: register, load, compare, promote, publish, export",
         {"mlflow", "keras", "onnx", "tf2onnx", "onnxruntime", "ai_edge_litert"},
@@ -84,8 +84,8 @@ def test_a_library_has_its_rooms(path: Path) -> None:
 def test_ray_is_imported_in_one_file() -> None:
     """Only the module behind `engine: ray` imports Ray, and only where that engine is asked for is it imported."""
     found = {path for path in FILES if any(name.split(".")[0] in ("ray", "grpc") for name in imports(path))}
-    assert {str(path.relative_to(PACKAGE)) for path in found} == {"sweep/ray.py"}
-    assert loaded_after("import digitsweep.sweep.run, digitsweep.doctor").isdisjoint({"ray"})
+    assert {str(path.relative_to(PACKAGE)) for path in found} == {"sweeping/ray.py"}
+    assert loaded_after("import digitsweep.sweeping.run, digitsweep.doctor").isdisjoint({"ray"})
 
 
 def test_only_judges_open_the_test_set() -> None:
@@ -93,7 +93,7 @@ def test_only_judges_open_the_test_set() -> None:
     opening = "digitsweep.evaluation.opening"
     found = {path for path in FILES if any(name.startswith(opening) for name in imports(path))}
     assert {str(path.relative_to(PACKAGE)) for path in found} == {
-        "sweep/judge.py",
+        "sweeping/judge.py",
         "registry/compare.py",
     }
 
@@ -142,7 +142,7 @@ def test_help_is_light() -> None:
 
 def test_the_coordinator_does_without_tensorflow() -> None:
     """The coordinator does not import TensorFlow before the search is over."""
-    assert loaded_after("import digitsweep.sweep.run, digitsweep.doctor").isdisjoint({"tensorflow", "keras"})
+    assert loaded_after("import digitsweep.sweeping.run, digitsweep.doctor").isdisjoint({"tensorflow", "keras"})
 
 
 PRELOADED = """

@@ -27,11 +27,11 @@ from digitsweep.data.sources import load_dataset
 from digitsweep.errors import InputError
 from digitsweep.families import parse_params
 from digitsweep.families.outside import FamilyFile, InstalledFamily
-from digitsweep.predict.images import pages_of
-from digitsweep.predict.predicting import predict
-from digitsweep.predict.preparing import prepare
-from digitsweep.sweep.processes import LocalWorkers, Place
-from digitsweep.sweep.workers import TrialEnded
+from digitsweep.prediction.images import pages_of
+from digitsweep.prediction.predicting import predict
+from digitsweep.prediction.preparing import prepare
+from digitsweep.sweeping.processes import LocalWorkers, Place
+from digitsweep.sweeping.workers import TrialEnded
 from digitsweep.tracking.client import log_files, open_store
 from digitsweep.tracking.lock import Claim, locked
 from digitsweep.tracking.provenance import current_commit

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from digitsweep.report import plots
-from digitsweep.sweep.judge import pictures
+from digitsweep.sweeping.judge import pictures
 
 
 def test_no_prediction_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

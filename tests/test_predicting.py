@@ -24,9 +24,9 @@ from digitsweep.cli import main
 from digitsweep.data import Split
 from digitsweep.data.sources import load_dataset
 from digitsweep.errors import InputError
-from digitsweep.predict.ink import NOTHING
-from digitsweep.predict.predicting import ACCURACY, UNFAMILIAR, UNSURE, best_champion, predict, read
-from digitsweep.predict.reference import FILE
+from digitsweep.prediction.ink import NOTHING
+from digitsweep.prediction.predicting import ACCURACY, UNFAMILIAR, UNSURE, best_champion, predict, read
+from digitsweep.prediction.reference import FILE
 from digitsweep.registry.models import find, load
 from digitsweep.training.loop import probabilities
 

@@ -22,12 +22,12 @@ from support import made_split, only_line, write_idx_folder
 from digitsweep.cli import main
 from digitsweep.data.sources import Wanted, load_dataset
 from digitsweep.errors import InputError
-from digitsweep.predict.forms import FIRST_ONLY, forms_of
-from digitsweep.predict.images import Unreadable
-from digitsweep.predict.predicting import Disagreement, Reading, predict
-from digitsweep.predict.preparing import prepare
-from digitsweep.predict.reference import FILE
-from digitsweep.predict.whole import whole_file
+from digitsweep.prediction.forms import FIRST_ONLY, forms_of
+from digitsweep.prediction.images import Unreadable
+from digitsweep.prediction.predicting import Disagreement, Reading, predict
+from digitsweep.prediction.preparing import prepare
+from digitsweep.prediction.reference import FILE
+from digitsweep.prediction.whole import whole_file
 from digitsweep.registry.compare import dataset_of
 from digitsweep.registry.models import find
 from digitsweep.registry.recipe import CLASSES, PREPARATION, Recipe, recipe_of, wanted_by

@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 from support import PROPERTY
 
-from digitsweep.predict.ink import NOTHING
-from digitsweep.predict.preparing import BOX, SIDE, prepare
+from digitsweep.prediction.ink import NOTHING
+from digitsweep.prediction.preparing import BOX, SIDE, prepare
 
 Floats = NDArray[np.float32]
 TYPEFACES = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSerif", "DejaVuSansMono", "cmr10", "DejaVuSerif-Bold")

@@ -28,7 +28,7 @@ from digitsweep.doctor import State
 from digitsweep.errors import DigitsweepError, InputError
 from digitsweep.families import parse_params
 from digitsweep.families.outside import find_family
-from digitsweep.sweep.workers import EpochEnded, Event, TrialEnded
+from digitsweep.sweeping.workers import EpochEnded, Event, TrialEnded
 from digitsweep.trial import Trial, TrialResult, TrialState
 
 pytestmark = MARKS
@@ -56,7 +56,7 @@ def cluster(shared_cluster: Any) -> Iterator[Any]:
 @pytest.fixture
 def start_workers(cluster: Any, data: TrainingData) -> Iterator[Callable[..., Any]]:
     """Starts workers on the cluster, which end with the test, and leave no process behind."""
-    from digitsweep.sweep.ray import RayWorkers
+    from digitsweep.sweeping.ray import RayWorkers
 
     made: list[RayWorkers] = []
 
@@ -132,7 +132,7 @@ def assert_trains(workers: Any, number: int = 1) -> TrialResult:
 def test_a_worker_trains_stops_and_keeps_its_weights(workers: Any, data: TrainingData) -> None:
     """A result is that of the same training in a local worker, bit for bit; its weights come only if they are needed; a
     trial that is told to stop ends within a segment, and its worker goes on."""
-    from digitsweep.sweep.processes import LocalWorkers, Place
+    from digitsweep.sweeping.processes import LocalWorkers, Place
 
     there = assert_trains(workers, 3)
     assert workers.status() == "1 worker on 1 node"
@@ -172,7 +172,7 @@ def test_workers_die_and_hang(cluster: Any, workers: Any, monkeypatch: pytest.Mo
     assert end.lost
     assert end.result.reason.startswith("it took too long after epoch")
     start_long(workers, 2)
-    monkeypatch.setattr("digitsweep.sweep.ray.SILENT_SECONDS", 12.0)
+    monkeypatch.setattr("digitsweep.sweeping.ray.SILENT_SECONDS", 12.0)
     (process,) = actors_of(cluster)
     process.send_signal(signal.SIGSTOP)
     end = until_end(workers)
@@ -230,7 +230,7 @@ def test_a_cluster_is_told_how_many_workers_are_missing(cluster: Any, start_work
 
 def test_a_cluster_that_does_not_grow(start_workers: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """A sweep does not wait for the first worker for ever."""
-    monkeypatch.setattr("digitsweep.sweep.ray.GROW_SECONDS", 3.0)
+    monkeypatch.setattr("digitsweep.sweeping.ray.GROW_SECONDS", 3.0)
     workers = start_workers(1, cpus=2)
     with pytest.raises(DigitsweepError, match=r"each worker needs 2 CPU.*, and none joined within 3 s"):
         until(workers, workers.free)
@@ -241,7 +241,7 @@ def test_a_cluster_that_does_not_grow(start_workers: Callable[..., Any], monkeyp
 
 def refusal(data: TrainingData, address: str | None, count: int | None = None, **keys: Any) -> str:
     """What is said instead of workers being started, which is one line."""
-    from digitsweep.sweep.ray import RayWorkers
+    from digitsweep.sweeping.ray import RayWorkers
 
     with pytest.raises(InputError) as error:
         RayWorkers(data, WorkersSpec(engine="ray", address=address, **keys), count)

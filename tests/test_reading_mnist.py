@@ -15,8 +15,8 @@ from digitsweep.data import TrainingData
 from digitsweep.data.sources import read_folder
 from digitsweep.data.splits import Split
 from digitsweep.families import parse_params
-from digitsweep.predict.predicting import predict
-from digitsweep.predict.preparing import prepare
+from digitsweep.prediction.predicting import predict
+from digitsweep.prediction.preparing import prepare
 from digitsweep.registry.versions import log_model, register
 from digitsweep.training.loop import train
 

@@ -14,8 +14,8 @@ from support import only_line
 from digitsweep.data import Split, TrainingData
 from digitsweep.data.sources import load_dataset
 from digitsweep.errors import InputError
-from digitsweep.predict.preparing import prepare
-from digitsweep.predict.reference import COUNT, FLAGGED, LEAST, Reference, reference_of
+from digitsweep.prediction.preparing import prepare
+from digitsweep.prediction.reference import COUNT, FLAGGED, LEAST, Reference, reference_of
 
 SIDE = 8
 TRAINING = load_dataset("digits", validation=0.25, seed=0).training

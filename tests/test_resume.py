@@ -21,7 +21,7 @@ from digitsweep.config.options import Options
 from digitsweep.data.sources import load_dataset
 from digitsweep.errors import DigitsweepError, InputError
 from digitsweep.families import parse_params
-from digitsweep.sweep.run import prepare, sweep
+from digitsweep.sweeping.run import prepare, sweep
 from digitsweep.tracking.lock import TAG, Claim, locked
 from digitsweep.tracking.mlflow_tracker import MlflowTracker
 from digitsweep.tracking.provenance import current_commit

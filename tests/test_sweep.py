@@ -27,9 +27,9 @@ from digitsweep.families import parse_params
 from digitsweep.search.finalists import Finalists, Succession, Unhurried
 from digitsweep.search.scheduler import SchedulerDecision
 from digitsweep.search.study import Study
-from digitsweep.sweep.coordinator import SIGNALS, TIMES, Coordinator, Interruption, Pace
-from digitsweep.sweep.run import sweep
-from digitsweep.sweep.workers import EpochEnded, Event, TrialEnded
+from digitsweep.sweeping.coordinator import SIGNALS, TIMES, Coordinator, Interruption, Pace
+from digitsweep.sweeping.run import sweep
+from digitsweep.sweeping.workers import EpochEnded, Event, TrialEnded
 from digitsweep.tracking.tracker import Listener, Past, Tracker
 from digitsweep.trial import CUT_OFF, SPENT, Epoch, EpochMetrics, Kind, Trial, TrialRecord, TrialResult, TrialState, failed
 
@@ -164,7 +164,7 @@ def test_a_signal_that_is_ignored_stays_ignored(number: signal.Signals) -> None:
 
 def test_a_trial_that_runs_on_is_not_waited_for(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An interrupted sweep gives its trials some seconds; one that does not stop by then is ended all the same."""
-    monkeypatch.setattr("digitsweep.sweep.coordinator.STOP_SECONDS", 0.2)
+    monkeypatch.setattr("digitsweep.sweeping.coordinator.STOP_SECONDS", 0.2)
     monkeypatch.setattr(ScriptedWorkers, "stop", lambda self, trial: None)
     recorder = Recorder(interrupting=1)
     with pytest.raises(KeyboardInterrupt):
@@ -205,7 +205,7 @@ def test_finalists_that_leave_nothing_to_judge(
 ) -> None:
     """Where the seconds ended every trial and no finalist has all of its seeds, that is one line that says why; or, where
     somebody interrupted, the end of an interrupted sweep."""
-    monkeypatch.setattr("digitsweep.sweep.run.EvaluationImport.finish", lambda self: None)
+    monkeypatch.setattr("digitsweep.sweeping.run.EvaluationImport.finish", lambda self: None)
     text = re.sub(r"    baselines:\n.*\n", "", SMOKE.read_text()).replace("seconds: 20", "seconds: 0.5")
     (store / "searched.yaml").write_text(text)
     recorder = InterruptingFinals(interrupting=times)
@@ -309,7 +309,7 @@ def test_what_is_lost_is_trained_before_the_finals_go_on(
         judged.append(families)
         raise DigitsweepError("nothing is judged in this test")
 
-    monkeypatch.setattr("digitsweep.sweep.run.choose_winners", end_here)
+    monkeypatch.setattr("digitsweep.sweeping.run.choose_winners", end_here)
     with pytest.raises(DigitsweepError, match="nothing is judged"):
         sweep(SMOKE, Options(workers=2), Listener(), start_workers=DyingWorkers, open_tracker=lambda *_: recorder)
     trained = [each.trial for each in recorder.records]

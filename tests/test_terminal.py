@@ -25,7 +25,7 @@ from digitsweep.cli.shared import console_here
 from digitsweep.errors import printable
 from digitsweep.families import parse_params
 from digitsweep.registry.ledger import Action, Ledger, new_record
-from digitsweep.sweep.progress import Display
+from digitsweep.sweeping.progress import Display
 from digitsweep.trial import Kind, Trial, TrialRecord
 
 ESCAPES = "\x1b[2J\x1b]0;title\x07\rhidden\x9b1A\u202e"
@@ -61,7 +61,7 @@ def test_reading_images_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a log, reading has a line at its start and one now and then; on a terminal a bar, which goes when it ends."""
     stream = io.StringIO()
     display = Display(Console(file=stream, width=80))
-    monkeypatch.setattr("digitsweep.sweep.progress.READING_SECONDS", -1.0)
+    monkeypatch.setattr("digitsweep.sweeping.progress.READING_SECONDS", -1.0)
     for done in (0, 300, 600):
         display.images_read(done, 600)
     assert stream.getvalue().splitlines() == ["Reading 600 image files.", "Read 300 of 600 image files."]

@@ -15,8 +15,8 @@ from digitsweep.data import TrainingData
 from digitsweep.data.sources import load_dataset
 from digitsweep.errors import DigitsweepError
 from digitsweep.families import parse_params
-from digitsweep.sweep.processes import LocalWorkers, Place, places, visible_gpus
-from digitsweep.sweep.workers import EpochEnded, Event, TrialEnded
+from digitsweep.sweeping.processes import LocalWorkers, Place, places, visible_gpus
+from digitsweep.sweeping.workers import EpochEnded, Event, TrialEnded
 from digitsweep.trial import Trial, TrialState
 
 PARAMS = parse_params("ann", {"hidden_layers": 1, "units": 16})
@@ -122,7 +122,7 @@ def test_a_worker_that_dies_with_what_it_was_forked_from_is_replaced(workers: Lo
 
 def test_a_worker_is_replaced_after_its_trials(workers: LocalWorkers, monkeypatch: pytest.MonkeyPatch) -> None:
     """What TensorFlow keeps of each trial ends with the worker: after so many trials another process takes the next."""
-    monkeypatch.setattr("digitsweep.sweep.processes.MOST_TRIALS", 2)
+    monkeypatch.setattr("digitsweep.sweeping.processes.MOST_TRIALS", 2)
     pids = []
     for number in range(3):
         wait_until_ready(workers)
@@ -170,8 +170,8 @@ def test_workers_die_with_their_coordinator(tmp_path: object) -> None:
     script = (
         "import time\n"
         "from digitsweep.data.sources import load_dataset\n"
-        "from digitsweep.sweep.processes import LocalWorkers\n"
-        "from digitsweep.sweep.processes import Place\n"
+        "from digitsweep.sweeping.processes import LocalWorkers\n"
+        "from digitsweep.sweeping.processes import Place\n"
         "if __name__ == '__main__':\n"
         "    workers = LocalWorkers(load_dataset('digits', validation=0.25, seed=0).training, [Place(None)])\n"
         "    print(workers.pids()[0], flush=True)\n"

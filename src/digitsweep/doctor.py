@@ -42,8 +42,8 @@ from digitsweep.errors import InputError
 from digitsweep.families import Params, Shape
 from digitsweep.report.format import plural
 from digitsweep.search.promotion import FINALISTS
-from digitsweep.sweep.processes import Place, cores, expected_workers, places_for, visible_gpus
-from digitsweep.sweep.run import prepare
+from digitsweep.sweeping.processes import Place, cores, expected_workers, places_for, visible_gpus
+from digitsweep.sweeping.run import prepare
 from digitsweep.tracking.client import (
     EXPERIMENT_NAME,
     first_line,
@@ -249,7 +249,7 @@ def cluster(spec: WorkersSpec, workers: int | None, image_size: int) -> tuple[in
 
     workers: how many are wanted at most; image_size: in bytes."""
     try:
-        from digitsweep.sweep.ray import survey
+        from digitsweep.sweeping.ray import survey
 
         found = survey(spec, workers)
     except InputError as error:

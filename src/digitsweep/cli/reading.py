@@ -89,7 +89,7 @@ def draw(models: tuple[str, ...], out: Path) -> None:
 
     with no_collections():
         import_tensorflow_quietly()
-        from digitsweep.predict import browser
+        from digitsweep.prediction import browser
 
     write_file("--out", out, browser.draw(models))
     click.echo(out)
@@ -102,6 +102,6 @@ def _modules() -> Any:
     with no_collections():
         import_tensorflow_quietly()
         from digitsweep.cli import tables
-        from digitsweep.predict import predicting
+        from digitsweep.prediction import predicting
 
     return tables, predicting

@@ -37,7 +37,7 @@ def sweep(ctx: click.Context, /, experiment: str, resume: str | None, **values: 
     options = Options(**values)
     if resume is None:
         from digitsweep.config.experiment_file import find_experiment, load_experiment
-        from digitsweep.sweep.processes import places_for, start_importing
+        from digitsweep.sweeping.processes import places_for, start_importing
 
         wanted: Any = find_experiment(experiment)
         planned = options.applied(load_experiment(wanted))
@@ -60,8 +60,8 @@ def sweep(ctx: click.Context, /, experiment: str, resume: str | None, **values: 
 
     with no_collections():
         from digitsweep.doctor import note_trouble
-        from digitsweep.sweep.progress import Display
-        from digitsweep.sweep.run import sweep as run_sweep
+        from digitsweep.sweeping.progress import Display
+        from digitsweep.sweeping.run import sweep as run_sweep
 
     console = console_here()
     with Display(console) as display:
@@ -102,7 +102,7 @@ def validate(experiment: str, **values: Any) -> None:
     """
     from digitsweep.cli.tables import print_plan
     from digitsweep.config.experiment_file import find_experiment, load_experiment
-    from digitsweep.sweep.processes import expected_workers
+    from digitsweep.sweeping.processes import expected_workers
 
     options = Options(**values)
     planned = options.applied(load_experiment(find_experiment(experiment)))

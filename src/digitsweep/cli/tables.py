@@ -47,7 +47,7 @@ from digitsweep.report.sentences import (
 
 if TYPE_CHECKING:  # importing these imports TensorFlow, or takes long
     from digitsweep.doctor import Finding
-    from digitsweep.predict.predicting import Disagreement, Reading
+    from digitsweep.prediction.predicting import Disagreement, Reading
 
 WIDE, NARROW = 120, 90
 """Columns of a terminal from which intervals stand behind their accuracies, and below which some columns are left out."""

@@ -1,4 +1,4 @@
-// Prepares what was drawn, as `digitsweep predict` does: predict/ink.py and predict/preparing.py explain each step and each
+// Prepares what was drawn, as `digitsweep predict` does: prediction/ink.py and prediction/preparing.py explain each step and each
 // number. The paper of a canvas is known and even, so what looks for paper, noise and polarity is not needed here.
 
 const PAPER = 255, LEAST_CONTRAST = 12, STRONG = 0.5, WEAK = 0.3, LEAST_EXTENT = 1 / 40, SPECK = 0.04, GAP = 2.5;

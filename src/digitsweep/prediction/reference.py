@@ -24,7 +24,7 @@ from PIL import Image
 
 from digitsweep.data import TrainingData
 from digitsweep.errors import InputError
-from digitsweep.predict.preparing import prepare
+from digitsweep.prediction.preparing import prepare
 
 FILE = "training_images.png"
 """The reference among a registered model's files: one image below the other, as a person can look at them."""

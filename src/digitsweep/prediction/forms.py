@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digitsweep.errors import InputError
-from digitsweep.predict.images import Unreadable, files_of, levels_of, pages_of, read_pages, shown
-from digitsweep.predict.preparing import Prepared, prepare
-from digitsweep.predict.whole import whole_array, whole_file
+from digitsweep.prediction.images import Unreadable, files_of, levels_of, pages_of, read_pages, shown
+from digitsweep.prediction.preparing import Prepared, prepare
+from digitsweep.prediction.whole import whole_array, whole_file
 from digitsweep.registry.recipe import Recipe
 
 Given = str | Path | NDArray[Any]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from digitsweep.predict.images import Grey
+from digitsweep.prediction.images import Grey
 
 Mask = NDArray[np.bool_]
 

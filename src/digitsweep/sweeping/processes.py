@@ -25,7 +25,7 @@ from digitsweep.data import TrainingData
 from digitsweep.errors import DigitsweepError
 from digitsweep.families.outside import ORIGINS
 from digitsweep.report.format import plural
-from digitsweep.sweep.workers import EpochEnded, Event, TrialEnded
+from digitsweep.sweeping.workers import EpochEnded, Event, TrialEnded
 from digitsweep.training.worker import READY, STOP, serve
 from digitsweep.trial import Epoch, Trial, TrialResult, failed
 

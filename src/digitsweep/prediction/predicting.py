@@ -12,9 +12,9 @@ import numpy as np
 
 from digitsweep.data.splits import default_names, has_names
 from digitsweep.errors import InputError
-from digitsweep.predict.forms import Form, Given, forms_of
-from digitsweep.predict.images import Unreadable, is_folder
-from digitsweep.predict.reference import FILE, Reference
+from digitsweep.prediction.forms import Form, Given, forms_of
+from digitsweep.prediction.images import Unreadable, is_folder
+from digitsweep.prediction.reference import FILE, Reference
 from digitsweep.registry.models import champions, find, load_with_file
 from digitsweep.registry.recipe import CLASSES, Recipe, tagged_class_names, tagged_recipe
 from digitsweep.report.format import listed, percent

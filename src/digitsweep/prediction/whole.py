@@ -10,7 +10,7 @@ from PIL import Image
 
 from digitsweep.data.image_file import FORMATS, MOST_BYTES, MOST_PIXELS, Pixels, Reason, quiet, read_image, squared
 from digitsweep.errors import InputError
-from digitsweep.predict.images import check_file, rule_of
+from digitsweep.prediction.images import check_file, rule_of
 from digitsweep.registry.recipe import Recipe
 
 RULES = {

@@ -27,8 +27,8 @@ from digitsweep.data import Split, TrainingData
 from digitsweep.errors import DigitsweepError, InputError
 from digitsweep.families.outside import GROUP, ORIGINS, InstalledFamily
 from digitsweep.report.format import plural
-from digitsweep.sweep.processes import Place, cores
-from digitsweep.sweep.workers import EpochEnded, Event, TrialEnded
+from digitsweep.sweeping.processes import Place, cores
+from digitsweep.sweeping.workers import EpochEnded, Event, TrialEnded
 from digitsweep.training.remote import WEIGHTS, Crashed, Message, RemoteWorker
 from digitsweep.training.worker import READY, STOP
 from digitsweep.trial import Epoch, Trial, TrialResult, TrialState, failed

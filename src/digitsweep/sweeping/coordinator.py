@@ -16,7 +16,7 @@ from typing import Self
 
 from digitsweep.families import Shape
 from digitsweep.search.scheduler import Scheduler, SchedulerDecision
-from digitsweep.sweep.workers import EpochEnded, Event, TrialEnded, Workers
+from digitsweep.sweeping.workers import EpochEnded, Event, TrialEnded, Workers
 from digitsweep.tracking.tracker import Listener, Tracker
 from digitsweep.trial import CUT_OFF, INTERRUPTED, Epoch, EpochMetrics, Trial, TrialResult, TrialState, failed
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from digitsweep.predict.images import Grey
-from digitsweep.predict.ink import find_ink, stroke_width
+from digitsweep.prediction.images import Grey
+from digitsweep.prediction.ink import find_ink, stroke_width
 
 SIDE, BOX = 28, 20
 """Pixels: MNIST's field, and the square in it that holds the ink."""

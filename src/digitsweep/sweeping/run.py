@@ -23,9 +23,9 @@ from digitsweep.search.budget import SweepTime
 from digitsweep.search.finalists import KINDS, Finalists, Pace, Search, Succession, Unhurried, Winner, winner_of
 from digitsweep.search.promotion import FINALISTS, FinalPace, PromotionStudy
 from digitsweep.search.study import Study
-from digitsweep.sweep.coordinator import Coordinator, Interruption
-from digitsweep.sweep.processes import LocalWorkers, places_for
-from digitsweep.sweep.workers import Workers
+from digitsweep.sweeping.coordinator import Coordinator, Interruption
+from digitsweep.sweeping.processes import LocalWorkers, places_for
+from digitsweep.sweeping.workers import Workers
 from digitsweep.tracking.mlflow_tracker import MlflowTracker
 from digitsweep.tracking.provenance import current_commit
 from digitsweep.tracking.resume import Unfinished
@@ -91,7 +91,7 @@ def sweep(
         winners = choose_winners(experiment, families, tracker.state)
         display.note("Registering the best of each family and opening the test set.")
         evaluation.finish()
-        from digitsweep.sweep import judge
+        from digitsweep.sweeping import judge
 
         searched = judge.Searched(experiment, dataset, families, winners, tracker, commit)
         registered = judge.register_winners(searched)
@@ -108,7 +108,7 @@ def workers_for(data: TrainingData, experiment: Experiment, options: Options) ->
 
     Raises InputError if there cannot be such workers, and DigitsweepError if they cannot be started."""
     if experiment.workers.engine == "ray":
-        from digitsweep.sweep.ray import RayWorkers
+        from digitsweep.sweeping.ray import RayWorkers
 
         return RayWorkers(data, experiment.workers, options.workers)
     return LocalWorkers(data, places_for(experiment, options))
@@ -131,7 +131,7 @@ class EvaluationImport(Listener):
 
     def _import(self) -> None:
         import_tensorflow_quietly()
-        import digitsweep.sweep.judge  # noqa: F401
+        import digitsweep.sweeping.judge  # noqa: F401
 
 
 def restored_searches(experiment: Experiment, dataset: Dataset, past: Past, workers: int, begun: float) -> dict[str, Search]:

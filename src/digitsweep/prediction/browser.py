@@ -13,7 +13,7 @@ import numpy as np
 from digitsweep.data.splits import default_names
 from digitsweep.errors import InputError
 from digitsweep.families import title_of
-from digitsweep.predict.predicting import UNSURE, RegisteredModel
+from digitsweep.prediction.predicting import UNSURE, RegisteredModel
 from digitsweep.registry.models import DATA, champions, find
 from digitsweep.registry.recipe import Recipe
 from digitsweep.report.drawing import Examples, Network, Step, drawing_page

@@ -21,8 +21,8 @@ from digitsweep.evaluation.mistakes import find_mistakes
 from digitsweep.evaluation.opening import Evaluation, Predictions, evaluate
 from digitsweep.evaluation.statistics import SEEDS_NEEDED, FamilyDifference, Share, differences, family_differences
 from digitsweep.families import title_of
-from digitsweep.predict.browser import network_of, page_of
-from digitsweep.predict.reference import FILE, reference_of
+from digitsweep.prediction.browser import network_of, page_of
+from digitsweep.prediction.reference import FILE, reference_of
 from digitsweep.registry.models import load
 from digitsweep.registry.openings import Openings, openings_of
 from digitsweep.registry.recipe import image_tags, recipe_of
