@@ -45,6 +45,7 @@ def test_the_sweep_run(smoke: Sweep) -> None:
         "comparison.csv",
         "report.html",
         "report.md",
+        "mistakes.npz",
         "training_curves.png",
         "confusion_matrices.png",
         "draw.html",

@@ -22,9 +22,10 @@ PACKAGE = Path(__file__).parent.parent / "src" / "digitsweep"
 HOUSE: dict[str, tuple[str, set[str]]] = {
     "__main__": ("python -m digitsweep", set()),
     "cli": ("parse, call one function, print", {"click", "rich"}),
+    "api": ("what programs and the command line call, and what it returns", {"pandas", "rich"}),
     "contract": ("whether a family keeps its contract", {"keras"}),
     "doctor": ("each check returns a Finding", {"mlflow", "psutil"}),
-    "sweeping": ("the coordinator's process, from the experiment to the answer", {"rich", "ray", "grpc"}),
+    "sweeping": ("the coordinator's process, from the experiment to the answer", {"rich", "IPython", "ray", "grpc"}),
     "prediction": ("a person's images in, readings out", {"PIL", "scipy", "keras"}),
     "registry": (
         "models by name: register, load, compare, promote, publish, export",

@@ -8,6 +8,10 @@ class DigitsweepError(Exception):
 
     exit_code = 1
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback: the message, whose lines say all that a person needs."""
+        return [f"{type(self).__name__}: {printable(line)}" for line in str(self).rstrip("\n").split("\n")]
+
 
 class InputError(DigitsweepError):
     """Something given by a person is wrong: a key, a value, a file, an option.

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import gc
-import os
 from typing import Any
 
 import click
 
 from digitsweep import __version__
+from digitsweep.api import set_environment
 from digitsweep.cli import comparing, exporting, families, promotion, reading, sweeping
 from digitsweep.errors import DigitsweepError, printable
-
-DEFAULTS = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",  # half a minute for a server that is away; MLflow's 7 take four minutes
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # seconds without an answer; MLflow's 120 keep a person waiting
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "TF_CPP_MIN_LOG_LEVEL": "3",
-}
 
 
 class _Group(click.Group):
@@ -47,9 +38,7 @@ def main() -> None:
 
     Begin with `digitsweep sweep digits`, which takes about a minute. `digitsweep COMMAND --help` explains each command.
     """
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    for name, value in DEFAULTS.items():
-        os.environ.setdefault(name, value)
+    set_environment()
 
 
 for _command in (

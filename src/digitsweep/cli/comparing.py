@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from digitsweep.api import LAST, compare_models, recorded_comparison
 from digitsweep.cli.shared import console_here, make_folder, option, print_ui, write_file
-from digitsweep.errors import DigitsweepError, InputError
+from digitsweep.errors import InputError
 
 if TYPE_CHECKING:
     from digitsweep.evaluation.comparison import Comparison
@@ -32,7 +33,7 @@ def compare(what: tuple[str, ...], data: Path | None, save: Path | None) -> None
     if save is not None:
         make_folder("--save", save)
     named = [name for each in what for name in each.split()]  # `mlflow run` gives them as one
-    comparison = _compare_models(named, data) if len(named) > 1 else _recorded(named, data)
+    comparison = compare_models(named, data) if len(named) > 1 else _recorded(named, data)
     from digitsweep.cli.tables import print_comparison, print_text
 
     console = console_here()
@@ -47,33 +48,16 @@ def compare(what: tuple[str, ...], data: Path | None, save: Path | None) -> None
     print_ui(console, comparison.run_id)
 
 
-def _compare_models(named: list[str], data: Path | None) -> Comparison:
-    from digitsweep.training.startup import import_tensorflow_quietly, no_collections
-
-    with no_collections():
-        import_tensorflow_quietly()
-        from digitsweep.registry.compare import compare_models
-
-    return compare_models(named, data)
-
-
 def _recorded(named: list[str], data: Path | None) -> Comparison:
     """The comparison of the sweep that is named, or of the newest."""
     if named and any(mark in named[0] for mark in "@/:"):
         raise InputError(f"{named[0]}: a model is compared with another one; name two or more")
     if data is not None:
         raise InputError("--data: can only be given with models, of which two or more must be named")
-    from digitsweep.evaluation.comparison import comparison_from
-    from digitsweep.tracking.client import adopt_run, last_sweep, load_comparison
+    from digitsweep.tracking.client import adopt_run
 
-    run_id = last_sweep() if named in ([], ["last"]) else named[0]
-    try:
-        comparison = comparison_from(load_comparison(run_id))
-    except ValueError:
-        raise DigitsweepError(
-            f"run {run_id}: its comparison was written by another version of digitsweep; open comparison/report.html instead"
-        ) from None
-    adopt_run({"digitsweep.kind": "comparison", "digitsweep.sweep": run_id})
+    comparison = recorded_comparison(named[0] if named else LAST)
+    adopt_run({"digitsweep.kind": "comparison", "digitsweep.sweep": comparison.run_id})
     return comparison
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from digitsweep.api import console_here as console_here
 from digitsweep.config.options import AUTO, Options
-from digitsweep.errors import InputError, printable
+from digitsweep.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,20 +60,6 @@ def _click_type(about: Mapping[str, Any]) -> click.ParamType[Any]:
     if about["kind"] is str:
         return click.Choice(about["choices"]) if about["choices"] else click.STRING
     return click.Path(path_type=Path)
-
-
-def console_here() -> Console:
-    """The console for results. Control characters in what others wrote are shown as escapes."""
-    from rich.console import Console, ConsoleOptions, RenderableType
-    from rich.segment import Segment
-
-    class SafeConsole(Console):
-        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-            for each in super().render(renderable, options):
-                yield each if each.control else Segment("\n".join(map(printable, each.text.split("\n"))), each.style)
-
-    # A log has no width: it should not be cut at 80 columns.
-    return SafeConsole(width=None if sys.stdout.isatty() else 150)
 
 
 def print_ui(console: Console, run_id: str) -> None:

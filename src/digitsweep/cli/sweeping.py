@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 import time
 from typing import Any
 
 import click
 
+from digitsweep.api import resume_sweep, run_sweep
 from digitsweep.cli.shared import console_here, print_ui, sweep_options
 from digitsweep.config.options import Options
 from digitsweep.errors import InputError
@@ -35,38 +35,16 @@ def sweep(ctx: click.Context, /, experiment: str, resume: str | None, **values: 
     """
     begun = time.monotonic()
     options = Options(**values)
-    if resume is None:
-        from digitsweep.config.experiment_file import find_experiment, load_experiment
-        from digitsweep.sweeping.processes import places_for, start_importing
-
-        wanted: Any = find_experiment(experiment)
-        planned = options.applied(load_experiment(wanted))
-        if planned.workers.engine == "local":
-            start_importing(places_for(planned, options))  # while this process imports what it needs
-    else:
+    if resume is not None:
         for name in ("experiment", *Options.names()):
             is_given = ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
             if is_given and name not in Options.names(resumes=True):
                 raise InputError(f"{name}: only {WITH_RESUME} go with --resume: the sweep keeps its own")
-        from digitsweep.tracking.client import adopt_run
-        from digitsweep.tracking.resume import find_unfinished
-
-        wanted = find_unfinished(resume)
-        options = wanted.options.updated(options)
-        planned = options.placed(wanted.experiment)
-        adopt_run({"digitsweep.kind": "resume", "digitsweep.sweep": wanted.run_id})
-        os.environ.pop("MLFLOW_RUN_ID", None)  # what follows belongs to the sweep's run, not to this one
-    from digitsweep.training.startup import no_collections
-
-    with no_collections():
-        from digitsweep.doctor import note_trouble
-        from digitsweep.sweeping.progress import Display
-        from digitsweep.sweeping.run import sweep as run_sweep
-
     console = console_here()
-    with Display(console) as display:
-        note_trouble(planned, options, display)
-        comparison = run_sweep(wanted, options, display, begun=begun)
+    if resume is None:
+        comparison = run_sweep(experiment, options, console, begun=begun)
+    else:
+        comparison = resume_sweep(resume, options, console, begun=begun)
     from digitsweep.cli.tables import print_comparison
 
     print_comparison(comparison, console)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from digitsweep.errors import InputError
 
 if TYPE_CHECKING:
     from digitsweep.config.experiment import Experiment
@@ -90,6 +94,17 @@ class Options:
         """All options; or only those that a resumed sweep may change."""
         return [each.name for each in dataclasses.fields(cls) if each.metadata["resumes"] or not resumes]
 
+    @classmethod
+    def checked(cls, values: Mapping[str, object]) -> Options:
+        """The options that a program gives, by name, held to the same limits as those of the command line.
+
+        Raises InputError, with a line for each that is of another kind or outside its limits."""
+        kinds = {each.name: each.metadata for each in dataclasses.fields(cls)}
+        wrong = [rule for name, value in values.items() if (rule := _broken_rule(name, value, kinds[name]))]
+        if wrong:
+            raise InputError("\n".join(wrong))
+        return cls(**{name: value if value is None else kinds[name]["kind"](value) for name, value in values.items()})
+
     def applied(self, experiment: Experiment) -> Experiment:
         """The experiment with this budget and seed, and its workers where these options say."""
         changed = experiment.changed(minutes=self.minutes, trials=self.trials, seconds=self.seconds, seed=self.seed)
@@ -115,3 +130,19 @@ class Options:
         """The options that a sweep's run has among its parameters."""
         given = {each.name: (each.metadata["kind"], params.get(each.name, AUTO)) for each in dataclasses.fields(cls)}
         return cls(**{name: kind(value) for name, (kind, value) in given.items() if value not in (AUTO, "None")})
+
+
+def _broken_rule(name: str, value: object, about: Mapping[str, Any]) -> str:
+    """What is wrong with an option's value; empty if nothing is, or if it is None."""
+    kind, least, most = about["kind"], about["least"], about["most"]
+    accepted = {int: numbers.Integral, float: numbers.Real, str: str, Path: str | os.PathLike}[kind]
+    what = {int: "a whole number", float: "a number", str: "a word", Path: "a path"}[kind]
+    is_right = isinstance(value, accepted) and not isinstance(value, bool)
+    if about["choices"]:
+        what, is_right = " or ".join(about["choices"]), value in about["choices"]
+    if least is not None:
+        what += f" above {least}" if about["is_open"] else f" of {least} or more"
+        what += f", at most {most:,}" if most is not None else ""
+        is_right = is_right and (value > least or (value == least and not about["is_open"]))  # type: ignore[operator]
+        is_right = is_right and (most is None or value <= most)  # type: ignore[operator]
+    return "" if value is None or is_right else f"{name}: must be {what}, but is {value!r}"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from html import escape
 
 import numpy as np
 
@@ -18,25 +21,45 @@ from digitsweep.report.plots.style import COLORS
 from digitsweep.trial import DIRECTIONS, OUT_OF_TIME, OUTCOMES, SearchHistory
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plot:
-    """A figure for the page."""
+    """A figure, which a page holds as SVG and a notebook shows by itself."""
 
-    svg: str
+    figure: plots.Figure = field(repr=False)
+    """Matplotlib's; sizes in inches."""
+    name: str
+    """Unique on a page."""
+    alt: str = field(repr=False)
+    """What it shows, in words."""
     title: str
-    how: str
+    how: str = field(repr=False)
     """A sentence on how to read it."""
 
+    @functools.cached_property
+    def svg(self) -> str:
+        """An `<svg>` element in a page's colours and typeface."""
+        return plots.svg(self.figure, self.name, self.alt)
 
-def _plot(figure: plots.Figure, name: str, alt: str, title: str, how: str) -> Plot:
-    return Plot(plots.svg(figure, name, alt), title, how)
+    @functools.cached_property
+    def png(self) -> bytes:
+        """A PNG file, 100 pixels an inch."""
+        return plots.png(self.figure)
+
+    def _repr_html_(self) -> str:
+        """On white, which suits a notebook's light and dark themes."""
+        image = f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+        return (
+            f'<figure style="margin: 0 0 1em"><div><b>{escape(self.title)}</b></div>'
+            f'<img alt="{escape(self.alt)}" src="{image}" style="max-width: 100%">'
+            f'<figcaption style="max-width: 45em">{escape(self.how)}</figcaption></figure>'
+        )
 
 
 def difference(found: Difference) -> Plot:
     def signed(fraction: float) -> str:
         return points(fraction, found.images, signed=True)
 
-    return _plot(
+    return Plot(
         plots.difference_interval(found),
         "difference",
         f"{found.second} minus {found.first}: {signed(found.accuracy)} points, 95 % interval {signed(found.low)} to "
@@ -56,7 +79,7 @@ def differences(found: Sequence[Difference]) -> Plot:
         f"{each.second} minus {each.first} {signed(each.accuracy)}, {signed(each.low)} to {signed(each.high)}"
         for each in found
     )
-    return _plot(
+    return Plot(
         plots.difference_intervals(found),
         "differences",
         f"The difference of each pair in points, and its interval: {told}.",
@@ -89,7 +112,7 @@ def finalists(shown: Sequence[Finalist]) -> Plot | None:
         if by_selection
         else "The dots came after the choice of the winner, and the bar is their mean."
     )
-    return _plot(
+    return Plot(
         plots.finalists_on_seeds(shown),
         "finalists",
         f"Validation {METRICS[metric]} of each {'finalist' if by_selection else 'winner'}: {told}.",
@@ -105,7 +128,7 @@ def recalls(classes: Sequence[ClassRecall], tones: Mapping[str, str], class_name
         + ", ".join(f"{name} {percent(share.accuracy)}" for name, share in each.recalls.items() if share.total)
         for each in classes
     )
-    return _plot(
+    return Plot(
         plots.class_recalls(classes, {name: COLORS[tones[name]] for name in names}, class_name),
         "recalls",
         f"Share of each label's test images that each model gets right. {told}.",
@@ -130,7 +153,7 @@ def matrices(mistakes: Mistakes, tones: Mapping[str, str], class_names: Sequence
         for pair in pairs:
             matrix[pair.true, pair.predicted] = pair.count
         found.append(
-            _plot(
+            Plot(
                 plots.error_matrix(matrix, COLORS[tones[name]], class_names),
                 f"matrix-{number}",
                 f"Confusion matrix of {name}: {wrong} of {matrix.sum()} test images are off the diagonal; the confused "
@@ -150,7 +173,7 @@ def equal_cost(histories: Sequence[SearchHistory]) -> Plot:
         if (path := plots.best_so_far(each))
         and (reached := percent(path[-1][1]) if DIRECTIONS[each.metric] == "maximize" else f"{path[-1][1]:.4g}")
     )
-    return _plot(
+    return Plot(
         plots.equal_cost(histories),
         "equal-cost",
         f"The best of each search so far against its training seconds: {told or 'no trial was complete'}.",
@@ -179,7 +202,7 @@ def trade_offs(costs: Sequence[Cost], best: Mapping[str, str]) -> list[Plot]:
     found = []
     for name, axis, title, of in wanted:
         found.append(
-            _plot(
+            Plot(
                 plots.trade_off(costs, of, axis, {name: COLORS[tone] for name, tone in best.items()}),
                 f"cost-{name}",
                 f"Test error against {axis}. On the front: {', '.join(pareto(costs, of))}.",
@@ -201,7 +224,7 @@ def search(history: SearchHistory, winner: str = "") -> list[Plot]:
     states = [each.state for each in history.trials]
     counts = ", ".join(f"{states.count(state)} {told}" for state, told in OUTCOMES.items() if state in states)
     return [
-        _plot(
+        Plot(
             plots.search_history(history),
             f"{family}-history",
             f"What each of the {len(states)} trials of the {name} search reached, in the order of ending: {counts}.",
@@ -209,7 +232,7 @@ def search(history: SearchHistory, winner: str = "") -> list[Plot]:
             "Each mark is a trial at its last epoch, the line the best complete one so far. Crosses and other grey marks "
             "ended early, so they stand higher than they might have ended.",
         ),
-        _plot(
+        Plot(
             plots.learning_values(history),
             f"{family}-learning",
             f"Validation after each epoch of every {name} trial; those that were cut off end early.",
@@ -232,7 +255,7 @@ def rungs(history: SearchHistory, winner: str = "") -> Plot:
         if unfinished
         else ""
     )
-    return _plot(
+    return Plot(
         plots.search_rungs(history, winner),
         f"{history.family}-rungs",
         f"What the {title_of(history.family)} configurations reached: trainings that were complete, {told}.{won}",
@@ -262,7 +285,7 @@ def importance(history: SearchHistory) -> Plot | None:
     name = title_of(history.family)
     told = ", ".join(f"{key} {percent(share, 0)}" for key, share in history.importance.items())
     where = " on the lowest rung" if history.has_rungs else ""
-    return _plot(
+    return Plot(
         plots.importance(history),
         f"{history.family}-importance",
         f"Importance of the parameters of the {name} search{where}: {told}.",
@@ -274,7 +297,7 @@ def importance(history: SearchHistory) -> Plot | None:
 
 def slices(history: SearchHistory) -> list[Plot]:
     return [
-        _plot(
+        Plot(
             plots.parameter_slice(history, name),
             f"{history.family}-slice-{number}",
             f"The objective of each complete {title_of(history.family)} trial against {name}.",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -35,6 +37,8 @@ from digitsweep.report.sentences import (
 from digitsweep.trial import SearchHistory
 
 PAGE, SHORT, SCRIPT = "report.html", "report.md", "framed.js"
+IMAGES = "mistakes.npz"
+"""The images of the galleries: `index`, int64 (n,), in the test set, and `images`, uint8 (n, side, side, channels)."""
 CONFUSED_SHOWN = 8
 """Pairs of each model."""
 LONGEST = 6
@@ -42,7 +46,7 @@ LONGEST = 6
 
 
 def report(comparison: Comparison, images: NDArray[np.uint8]) -> dict[str, bytes]:
-    """`report.html`, which needs nothing else to be shown, and `report.md`, by file name.
+    """`report.html`, which needs nothing else to be shown, `report.md` and `mistakes.npz`, by file name.
 
     `images` are the test images, (n, side, side, channels); only those of the galleries are looked at. What the comparison
     does not have, the page does not have either."""
@@ -53,7 +57,31 @@ def report(comparison: Comparison, images: NDArray[np.uint8]) -> dict[str, bytes
     return {
         PAGE: found.overlay(finalize=tied).get_template(f"{PAGE}.jinja").render(values).encode(),
         SHORT: found.get_template(f"{SHORT}.jinja").render(values).encode(),
+        IMAGES: _packed(comparison, images),
     }
+
+
+def _packed(comparison: Comparison, images: NDArray[np.uint8]) -> bytes:
+    """The file IMAGES."""
+    index = np.array(sorted({each.index for each in shown_images(comparison)}), dtype=np.int64)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, index=index, images=images[index])
+    return buffer.getvalue()
+
+
+def unpacked(content: bytes) -> dict[int, NDArray[np.uint8]]:
+    """The images of a file IMAGES, uint8 (side, side, channels), by their number in the test set."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return dict(zip(arrays["index"].tolist(), arrays["images"], strict=True))
+
+
+def shown_images(comparison: Comparison) -> list[ClassifiedImage]:
+    """The images of all galleries, each once."""
+    if comparison.mistakes is None:
+        return []
+    found = comparison.mistakes.galleries
+    one_wrong = (found.only_first_wrong, found.only_second_wrong, *found.only_wrong.values())
+    return list({each.index: each for shown in (*one_wrong, found.both_wrong, found.suspicious) for each in shown}.values())
 
 
 def environment() -> Environment:
@@ -96,7 +124,18 @@ class Tile:
 
     image: ClassifiedImage
     png: bytes
+    """One pixel for each of the image's."""
     alt: str
+    """Its number, its label, and what each model says."""
+    label: str
+    """The name of its class."""
+    said: Mapping[str, str]
+    """What each model says, by its name: `7 (98 %)`."""
+
+    def _repr_html_(self) -> str:
+        source = f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+        style = "width: 84px; image-rendering: pixelated; border: 1px solid #8888"
+        return f'<img src="{source}" alt="{escape(self.alt)}" title="{escape(self.alt)}" style="{style}">'
 
 
 @dataclass(frozen=True)
@@ -108,6 +147,24 @@ class Gallery:
     count: int
     """Of all such images; the tiles may be fewer."""
     tiles: Sequence[Tile]
+
+    def _repr_html_(self) -> str:
+        """The images as a notebook shows them, with what each model says below."""
+        tiles = "".join(
+            f'<figure style="margin: 0; width: 132px">{each._repr_html_()}<figcaption>{_said(each)}</figcaption></figure>'
+            for each in self.tiles
+        )
+        return (
+            f"<div><b>{escape(self.title)}</b>: {plural(self.count, 'image')}. {escape(self.how)}</div>"
+            f'<div style="display: flex; flex-wrap: wrap; gap: 8px; margin: 0.5em 0 1em">{tiles}</div>'
+        )
+
+
+def _said(tile: Tile) -> str:
+    """What stands below a tile in a notebook."""
+    lines = [f"label <b>{escape(tile.label)}</b>"]
+    lines += [f"{escape(name)} {escape(said)}" for name, said in tile.said.items()]
+    return "<br>".join(lines)
 
 
 @dataclass(frozen=True)
@@ -176,19 +233,26 @@ class Page:
     """Whose latency was measured."""
     searches: Sequence[Search]
 
+    def plots(self) -> Iterator[Plot]:
+        """All figures, in the order of the page."""
+        yield from (each for each in (self.difference, self.finalists, self.recalls) if each)
+        yield from (*self.matrices, *self.cost_plots)
+        for each in self.searches:
+            yield from each.overview
+            yield from (each.importance,) if each.importance else ()
+            yield from each.slices
+
     @property
     def has_mistakes(self) -> bool:
         return bool(self.recalls or self.confused or self.galleries)
 
 
-def page_of(comparison: Comparison, images: NDArray[np.uint8]) -> Page:
-    """Gathers and draws."""
+def page_of(comparison: Comparison, images: NDArray[np.uint8] | None) -> Page:
+    """Gathers and draws; without the test images, there are no galleries."""
     cards = _cards(comparison)
     tones = {each.name: each.tone for each in cards}
     mistakes, histories = comparison.mistakes, [each for each in comparison.history.values() if _told(each)]
-    names = (
-        list(mistakes.classes[0].recalls) if mistakes and mistakes.classes else list(mistakes.confused) if mistakes else []
-    )
+    names = _models(comparison)
     tones |= {name: tone_at(number) for number, name in enumerate(names) if name not in tones}
     named = {prefix + each.name: each.tone for each in cards for prefix in ("", "best ")}
     winners = {each.family: each.trial.split()[0] for each in comparison.best()}
@@ -221,7 +285,7 @@ def page_of(comparison: Comparison, images: NDArray[np.uint8]) -> Page:
         else None,
         confused={name: pairs[:CONFUSED_SHOWN] for name, pairs in mistakes.confused.items() if pairs} if mistakes else {},
         matrices=figures.matrices(mistakes, tones, comparison.data.get("classes", ())) if mistakes else [],
-        galleries=_galleries(comparison, names, images),
+        galleries=[] if images is None else galleries(comparison, images),
         cost_plots=[
             *([figures.equal_cost(histories)] if histories else []),
             *(figures.trade_offs(comparison.costs, outstanding) if len(comparison.costs) > 1 else []),
@@ -247,6 +311,13 @@ def _search(history: SearchHistory, winner: str) -> Search:
         figures.importance(history),
         figures.slices(history),
     )
+
+
+def _models(comparison: Comparison) -> list[str]:
+    """The names of the models whose mistakes are known."""
+    if (mistakes := comparison.mistakes) is None:
+        return []
+    return list(mistakes.classes[0].recalls if mistakes.classes else mistakes.confused)
 
 
 def _told(history: SearchHistory) -> bool:
@@ -289,7 +360,11 @@ def _headline(cards: Sequence[Card]) -> str:
     return f"The best {'; the best '.join(told)}." if told else "No model was judged on the test images."
 
 
-def _galleries(comparison: Comparison, names: Sequence[str], images: NDArray[np.uint8]) -> list[Gallery]:
+def galleries(comparison: Comparison, images: NDArray[np.uint8] | Mapping[int, NDArray[np.uint8]]) -> list[Gallery]:
+    """The test images worth a look, those that have something in common together.
+
+    images: the test images, (n, side, side, channels), or those of `shown_images`, by their number."""
+    names = _models(comparison)
     mistakes, difference = comparison.mistakes, comparison.difference
     if mistakes is None or not names:
         return []
@@ -316,17 +391,23 @@ def _galleries(comparison: Comparison, names: Sequence[str], images: NDArray[np.
         ("Suspicious labels", odd, found.suspicious, found.suspicious_count),
     ]
     return [
-        Gallery(title, how, max(count, len(shown)), [_tile(each, images, comparison) for each in shown])
+        Gallery(title, how, max(count, len(shown)), [_tile(each, images[each.index], comparison) for each in shown])
         for title, how, shown, count in listed
         if shown
     ]
 
 
-def _tile(image: ClassifiedImage, images: NDArray[np.uint8], comparison: Comparison) -> Tile:
-    said = ", ".join(
-        f"{name} says {comparison.class_name(prediction.predicted)} ({percent(prediction.confidence, 0)} sure)"
+def _tile(image: ClassifiedImage, pixels: NDArray[np.uint8], comparison: Comparison) -> Tile:
+    said = {
+        name: (comparison.class_name(prediction.predicted), percent(prediction.confidence, 0))
         for name, prediction in image.predictions.items()
+    }
+    told = ", ".join(f"{name} says {label} ({sure} sure)" for name, (label, sure) in said.items())
+    label = comparison.class_name(image.true)
+    return Tile(
+        image,
+        plots.pixels(pixels, is_ink=is_ink(comparison.data.get("name", ""), comparison.data.get("preparation"))),
+        f"Test image {image.index}, labelled {label}: {told}",
+        label,
+        {name: f"{found} ({sure})" for name, (found, sure) in said.items()},
     )
-    ink = is_ink(comparison.data.get("name", ""), comparison.data.get("preparation"))
-    shown = plots.pixels(images[image.index], is_ink=ink)
-    return Tile(image, shown, f"Test image {image.index}, labelled {comparison.class_name(image.true)}: {said}")

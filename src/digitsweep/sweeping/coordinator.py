@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,7 +49,10 @@ class Interruption:
     @contextmanager
     def listening(self) -> Iterator[Interruption]:
         """Handles signals within the block. Those that were ignored before stay ignored: `nohup` ignores SIGHUP, and a
-        script the SIGINT of what it starts in the background."""
+        script the SIGINT of what it starts in the background. Only the main thread can handle signals."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
         handled = [each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
         before = {each: signal.signal(each, self._handle) for each in handled}
         try:

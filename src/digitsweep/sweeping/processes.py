@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 
 from digitsweep.config.experiment import Experiment
 from digitsweep.config.options import Options
@@ -292,8 +293,8 @@ def _context(places: Sequence[Place]) -> ForkServerContext | SpawnContext:
 
 @contextmanager
 def _environment_of_a_worker(place: Place) -> Iterator[None]:
-    """What a spawned process inherits: the variables of its place, no MLflow run, and no Ctrl-C, which only the coordinator
-    handles."""
+    """What a spawned process inherits: the variables of its place, no MLflow run, no Ctrl-C, which only the coordinator
+    handles, and no main module: a script that calls `digitsweep.sweep` would be run again by each worker."""
     changed: dict[str, str | None] = {
         **place.environment(),
         "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -301,11 +302,14 @@ def _environment_of_a_worker(place: Place) -> Iterator[None]:
         "MLFLOW_RUN_ID": None,  # whatever starts a run in a child would resume the parent's
     }
     before = {name: os.environ.get(name) for name in changed}
+    main = sys.modules["__main__"]
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         _set(changed)
+        sys.modules["__main__"] = ModuleType("__main__")
         yield
     finally:
+        sys.modules["__main__"] = main
         _set(before)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 

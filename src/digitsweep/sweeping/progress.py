@@ -7,7 +7,7 @@ import time
 from collections import Counter, defaultdict, deque
 from typing import Self
 
-from rich.console import Console, Group, JustifyMethod
+from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,6 +18,7 @@ from digitsweep.config.experiment import Experiment, MinutesBudget
 from digitsweep.data import Dataset
 from digitsweep.families import title_of
 from digitsweep.report.format import by_metric, listed, percent, plural, proposer
+from digitsweep.sweeping.notebook import Cell
 from digitsweep.tracking.tracker import Listener
 from digitsweep.trial import DIRECTIONS, EpochMetrics, Kind, Trial, TrialRecord, TrialState
 
@@ -67,13 +68,15 @@ class Standing:
 
 
 class Display(Listener):
-    """A line for each note and each trial that has ended. On a terminal, a table below them shows the running trials, the
-    best of each family and the time left, redrawn in place; the lines then leave out what the table shows.
+    """A line for each note and each trial that has ended. On a terminal and in a notebook, a table below them shows the
+    running trials, the best of each family and the time left, redrawn in place; the lines then leave out what it shows.
 
-    A `with` block removes the table at its end."""
+    A `with` block removes the table at its end; a notebook keeps the best of each family."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, cell: Cell | None = None) -> None:
+        """cell: of a notebook, which is written to in place of the console."""
+        self._console, self._cell = console, cell
+        self._has_table = cell is not None or console.is_terminal
         self._running: dict[str, tuple[Trial, EpochMetrics | None]] = {}
         self._standings: defaultdict[str, Standing] = defaultdict(Standing)
         """By family."""
@@ -99,9 +102,12 @@ class Display(Listener):
     def __exit__(self, *_: object) -> None:
         self._end_reading()
         self._live.stop()
+        if self._cell is not None:
+            self._left = math.inf
+            self._cell.end(self._standing())
 
     def images_read(self, done: int, total: int) -> None:
-        if not self._console.is_terminal:
+        if self._cell is not None or not self._console.is_terminal:
             if not done or (time.monotonic() - self._said > READING_SECONDS and done < total):
                 self.note(f"Read {done:,} of {total:,} image files." if done else f"Reading {total:,} image files.")
                 self._said = time.monotonic()
@@ -124,7 +130,7 @@ class Display(Listener):
         if DIRECTIONS[experiment.objective.metric] == "maximize":
             self._metric = experiment.objective.metric
         self.note(headline(experiment, dataset, workers))
-        if self._console.is_terminal:
+        if self._has_table and self._cell is None:
             self._live.start()
 
     def trial_restored(self, record: TrialRecord) -> None:
@@ -152,7 +158,7 @@ class Display(Listener):
         self.trial_restored(record)
         reason = f", {result.reason}" if result.outcome == TrialState.FAIL else ""
         so_far = ""
-        if not self._console.is_terminal:
+        if not self._has_table:
             best = self._standings[trial.family].best()
             so_far = f"{f', best {trial.family} {percent(best)}' if best else ''}{time_left(self._left)}"
         by = f" ({proposer(trial.proposed_by)})" if trial.proposed_by else ""
@@ -166,29 +172,46 @@ class Display(Listener):
 
     def progressed(self, seconds_left: float, workers: str = "") -> None:
         self._left, self._workers = seconds_left, workers
+        self._draw()
         for family in [each for each, was_said in self._over.items() if not was_said]:
             # Not as soon as the first finalist starts: the search's last trial is shown after that.
             self._over[family] = True
             self.note(f"The search of the {title_of(family)} is over; its best is trained again, on fresh seeds.")
 
     def note(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        if self._cell is None:
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            self._cell.note(text)
+            self._draw()
+
+    def _draw(self) -> None:
+        """In a notebook; a terminal's table is redrawn by a thread of its own."""
+        if self._cell is not None:
+            self._cell.draw(self.__rich__())
 
     def __rich__(self) -> Group:
-        """What stands below the lines on a terminal."""
+        """What stands below the lines."""
         table = Table(box=None, pad_edge=False, header_style="dim")
         for name, justify in (*COLUMNS, (by_metric("validation", self._metric), "right")):
             table.add_column(name, justify=justify, no_wrap=True)
         for trial, metrics in list(self._running.values()):
             network = escape(trial.params.describe())
             table.add_row(escape(label_of(trial)), network, epoch_of(trial, metrics), value_of(metrics, self._metric))
+        return Group(table, "", self._standing()) if self._has_rungs() else Group(table, self._standing())
+
+    def _has_rungs(self) -> bool:
+        return any(each.planned for each in self._standings.values())
+
+    def _standing(self) -> RenderableType:
+        """The best of each family, and the time."""
         elapsed = f"{time.monotonic() - self._begun:.0f} s{time_left(self._left)}"
         elapsed += f"{self._workers and f', {self._workers}'}{self._rate()}"
+        if self._has_rungs():
+            return Group(self._rungs(), Text(elapsed, "dim"))
         standings = sorted(self._standings.items())
-        if any(each.planned for _, each in standings):
-            return Group(table, "", self._rungs(), Text(elapsed, "dim"))
         best = "   ".join(f"best {family} {percent(best)}" for family, each in standings if (best := each.best()))
-        return Group(table, Text.assemble((f"{best}   " if best else "", "bold"), (elapsed, "dim")))
+        return Text.assemble((f"{best}   " if best else "", "bold"), (elapsed, "dim"))
 
     def _rate(self) -> str:
         """`, 14 trials a minute`; empty before the first one has ended."""

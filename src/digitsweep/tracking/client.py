@@ -215,19 +215,44 @@ def last_sweep() -> str:
 
 
 def load_comparison(run_id: str) -> dict[str, Any]:
-    """The content of `comparison.json` of a sweep's run.
+    """The content of `comparison.json` of the run of a sweep, or of a comparison of models.
 
-    Raises DigitsweepError where there is no such run, or no comparison in it."""
-    try:
+    Raises InputError where the run is of something else, and DigitsweepError where there is no such run, or no comparison in
+    it."""
+    with _no_comparison(run_id):
         client = open_store()
-        content = artifact(client, client.get_run(run_id), "comparison/comparison.json")
-        values: dict[str, Any] = json.loads(content)
+        run = client.get_run(run_id)
+        kind, state = (run.data.tags.get(f"digitsweep.{name}") for name in ("kind", "state"))
+        if kind not in ("sweep", "comparison"):
+            what = f"the run of a {kind}" if kind else "not a run of digitsweep"
+            raise InputError(f"run {run_id} is {what}; name a sweep's run, or leave it out for the newest")
+        if state in ("RUNNING", "FAILED"):
+            raise DigitsweepError(
+                f"sweep {run_id} has no comparison, since its state is {state}; unless it is running, "
+                f"`digitsweep sweep --resume {run_id}` continues it"
+            )
+        values: dict[str, Any] = json.loads(artifact(client, run, "comparison/comparison.json"))
+    return values
+
+
+def comparison_file(run_id: str, name: str) -> bytes:
+    """The content of one of the files beside `comparison.json`, such as `report.html`.
+
+    Raises DigitsweepError where there is no such run or file."""
+    with _no_comparison(run_id, f"file comparison/{name}"):
+        client = open_store()
+        return artifact(client, client.get_run(run_id), f"comparison/{name}")
+
+
+@contextmanager
+def _no_comparison(run_id: str, what: str = "comparison") -> Iterator[None]:
+    try:
+        yield
     except (MlflowException, SQLAlchemyError, OSError, json.JSONDecodeError) as error:
         raise DigitsweepError(
-            f"no comparison in run {run_id} at {shown_uri()}: {first_line(error)}; "
+            f"no {what} in run {run_id} at {shown_uri()}: {first_line(error)}; "
             "name a sweep's run, or leave it out for the newest"
         ) from None
-    return values
 
 
 def all_runs(

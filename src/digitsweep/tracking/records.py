@@ -23,9 +23,11 @@ from digitsweep.data.splits import default_names, has_names
 from digitsweep.evaluation.comparison import Comparison
 from digitsweep.evaluation.metrics import ClassificationMetrics, classification_metrics
 from digitsweep.families import FAMILIES, parse_params
+from digitsweep.families.hyperparameters import Scalar
 from digitsweep.report.format import percent
 from digitsweep.tracking.client import (
     TEST_DIGEST,
+    children,
     experiment_id,
     log_files,
     milliseconds,
@@ -35,7 +37,7 @@ from digitsweep.tracking.client import (
     user,
 )
 from digitsweep.tracking.spool import Figure
-from digitsweep.trial import EpochMetrics, Kind, Trial, TrialRecord, TrialState, trial_name
+from digitsweep.trial import LATE, OUT_OF_TIME, SPENT, EpochMetrics, Kind, Trial, TrialRecord, TrialState, trial_name
 
 TRIAL = "digitsweep.trial"
 """Tag of a trial's run: the trial, and how it ended, as JSON."""
@@ -178,6 +180,52 @@ def restored_trial(values: Mapping[str, Any]) -> Trial:
         ladder=tuple(values.get("ladder", ())),
         left_out=values.get("left_out", 0),
     )
+
+
+def trainings(sweep_run: str) -> list[dict[str, Any]]:
+    """Every training of a sweep that came to an end, in the order of their beginnings: what its run holds, by column.
+
+    Without attempts that were broken off. Raises DigitsweepError where the server cannot be asked."""
+    with server_errors("could not be asked"):
+        client = open_store()
+        runs = children(client, client.get_run(sweep_run).info.experiment_id, sweep_run)
+    return [_row(run, json.loads(run.data.tags[TRIAL])) for run in runs if _has_ended(run)]
+
+
+def _has_ended(run: Run) -> bool:
+    return "trial.state" in run.data.tags and TRIAL in run.data.tags and run.data.tags.get("digitsweep.kind") != "attempt"
+
+
+def _row(run: Run, trial: Mapping[str, Any]) -> dict[str, Any]:
+    tags, metrics = run.data.tags, run.data.metrics
+    reason = tags.get("trial.reason", "")
+    measured = [each.name for each in dataclasses.fields(EpochMetrics) if each.name not in ("epoch", "epoch_seconds")]
+    return {
+        "trial": trial_name_of(run),
+        "family": trial["family"],
+        "kind": trial["kind"],
+        "number": trial["number"],
+        "rung": trial.get("rung"),
+        "baseline": trial["baseline"] or "",
+        "proposed_by": trial.get("proposed_by", ""),
+        "state": OUT_OF_TIME if reason in (SPENT, LATE) else tags["trial.state"],
+        "reason": reason,
+        "seed": trial["seed"],
+        "epochs": float(trial["epochs"]),
+        SECONDS: metrics.get(SECONDS),
+        "weights": metrics.get("weights"),
+        **{name: metrics.get(name) for name in (*measured, "test_accuracy")},
+        "run_id": run.info.run_id,
+        **{name: _scalar(text) for name, text in run.data.params.items() if name != "epochs"},
+    }
+
+
+def _scalar(text: str) -> Scalar:
+    """A hyperparameter as it was before MLflow took it as text."""
+    try:
+        return int(text) if text.isdecimal() else float(text)
+    except ValueError:
+        return text
 
 
 def restored_weights(content: bytes) -> tuple[NDArray[np.float32], ...]:
