@@ -47,6 +47,10 @@ sweep: $(VENV)/.installed $(with_ray) ## Set up .venv and run a sweep: experimen
 resume: $(VENV)/.installed $(with_ray) ## Continue the newest interrupted sweep (run=its id, workers=, engine=, address=, data=)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . -e resume --env-manager=local $(call given,run workers engine address data)
 
+.PHONY: notebook
+notebook: $(VENV)/.installed-notebook ## Open notebooks/digits.ipynb in JupyterLab
+	@$(BIN)/jupyter lab notebooks/digits.ipynb
+
 .PHONY: compare
 compare: $(VENV)/.installed ## Show the comparison of the newest sweep again
 	@$(BIN)/digitsweep compare
@@ -169,6 +173,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 $(VENV)/.installed-ray: requirements-ray.txt $(VENV)/.installed
 	@$(INSTALL) --require-hashes -r requirements-ray.txt
+	@touch $@
+
+$(VENV)/.installed-notebook: $(VENV)/.installed
+	@$(INSTALL) --no-build-isolation -e '.[notebook]'
 	@touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed

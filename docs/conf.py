@@ -1,5 +1,6 @@
 """The documentation site: `make docs` builds it into build/docs, without a network and with warnings as errors."""
 
+from pathlib import Path
 from typing import Any
 
 from digitsweep import __version__
@@ -10,12 +11,18 @@ copyright = "2026, the digitsweep authors"  # noqa: A001 -- Sphinx' name
 version = release = __version__
 
 extensions = [
-    "myst_parser",  # the pages are Markdown, as they are read in the repository
+    "myst_nb",  # the pages are Markdown, as they are read in the repository, and a notebook
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx_click",  # the pages of `--help`
 ]
 templates_path = ["templates"]
+
+# The notebook is kept without outputs. It is executed, in two minutes, unless its text is that of the last time.
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(Path(__file__).parent.parent / "build" / "notebooks")
+nb_execution_timeout = 600  # seconds for a cell
+nb_execution_raise_on_error = True
 
 myst_heading_anchors = 3  # `page.md#heading` works here as it does in the repository
 
