@@ -247,7 +247,7 @@ TRIALS: Mapping[str, str] = {
     "seed": "int64",
     **dict.fromkeys(("epochs", "train_seconds"), "float64"),
     "weights": "Int64",
-    **dict.fromkeys(("train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate"), "float64"),
+    **dict.fromkeys(("train_loss", "train_accuracy", "val_loss", "val_accuracy"), "float64"),
     **dict.fromkeys(("val_balanced_accuracy", "val_macro_f1", "test_accuracy"), "float64"),
     "run_id": "str",
 }
@@ -299,8 +299,9 @@ class Result:
         - `train_seconds`, `epochs`: float64
         - a column for each hyperparameter"""
         table = self.comparison.table()
-        params = {name for each in self.comparison.entries for name in each.params}
-        return _typed(table, {name: ENTRIES.get(name, "float64") for name in table.columns if name not in params})
+        params = [each.params for each in self.comparison.entries]
+        known = {name: ENTRIES.get(name, "float64") for name in table.columns if not any(name in each for each in params)}
+        return _typed(table, known, params)
 
     @functools.cached_property
     def trials(self) -> pd.DataFrame:
@@ -313,8 +314,8 @@ class Result:
         - `baseline` (its name), `proposed_by`: str, empty if it is none, or not known
         - `state`: str, `COMPLETE`, `PRUNED`, `OUT_OF_TIME` or `FAIL`; `reason`: str, if it is not complete
         - `seed`: int64; `epochs`: float64, as planned; `train_seconds`: float64; `weights`: Int64
-        - `train_loss`, `train_accuracy`, `val_loss`, `val_accuracy`, `learning_rate`, `val_balanced_accuracy`,
-          `val_macro_f1`: float64, after the last epoch; a refit has no validation
+        - `train_loss`, `train_accuracy`, `val_loss`, `val_accuracy`, `val_balanced_accuracy`, `val_macro_f1`: float64,
+          after the last epoch; a refit has no validation
         - `test_accuracy`: float64, of the networks that were evaluated on the test images
         - `run_id`: str, of the training's MLflow run
         - a column for each hyperparameter"""
@@ -324,7 +325,7 @@ class Result:
             from digitsweep.tracking.records import trainings
 
             rows = trainings(self.run_id)
-        return _typed(pd.DataFrame(rows, columns=None if rows else list(TRIALS)), TRIALS)
+        return _typed(pd.DataFrame(rows, columns=None if rows else list(TRIALS)), TRIALS, rows)
 
     @functools.cached_property
     def epochs(self) -> pd.DataFrame:
@@ -427,15 +428,17 @@ class Result:
         return f"<p><b>{escape(self.comparison.question)}</b> {self.state}, run {escape(self.run_id)}</p>{told}{table}"
 
 
-def _typed(table: pd.DataFrame, dtypes: Mapping[str, str]) -> pd.DataFrame:
-    """A table with these columns first, and each other one of the dtype that its values have."""
+def _typed(table: pd.DataFrame, dtypes: Mapping[str, str], params: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:
+    """A table with these columns first, and then those of the hyperparameters that its rows have."""
     others = [name for name in table.columns if name not in dtypes]
-    return table[[*dtypes, *others]].astype(dict(dtypes) | {name: _dtype(table[name]) for name in others})
+    return table[[*dtypes, *others]].astype(
+        {**dtypes, **{name: _dtype(each.get(name) for each in params) for name in others}}
+    )
 
 
 def _dtype(values: Iterable[Any]) -> str:
     """Of a hyperparameter's column."""
-    kinds = {type(each) for each in values if each is not None and each == each}
+    kinds = {type(each) for each in values if each is not None}
     return "Int64" if kinds <= {int} else "Float64" if kinds <= {int, float} else "str"
 
 

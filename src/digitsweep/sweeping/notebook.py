@@ -6,6 +6,7 @@ import io
 import sys
 import time
 from html import escape
+from typing import Any
 
 from rich.console import Console, RenderableType
 
@@ -24,11 +25,12 @@ class Cell:
     notebook keeps what stands there at the end."""
 
     def __init__(self) -> None:
-        from IPython.display import display  # only in a notebook, which has it
+        from IPython import display  # only in a notebook, which has it
 
+        untyped: Any = display
         self._lines: list[str] = []
         self._drawn = 0.0
-        self._handle = display({"text/plain": ""}, raw=True, display_id=True)
+        self._handle = untyped.display({"text/plain": ""}, raw=True, display_id=True)
 
     @classmethod
     def here(cls) -> Cell | None:

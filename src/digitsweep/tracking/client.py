@@ -219,7 +219,7 @@ def load_comparison(run_id: str) -> dict[str, Any]:
 
     Raises InputError where the run is of something else, and DigitsweepError where there is no such run, or no comparison in
     it."""
-    with _no_comparison(run_id):
+    with _none_in(run_id, "comparison", "name a sweep's run, or leave it out for the newest"):
         client = open_store()
         run = client.get_run(run_id)
         kind, state = (run.data.tags.get(f"digitsweep.{name}") for name in ("kind", "state"))
@@ -239,20 +239,18 @@ def comparison_file(run_id: str, name: str) -> bytes:
     """The content of one of the files beside `comparison.json`, such as `report.html`.
 
     Raises DigitsweepError where there is no such run or file."""
-    with _no_comparison(run_id, f"file comparison/{name}"):
+    with _none_in(run_id, f"comparison/{name}", "name a file in the folder comparison of that run"):
         client = open_store()
         return artifact(client, client.get_run(run_id), f"comparison/{name}")
 
 
 @contextmanager
-def _no_comparison(run_id: str, what: str = "comparison") -> Iterator[None]:
+def _none_in(run_id: str, what: str, way_out: str) -> Iterator[None]:
+    """Turns what MLflow raises if a run, or something in it, is not there into one line."""
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError, json.JSONDecodeError) as error:
-        raise DigitsweepError(
-            f"no {what} in run {run_id} at {shown_uri()}: {first_line(error)}; "
-            "name a sweep's run, or leave it out for the newest"
-        ) from None
+        raise DigitsweepError(f"no {what} in run {run_id} at {shown_uri()}: {first_line(error)}; {way_out}") from None
 
 
 def all_runs(

@@ -46,6 +46,8 @@ NOTE = "mlflow.note.content"
 MOST_TAG = 7500
 """Characters in a tag's value; MLflow takes 8,000."""
 SECONDS = "train_seconds"
+BY_EPOCH = ("epoch", "epoch_seconds", "learning_rate")
+"""What says nothing of a training as a whole, among the fields of EpochMetrics."""
 WEIGHTS = "weights.npz"
 MATRIX = "confusion_matrix.json"
 """The confusion matrix on validation: (classes, classes), or, if the classes have names, `classes` and `matrix`."""
@@ -199,7 +201,7 @@ def _has_ended(run: Run) -> bool:
 def _row(run: Run, trial: Mapping[str, Any]) -> dict[str, Any]:
     tags, metrics = run.data.tags, run.data.metrics
     reason = tags.get("trial.reason", "")
-    measured = [each.name for each in dataclasses.fields(EpochMetrics) if each.name not in ("epoch", "epoch_seconds")]
+    measured = [each.name for each in dataclasses.fields(EpochMetrics) if each.name not in BY_EPOCH]
     return {
         "trial": trial_name_of(run),
         "family": trial["family"],
