@@ -113,22 +113,25 @@ def test_trials(swept: digitsweep.Result, smoke: Sweep) -> None:
             assert data.metrics.get(name, np.nan) == pytest.approx(row[name], nan_ok=True), name
         assert row["learning_rate"] == float(data.params["learning_rate"])
         assert row["batch_size"] == int(data.params["batch_size"])
-    assert str(trials["batch_size"].dtype) == "Int64"
+    assert str(trials["batch_size"].dtype) == str(trials["blocks"].dtype) == "Int64"
     assert str(trials["learning_rate"].dtype) == "Float64"
     assert str(trials["activation"].dtype) == "str"
 
 
 def test_entries(swept: digitsweep.Result) -> None:
     """`entries` is the comparison's table, typed as documented: words, whole numbers, fractions, then hyperparameters."""
-    entries, told = swept.entries, documented("entries")
+    entries, told = swept.entries, set(re.findall(r"`(\w+)`", documented("entries")))
     params = {name for each in swept.comparison.entries for name in each.params}
+    counts, words = {"weights", "trained_on", "seed"}, {"family", "role", "trial", "network", "model", "note"}
     for name in entries.columns:
         if name in params:
             assert str(entries[name].dtype) in ("Int64", "Float64", "str")
             continue
-        kind = "str" if isinstance(entries[name].iloc[0], str) else "int64" if name in ("weights", "seed") else None
-        assert str(entries[name].dtype) == (kind or ("int64" if name == "trained_on" else "float64")), name
-        assert f"`{re.sub('_(low|high)$', '', name)}" in told.replace("`test_accuracy`", "`test`, `val`"), name
+        dtype = "str" if name in words else "int64" if name in counts else "float64"
+        assert str(entries[name].dtype) == dtype, name
+        measured = re.sub("_(low|high)$", "", name)
+        assert {measured, f"{measured}_accuracy"} & told, name
+    assert str(entries["blocks"].dtype) == "Int64"
     assert list(entries["test_accuracy"].dropna()) == [each.test.accuracy for each in swept.comparison.entries if each.test]
 
 

@@ -23,7 +23,7 @@ from nbclient import NotebookClient
 
 notebook = nbformat.read(sys.argv[1], as_version=4)
 # Through sockets in the file system: there is no network, not even the machine's own.
-client = NotebookClient(notebook, timeout=600, kernel_name="python3")
+client = NotebookClient(notebook, timeout=600, startup_timeout=300, kernel_name="python3")
 client.create_kernel_manager().transport = "ipc"
 client.execute(cwd=sys.argv[3])
 nbformat.write(notebook, sys.argv[2])
