@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,12 @@ def without_a_network() -> list[str]:
     return isolated
 
 
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="nb-") as folder:
+        yield Path(folder)
+
+
 def text_of(cell: dict[str, Any], kind: str = "text/plain") -> str:
     """What a cell printed, and its outputs of one kind."""
     outputs = (each.get("text") or each.get("data", {}).get(kind, "") for each in cell.get("outputs", ()))
@@ -64,15 +72,14 @@ def test_it_uses_the_public_names() -> None:
 
 
 @pytest.mark.slow
-def test_it_runs(tmp_path: Path) -> None:
+def test_it_runs(tmp_path: Path, short_folder: Path) -> None:
     """The notebook runs from a clean kernel in a network namespace of its own. It ends with what it promises: tables,
     pictures, a champion and a reading; the cell of the sweep shows how each family stood."""
     pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     proxies = {f"{kind}_proxy": "http://127.0.0.1:9" for kind in ("http", "https", "HTTP", "HTTPS")}
-    folders = {name: str(tmp_path / name) for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "DIGITSWEEP_STATE", "TMPDIR")}
-    for folder in folders.values():
-        Path(folder).mkdir()
+    # A short path: a socket's has at most 107 characters.
+    folders = dict.fromkeys(("TMPDIR", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "DIGITSWEEP_STATE"), str(short_folder))
     executed = tmp_path / "executed.ipynb"
     command = [*without_a_network(), sys.executable, "-c", EXECUTE, str(NOTEBOOK), str(executed), str(tmp_path)]
     done = subprocess.run(
