@@ -26,7 +26,8 @@ from nbclient import NotebookClient
 notebook = nbformat.read(sys.argv[1], as_version=4)
 # Through sockets in the file system: there is no network, not even the machine's own.
 client = NotebookClient(notebook, timeout=600, startup_timeout=300, kernel_name="python3")
-client.create_kernel_manager().transport = "ipc"
+manager = client.create_kernel_manager()
+manager.transport, manager.ip = "ipc", sys.argv[4]
 client.execute(cwd=sys.argv[3])
 nbformat.write(notebook, sys.argv[2])
 """
@@ -82,6 +83,7 @@ def test_it_runs(tmp_path: Path, short_folder: Path) -> None:
     folders = dict.fromkeys(("TMPDIR", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "DIGITSWEEP_STATE"), str(short_folder))
     executed = tmp_path / "executed.ipynb"
     command = [*without_a_network(), sys.executable, "-c", EXECUTE, str(NOTEBOOK), str(executed), str(tmp_path)]
+    command.append(str(short_folder / "kernel"))
     done = subprocess.run(
         command, env={**os.environ, **proxies, **folders}, capture_output=True, text=True, timeout=900, check=False
     )

@@ -393,7 +393,7 @@ class Result:
         """Pictures of the images in `mistakes`, those that the same models get wrong together. Each shows itself in a
         notebook, and has a `title`, the `count` of all such images, and `tiles`.
 
-        Raises DigitsweepError if a version of digitsweep before 0.2 recorded the comparison, without the images."""
+        Raises DigitsweepError if the comparison was recorded without the images."""
         from digitsweep.report import page
 
         return tuple(page.galleries(self.comparison, page.unpacked(self.file(page.IMAGES))))

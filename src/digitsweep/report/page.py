@@ -161,9 +161,11 @@ class Gallery:
 
 
 def _said(tile: Tile) -> str:
-    """What stands below a tile in a notebook."""
-    lines = [f"label <b>{escape(tile.label)}</b>"]
-    lines += [f"{escape(name)} {escape(said)}" for name, said in tile.said.items()]
+    """What stands below a tile in a notebook: what is wrong in bold."""
+    lines = [f"label {escape(tile.label)}"]
+    for name, said in tile.said.items():
+        is_right = tile.image.predictions[name].predicted == tile.image.true
+        lines.append(f"{escape(name)} {escape(said)}" if is_right else f"<b>{escape(name)} {escape(said)}</b>")
     return "<br>".join(lines)
 
 

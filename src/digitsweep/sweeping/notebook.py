@@ -40,12 +40,12 @@ class Cell:
         return cls() if hasattr(shell, "kernel") else None
 
     def note(self, text: str) -> None:
-        """Adds lines, which the next drawing shows."""
+        """Adds the lines of a text, which the next drawing shows."""
         self._lines += map(printable, text.split("\n"))
 
-    def draw(self, table: RenderableType) -> None:
-        """Shows the newest lines and the table, unless that was done a moment ago."""
-        if time.monotonic() - self._drawn >= PAUSE:
+    def draw(self, table: RenderableType, *, now: bool = False) -> None:
+        """Shows the newest lines and the table; unless `now`, only if that was not done a moment ago."""
+        if now or time.monotonic() - self._drawn >= PAUSE:
             self._show(self._lines[-NEWEST:], table)
 
     def end(self, table: RenderableType) -> None:
@@ -54,7 +54,7 @@ class Cell:
             self._show(self._lines, table, folded=True)
 
     def _show(self, lines: list[str], table: RenderableType, *, folded: bool = False) -> None:
-        console = Console(file=io.StringIO(), record=True, width=COLUMNS, force_jupyter=False, force_terminal=False)
+        console = Console(file=io.StringIO(), record=True, width=COLUMNS, force_jupyter=False)
         console.print(table)
         drawn = console.export_html(code_format="{code}", inline_styles=True, clear=False)
         told = PRE.format("\n".join(map(escape, lines)))

@@ -172,7 +172,8 @@ class Display(Listener):
 
     def progressed(self, seconds_left: float, workers: str = "") -> None:
         self._left, self._workers = seconds_left, workers
-        self._draw()
+        if self._cell is not None:  # a terminal's table is redrawn by a thread of its own
+            self._cell.draw(self.__rich__())
         for family in [each for each, was_said in self._over.items() if not was_said]:
             # Not as soon as the first finalist starts: the search's last trial is shown after that.
             self._over[family] = True
@@ -183,12 +184,7 @@ class Display(Listener):
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
             self._cell.note(text)
-            self._draw()
-
-    def _draw(self) -> None:
-        """In a notebook; a terminal's table is redrawn by a thread of its own."""
-        if self._cell is not None:
-            self._cell.draw(self.__rich__())
+            self._cell.draw(self.__rich__(), now=True)
 
     def __rich__(self) -> Group:
         """What stands below the lines."""
