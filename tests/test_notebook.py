@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -12,9 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from running import ROOT
+from trials import complete
 
 import digitsweep
+from digitsweep.families import parse_params
+from digitsweep.sweeping.progress import Display
+from digitsweep.trial import Trial, TrialRecord
 
 NOTEBOOK = ROOT / "notebooks" / "digits.ipynb"
 CELLS: list[dict[str, Any]] = json.loads(NOTEBOOK.read_text())["cells"]
@@ -70,6 +76,40 @@ def test_it_uses_the_public_names() -> None:
     names = {part.partition("(")[0].split(" ")[0].strip(".:") for part in code.split("digitsweep.")[1:]}
     assert names <= set(digitsweep.__all__)
     assert {"sweep", "load_comparison", "load_data", "promote", "predict"} <= names
+
+
+def test_a_cell_shows_how_a_sweep_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a sweep runs, one output of the cell has the newest lines and the running trials; at the end, all lines, folded,
+    and the best of each family. What others wrote is only text."""
+    pytest.importorskip("IPython")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.utils.capture import capture_output
+
+    from digitsweep.sweeping.notebook import Cell
+
+    trial = Trial(7, parse_params("ann", {"hidden_layers": 0}), 1, 2)
+    record = TrialRecord(trial, complete(trial, 0.75))
+    InteractiveShell.instance()
+    try:
+        with capture_output() as captured, Display(Console(file=io.StringIO()), Cell()) as display:
+            display.trial_started(trial)
+            display.note("<script>\x1b[2J")
+            for number in range(9):
+                display.note(f"line {number}")
+            display.trial_ended(record)
+    finally:
+        InteractiveShell.clear_instance()
+    first, *others = captured.outputs
+    assert all(each.update and each.transient == first.transient for each in others)
+    running, ended = others[9].data["text/html"], others[-1].data["text/html"]
+    assert "ann-007" in running
+    assert "line 3" in running
+    assert "line 2" not in running
+    assert "<summary>11 lines</summary>" in ended
+    assert "&lt;script&gt;\\x1b[2J" in ended
+    assert "best ann 75.00 %" in ended
+    assert "line 0" in others[-1].data["text/plain"]
 
 
 @pytest.mark.slow

@@ -143,6 +143,6 @@ def _broken_rule(name: str, value: object, about: Mapping[str, Any]) -> str:
     if least is not None:
         what += f" above {least}" if about["is_open"] else f" of {least} or more"
         what += f", at most {most:,}" if most is not None else ""
-        is_right = is_right and (value > least or (value == least and not about["is_open"]))  # type: ignore[operator]
-        is_right = is_right and (most is None or value <= most)  # type: ignore[operator]
+        is_right = is_right and (value > least or (value == least and not about["is_open"]))
+        is_right = is_right and (most is None or value <= most)
     return "" if value is None or is_right else f"{name}: must be {what}, but is {value!r}"
