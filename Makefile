@@ -20,7 +20,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 
 # The parameters of the sweep, each of them optional: make sweep experiment=digits minutes=3 data=/path/to/images
-parameters := experiment minutes trials seconds workers engine address data seed
+parameters := $(shell sed -n '/&sweep_parameters/,/command:/s/^ *\([a-z]*\): {type.*/\1/p' MLproject)
 # Only variables on make's own command line count: a `data` in the environment is meant for something else.
 given = $(foreach name,$(1),$(if $(filter command,$(origin $(name))),-P '$(name)=$($(name))'))
 asked = $(if $(filter command,$(origin $(1))),$($(1)))
