@@ -99,7 +99,7 @@ def sweep(
     `experiment` is a YAML file, or a name such as `digits`. The other arguments take the place of what it says:
     `minutes` for the whole sweep (at least 0.5); `trials`, the configurations of each family's search, or its training
     `seconds`, where the budget is not in minutes; `workers`, the processes that train; `engine`, `local` or `ray`, with
-    the `address` of a Ray cluster; `data`, a folder of images or IDX files, or an npz file; `seed`, 0 to 2**31 - 1.
+    the `address` of a Ray cluster; `data`, a folder of images or IDX files, or an npz file; `seed`, 0 to 2,147,483,647.
     With `progress`, a table shows how the sweep stands, in a notebook's cell too. An interrupt (Ctrl-C) ends the running
     trials and compares what is finished.
 
@@ -113,7 +113,7 @@ def sweep(
 
 @_environment()
 def resume(
-    run_id: str = LAST,
+    run_id: str = "last",
     *,
     workers: int | None = None,
     engine: str | None = None,
@@ -132,7 +132,7 @@ def resume(
 
 
 @_environment()
-def load_comparison(run_id: str = LAST) -> Result:
+def load_comparison(run_id: str = "last") -> Result:
     """What a sweep found, from its records: the sweep with this run id, or the `last` that came to a comparison. The run id
     of a comparison of models works too.
 
@@ -144,7 +144,7 @@ def load_comparison(run_id: str = LAST) -> Result:
 def compare(*models: str, data: str | Path | None = None) -> Result:
     """Evaluates registered models on the test images that they share, and compares each pair, as `digitsweep compare` does.
 
-    `models` are two or more, each as NAME@ALIAS, NAME/VERSION or a models:/ URI; `data` is the folder or file with the test
+    `models` are two or more, each as `NAME@ALIAS`, `NAME/VERSION` or a `models:/` URI; `data` is the folder or file with the test
     images, if these are no longer where they were. The comparison is a new run.
 
     Raises InputError if there is no such model, or if they were made for different test images."""
@@ -175,7 +175,7 @@ def predict(images: Given | Sequence[Given], model: str | None = None) -> list[R
 
     `images` are files, folders and arrays. Arrays are (height, width), (height, width, channels) with 1, 3 or 4 channels,
     or stacks of these; uint8, uint16, or float from 0 to 1 or from 0 to 255. Images have any size. For a model of digits,
-    each has one digit, dark on light or light on dark. `model` is NAME@ALIAS, NAME/VERSION or a models:/ URI; without it,
+    each has one digit, dark on light or light on dark. `model` is `NAME@ALIAS`, `NAME/VERSION` or a `models:/` URI; without it,
     the champion with the best validation accuracy reads.
 
     Raises InputError if there is no such model, and, with a line for each, if files cannot be read."""
