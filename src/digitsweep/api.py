@@ -144,8 +144,8 @@ def load_comparison(run_id: str = "last") -> Result:
 def compare(*models: str, data: str | Path | None = None) -> Result:
     """Evaluates registered models on the test images that they share, and compares each pair, as `digitsweep compare` does.
 
-    `models` are two or more, each as `NAME@ALIAS`, `NAME/VERSION` or a `models:/` URI; `data` is the folder or file with the test
-    images, if these are no longer where they were. The comparison is a new run.
+    `models` are two or more, each as `NAME@ALIAS`, `NAME/VERSION` or a `models:/` URI; `data` is the folder or file with the
+    test images, if these are no longer where they were. The comparison is a new run.
 
     Raises InputError if there is no such model, or if they were made for different test images."""
     if len(models) < 2:
@@ -175,8 +175,8 @@ def predict(images: Given | Sequence[Given], model: str | None = None) -> list[R
 
     `images` are files, folders and arrays. Arrays are (height, width), (height, width, channels) with 1, 3 or 4 channels,
     or stacks of these; uint8, uint16, or float from 0 to 1 or from 0 to 255. Images have any size. For a model of digits,
-    each has one digit, dark on light or light on dark. `model` is `NAME@ALIAS`, `NAME/VERSION` or a `models:/` URI; without it,
-    the champion with the best validation accuracy reads.
+    each has one digit, dark on light or light on dark. `model` is `NAME@ALIAS`, `NAME/VERSION` or a `models:/` URI; without
+    it, the champion with the best validation accuracy reads.
 
     Raises InputError if there is no such model, and, with a line for each, if files cannot be read."""
     _import_tensorflow()
