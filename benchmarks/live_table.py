@@ -46,8 +46,8 @@ class Drawn(Display):
         self._lines.extend(text.split("\n"))
         print(text, file=sys.__stderr__)  # sys.stderr is the table's while it is live
 
-    def progressed(self, seconds_left: float) -> None:
-        super().progressed(seconds_left)
+    def progressed(self, seconds_left: float, workers: str = "") -> None:
+        super().progressed(seconds_left, workers)
         running = list(self._running.values())
         in_time = self._earliest < time.monotonic() < self._latest
         if not in_time or len(running) < 2 or not all(epoch for _, epoch in running):

@@ -472,8 +472,10 @@ def test_final_trainings_take_the_time_that_is_left(written: Experiment) -> None
     machine.clock.now = 15 * 60
     resumed = Finalists(written, "ann", FINALISTS, study.records, FinalPace(study))
     resumed.restore([first] if first else [])
+    following = resumed.next_trial()
     assert first is not None
-    assert (resumed.next_trial() or first).epochs == first.trial.epochs > best.trial.epochs
+    assert following is not None
+    assert following.epochs == first.trial.epochs > best.trial.epochs
 
 
 def test_a_longer_refit_follows_stretched_losses(written: Experiment) -> None:
