@@ -65,7 +65,7 @@ class Exported:
     """A model in another format."""
 
     label: str
-    """Of the registered model, such as `mnist-cnn 3`."""
+    """Of the registered model: `NAME 3`."""
     title: str
     """Of the format."""
     content: bytes
