@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from networks import TRAINED, configurations, fitted, mixer, shuffled
@@ -34,6 +36,12 @@ def to(request: pytest.FixtureRequest) -> str:
     for module in FORMATS[name].packages:
         pytest.importorskip(module, reason=f"the extra {name} is not installed")
     return name
+
+
+def converted(model: keras.Model, to: str) -> bytes:
+    """The file of a network, without metadata."""
+    with warnings.catch_warnings(action="ignore"):  # of the converters; the command is as quiet
+        return FORMATS[to].convert(model, {})
 
 
 def computed(content: bytes, to: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -63,7 +71,7 @@ def test_every_layer_is_converted(to: str, shape: tuple[int, int, int]) -> None:
     }
     models["mixer"] = shuffled(mixer(shape), 1)
     for name, model in models.items():
-        found = computed(FORMATS[to].convert(model, {}), to, images)
+        found = computed(converted(model, to), to, images)
         assert found.dtype == np.float32
         assert np.abs(found - probabilities(model, images)).max() < 1e-4, name
 
@@ -80,7 +88,7 @@ def test_the_accuracy_is_that_of_the_registered_network(to: str, name: str) -> N
     model = fitted(TRAINED[name], data, epochs=2)
     right = (probabilities(model, test.images).argmax(axis=1) == test.labels).sum()
     assert right > 9000
-    found = computed(FORMATS[to].convert(model, {}), to, test.images)
+    found = computed(converted(model, to), to, test.images)
     assert abs(int((found.argmax(axis=1) == test.labels).sum()) - int(right)) <= 1
     assert np.abs(found - probabilities(model, test.images)).max() < 1e-4
 
@@ -117,8 +125,6 @@ def test_a_model_of_unknown_data_is_compared_on_noise(made_store: Path, to: str)
 @pytest.mark.filterwarnings("ignore:.*AnyType:UserWarning")  # MLflow's, of a class of its own
 def test_a_layer_that_cannot_be_converted_is_one_line(made_store: Path, to: str) -> None:
     """A network with a layer that neither format has is refused with its label."""
-    import keras
-
     resized = keras.layers.Resizing(4, 4, interpolation="lanczos5")
     layers = [keras.Input((8, 8, 1)), keras.layers.Rescaling(1 / 255), resized, keras.layers.Flatten()]
     with pytest.raises(InputError) as error:
