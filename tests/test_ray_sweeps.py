@@ -111,13 +111,14 @@ def test_smoke_through_the_client(cluster: Any, local: Sweep, tmp_path: Path) ->
 
 
 def configurations(sweep: Sweep) -> dict[str, dict[str, float]]:
-    """The values of each training, by its parameters, seed and number of epochs."""
+    """The values of each training that was complete, by its family, parameters, number of epochs and seed."""
     return {
-        json.dumps([run.data.tags["trial.state"], run.data.params], sort_keys=True): {
+        json.dumps([run.data.tags["family"], run.data.tags["seed"], run.data.params], sort_keys=True): {
             name: value for name, value in run.data.metrics.items() if "seconds" not in name
         }
-        for kind in ("trial", "finalist")
+        for kind in ("trial", "finalist", "confirmation")
         for run in sweep.runs(kind)
+        if run.data.tags["trial.state"] == "COMPLETE"
     }
 
 
@@ -128,12 +129,12 @@ def test_digits_on_this_machine(tmp_path: Path) -> None:
     for name, options in (("local", ()), ("ray", ("--engine", "ray", "--address", "local"))):
         folder = tmp_path / name
         folder.mkdir()
-        arguments = ("sweep", "digits", "--minutes", "0.5", "--workers", "2", *options)
+        arguments = ("sweep", str(EXPERIMENTS / "digits.yaml"), "--workers", "2", *options)
         process = start(folder, *arguments, uri=uri_of(folder))
         sweeps.append(end(process, folder))
     here, there = map(configurations, sweeps)
     common = here.keys() & there.keys()
-    assert len(common) >= 4
+    assert len(common) >= 8, "all baselines"
     assert {each: there[each] for each in common} == {each: here[each] for each in common}
     wait_until(lambda: not of_driver(process.pid), "Ray outlives the sweep that started it")
 
