@@ -198,7 +198,7 @@ def promote(
     """Makes the challenger (or a version) of a registered model its champion if it passes the gate, as `digitsweep promote`
     does: the decision, rule by rule.
 
-    `name` is that of the data, a hyphen and the family: `mnist-cnn`. `gate` is a YAML file with the rules; `data` as in
+    `name` is that of the data, a hyphen and the family: `letters-mixer`. `gate` is a YAML file with the rules; `data` as in
     `compare`. With `dry_run`, it decides and promotes nothing; this still opens the test set. `force` is the reason to
     promote it whatever the gate says.
 
@@ -355,8 +355,8 @@ class Result:
         - `image`: int64, its number in the test set, from 0
         - `label`: str, the name of its class
         - `wrong`: str, the names of the models that are wrong
-        - for each model, such as `CNN`: str, the name of the class that it predicts; `CNN confidence`: float64, the
-          probability of that class"""
+        - for each model, a column with its name: str, the name of the class that it predicts; and one with `confidence`
+          after the name: float64, the probability of that class"""
         import pandas as pd
 
         from digitsweep.report.page import shown_images
