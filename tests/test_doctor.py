@@ -322,14 +322,15 @@ def test_a_network_is_as_large_as_it_is_said() -> None:
 
 
 def test_the_end_of_a_sweep_takes_as_long_as_its_images_are_large() -> None:
-    """What is kept of a sweep's minutes for its end grows with the number and the size of its test images."""
+    """What is kept of a sweep's minutes for its end grows with the number and the size of its test images, and with the
+    number of classes."""
     experiment = load_experiment(EXPERIMENTS / "three.yaml")
 
-    def after(side: int, test: int) -> float:
-        training = TrainingData(made_split(12, side=side), made_split(6, side=side), 3)
+    def after(side: int, test: int, classes: int = 3) -> float:
+        training = TrainingData(made_split(12, side=side), made_split(6, side=side), classes)
         return after_seconds(experiment, Dataset("made", "here", training, SealedSplit(made_split(test, side=side))))
 
-    assert after(4, 10) < after(4, 1000) < after(16, 1000)
+    assert after(4, 10) < after(4, 1000) < after(16, 1000) < after(16, 1000, classes=100)
 
 
 def test_processors() -> None:

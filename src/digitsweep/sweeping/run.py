@@ -33,9 +33,9 @@ from digitsweep.tracking.tracker import Listener, Past, Tracker
 from digitsweep.training.startup import import_tensorflow_quietly
 from digitsweep.trial import Kind
 
-AFTER_SECONDS, NETWORK_SECONDS, PIXEL_SECONDS = 6.0, 0.4, 5e-8
-"""What evaluation takes: altogether, for each network that is compared, and for each pixel of the test images that this
-network classifies."""
+AFTER_SECONDS, NETWORK_SECONDS, PIXEL_SECONDS, CELL_SECONDS = 6.0, 0.4, 5e-8, 5e-4
+"""What evaluation takes: altogether, for each network that is compared, for each pixel of the test images that this network
+classifies, and for each cell of a family's matrix of errors, which has one for each pair of classes."""
 
 
 def sweep(
@@ -177,7 +177,8 @@ def after_seconds(experiment: Experiment, dataset: Dataset) -> float:
     """About how long registering, evaluating and reporting take, once everything is trained."""
     networks = sum(1 + len(each.baselines) for each in experiment.families.values())
     pixels = len(dataset.test) * dataset.training.side**2
-    return AFTER_SECONDS + networks * (NETWORK_SECONDS + PIXEL_SECONDS * pixels)
+    cells = len(experiment.families) * dataset.training.classes**2
+    return AFTER_SECONDS + networks * (NETWORK_SECONDS + PIXEL_SECONDS * pixels) + CELL_SECONDS * cells
 
 
 def choose_winners(experiment: Experiment, families: Mapping[str, Succession], state: str) -> dict[str, Winner]:
