@@ -451,6 +451,16 @@ def test_a_search_with_rungs_is_told(rungs: Comparison) -> None:
     assert "The sweep had 15 minutes from the command to the answer." in page.text
 
 
+def test_a_search_with_one_configuration_is_told(rungs: Comparison) -> None:
+    """Of a single configuration, the sentence does not count."""
+    history = rungs.history["cnn"]
+    number = next(each.number for each in history.trials if each.rung == 2)
+    alone = tuple(each for each in history.trials if each.number == number)
+    told = search_told(dataclasses.replace(history, trials=alone, too_slow=0))
+    assert told.startswith("The CNN search tried 1 configuration, ")
+    assert told.endswith(". It was promoted to rung 1 and rung 2.")
+
+
 def test_a_winner_that_the_search_alone_chose(rungs: Comparison, page: Parsed) -> None:
     """Its page has no word of selection seeds or rival finalists, says who proposed it and what it was the best of."""
     found = page_of(rungs).text

@@ -309,7 +309,9 @@ def search_told(history: SearchHistory) -> str:
         origins = f", {'all ' if tried.total() > 1 else ''}{ORIGINS[next(iter(tried))]}"
     told = f"The {title_of(history.family)} search tried {plural(tried.total(), 'configuration')}{origins}."
     promoted = Counter(each.rung for each in history.trials if each.rung)
-    if promoted:
+    if promoted and tried.total() == 1:
+        told += f" It was promoted to {listed([f'rung {rung}' for rung in sorted(promoted)])}."
+    elif promoted:
         first, *others = sorted(promoted)
         parts = [f"{promoted[first]:,} {'was' if promoted[first] == 1 else 'were'} promoted to rung {first}"]
         parts += [f"{promoted[rung]:,} to rung {rung}" for rung in others]
