@@ -11,7 +11,7 @@ from stacked import Json, Stack, assert_confined, assert_whole, tags
 pytestmark = pytest.mark.stack
 
 PROFILE = ("--profile", "cluster")
-TRIALS = 30
+TRIALS = 100
 """Of each family; a baseline comes on top."""
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)"
 
