@@ -8,6 +8,7 @@ import functools
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from digitsweep.report.figures import Plot
     from digitsweep.report.page import Gallery
     from digitsweep.tracking.resume import Unfinished
+    from digitsweep.tracking.tracker import Listener
 
 LAST = "last"
 """The newest sweep."""
@@ -58,7 +60,7 @@ def set_environment() -> None:
 
 @contextmanager
 def _environment() -> Iterator[None]:
-    """The same within the block: a program's variables stay as they are.
+    """The same within the block, and no run of the program's to adopt: its variables stay as they are.
 
     Raises InputError if it has imported Keras with another backend."""
     keras: Any = sys.modules.get("keras")
@@ -69,6 +71,7 @@ def _environment() -> Iterator[None]:
         )
     before = dict(os.environ)
     set_environment()
+    os.environ.pop("MLFLOW_RUN_ID", None)
     try:
         yield
     finally:
@@ -158,15 +161,15 @@ def load_data(experiment: str | Path = "mnist", *, data: str | Path | None = Non
     """The images of an experiment, split as a sweep splits them. The arguments are those of `sweep`.
 
     `training.train` and `training.validation` have `images`, uint8 (n, side, side, channels) from 0 to 255, and `labels`,
-    uint8 (n,). The test images stay sealed.
+    uint8 (n,). The test images stay sealed. If the experiment's data is not available, a warning says which data is loaded
+    instead.
 
     Raises InputError if an argument, the experiment or the data is wrong."""
     options = Options.checked({"data": data, "seed": seed})
     from digitsweep.config.experiment_file import find_experiment
     from digitsweep.sweeping.run import prepare
-    from digitsweep.tracking.tracker import Listener
 
-    return prepare(find_experiment(_path("experiment", experiment)), options, Listener())[1]
+    return prepare(find_experiment(_path("experiment", experiment)), options, _warnings())[1]
 
 
 @_environment()
@@ -482,11 +485,21 @@ def _run(
         from digitsweep.sweeping.notebook import Cell
         from digitsweep.sweeping.progress import Display
         from digitsweep.sweeping.run import sweep as run
-        from digitsweep.tracking.tracker import Listener
 
-    with nullcontext(Listener()) if console is None else Display(console, Cell.here()) as display:
+    with nullcontext(_warnings()) if console is None else Display(console, Cell.here()) as display:
         note_trouble(planned, options, display)
         return run(wanted, options, display, begun=begun)
+
+
+def _warnings() -> Listener:
+    """Turns what a person should know about a sweep into Python's warnings."""
+    from digitsweep.tracking.tracker import Listener
+
+    class Warnings(Listener):
+        def note(self, text: str) -> None:
+            warnings.warn(text, stacklevel=2)
+
+    return Warnings()
 
 
 def recorded_comparison(run_id: str) -> Comparison:

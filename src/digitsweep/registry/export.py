@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digitsweep import __version__
-from digitsweep.errors import DigitsweepError, InputError
+from digitsweep.errors import DigitsweepError, InputError, printable
 from digitsweep.registry.compare import dataset_of, load_for
 from digitsweep.registry.models import DATA, NamedModel, find, load
 from digitsweep.registry.recipe import tagged_class_names, tagged_recipe
@@ -198,7 +198,9 @@ def _to_litert(model: keras.Model, metadata: Mapping[str, str]) -> bytes:
         path = _exported(model, "litert", Path(folder, "model.tflite"))
         with zipfile.ZipFile(path, "a") as archive:  # where TensorFlow Lite keeps files that belong to a model
             archive.writestr("metadata.json", json.dumps(metadata, indent=2))
-            archive.writestr("labels.txt", "".join(f"{name}\n" for name in json.loads(metadata.get(CLASS_NAMES, "[]"))))
+            archive.writestr(
+                "labels.txt", "".join(f"{printable(name)}\n" for name in json.loads(metadata.get(CLASS_NAMES, "[]")))
+            )
         return path.read_bytes()
 
 

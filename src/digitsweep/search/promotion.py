@@ -164,9 +164,12 @@ class PromotionStudy:
         share = BASELINE_SHARE if self._budget.trials != 0 else 1.0 / (1.0 + CONFIRM)
         self._baseline_seconds = share * 60.0 * sweep_time.minutes * sweep_time.workers / sweep_time.families
         """What is left for baselines."""
+        self.source_epochs: dict[str, float] = {}
+        """Of each baseline, by its name, as its source says or the experiment."""
         for name, baseline in experiment.families[family].baselines.items():
             self._proposer.seen(baseline.params)
-            self._planned.append(self._trial(baseline.params, experiment.baseline_epochs(baseline), baseline=name))
+            self.source_epochs[name] = experiment.baseline_epochs(baseline)
+            self._planned.append(self._trial(baseline.params, self.source_epochs[name], baseline=name))
         self._planned.sort(key=self.predicted, reverse=True)
         self._count_waiting()
 
@@ -493,14 +496,13 @@ class FinalPace:
         self._study, self._time = study, study.sweep_time
 
     def epochs(self, record: TrialRecord) -> float:
-        """As many as there is time for, at least those of the search, and no more than MOST_LONGER times as many. A baseline
-        is trained as its source says."""
+        """As many as there is time for, at least those of the search, and no more than MOST_LONGER times as many. For a
+        baseline, no more than its source says."""
         trial = record.trial
-        if trial.baseline is not None:
-            return trial.epochs
+        most = MOST_EPOCHS if trial.baseline is None else self._study.source_epochs[trial.baseline]
         each = self._time.left() / (SLACK * final_rounds(self._time.families, self._time.workers))
         longer = min(MOST_LONGER, each / self.seconds(trial))
-        return max(trial.epochs, min(MOST_EPOCHS, _rounded(longer * trial.epochs)))
+        return max(trial.epochs, min(most, _rounded(longer * trial.epochs)))
 
     def seconds(self, trial: Trial) -> float:
         """As predicted, corrected by what the configuration took in the search."""

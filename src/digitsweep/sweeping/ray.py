@@ -64,8 +64,6 @@ GROW_SECONDS = 600.0
 """How long a cluster has to grow to the first node with room for a worker."""
 SAME_VERSIONS = "install the coordinator's versions there and restart Ray, or name them in workers.runtime_env"
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-
 
 @dataclass(frozen=True)
 class Node:
@@ -92,6 +90,9 @@ class Cluster:
         """workers: how many workers a cluster that is started here has room for; None: one for each core.
 
         Raises InputError if there is no cluster at the address, or none that this version can use."""
+        if ray.is_initialized():
+            raise InputError("this process is connected to a Ray cluster already; call `ray.shutdown()` first")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         self._spec = spec
         installed = sorted(name for name, each in ORIGINS.items() if isinstance(each, InstalledFamily))
         self._versions = _versions_asker(installed)

@@ -202,7 +202,7 @@ def _row(run: Run, trial: Mapping[str, Any]) -> dict[str, Any]:
     tags, metrics = run.data.tags, run.data.metrics
     reason = tags.get("trial.reason", "")
     measured = [each.name for each in dataclasses.fields(EpochMetrics) if each.name not in BY_EPOCH]
-    return {
+    row = {
         "trial": trial_name_of(run),
         "family": trial["family"],
         "kind": trial["kind"],
@@ -218,8 +218,8 @@ def _row(run: Run, trial: Mapping[str, Any]) -> dict[str, Any]:
         "weights": metrics.get("weights"),
         **{name: metrics.get(name) for name in (*measured, "test_accuracy")},
         "run_id": run.info.run_id,
-        **{name: _scalar(text) for name, text in run.data.params.items() if name != "epochs"},
     }
+    return row | {name: _scalar(text) for name, text in run.data.params.items() if name not in row}
 
 
 def _scalar(text: str) -> Scalar:

@@ -19,6 +19,7 @@ import urllib.request
 import zlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
@@ -111,7 +112,7 @@ def comparison_files(run_id: str) -> dict[str, bytes]:
         client = open_store()
         run = client.get_run(run_id)
         found = [each.path for each in client.list_artifacts(run_id, "comparison") if not each.is_dir]
-        files = {path.removeprefix("comparison/"): artifact(client, run, path) for path in found}
+        files = {Path(path).name: artifact(client, run, path) for path in found}
     if has_server() and "report.md" in files:
         files["report.md"] += f"\n[Every trial in the MLflow UI]({link_to(run_id)})\n".encode()
     return files
@@ -150,7 +151,8 @@ def serve_ui(port: int, ready: Callable[[], None]) -> None:
 
 def has_screen(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether a browser would open in front of a person: not in CI, and not over ssh without a display."""
-    return not environment.get("CI") and bool(environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY"))
+    has_display = sys.platform == "darwin" or environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY")
+    return not environment.get("CI") and bool(has_display)
 
 
 def _base(port: int) -> str:
