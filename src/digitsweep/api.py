@@ -69,6 +69,7 @@ def _environment() -> Iterator[None]:
             f"Keras was imported with the backend {backend}, but digitsweep needs tensorflow; set KERAS_BACKEND=tensorflow "
             "before Keras is imported"
         )
+    warnings.filterwarnings("ignore", "IProgress not found")  # tqdm asks a notebook for widgets, and does without
     before = dict(os.environ)
     set_environment()
     os.environ.pop("MLFLOW_RUN_ID", None)
