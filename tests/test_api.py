@@ -218,8 +218,8 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "nothing to resume": (lambda: digitsweep.resume(), "can be resumed"),
     "a complete sweep": (lambda: digitsweep.resume(digitsweep.load_comparison().run_id), "is complete: there is nothing"),
     "a run that is not there": (lambda: digitsweep.load_comparison("0" * 32), f"no comparison in run {'0' * 32} at sqlite"),
-    "a run of another type": (lambda: digitsweep.load_comparison(7), "run_id: must be a text, but is 7"),  # type: ignore[arg-type]
-    "an unknown figure": (lambda: digitsweep.load_comparison().figure("roc"), "figure roc: there is none; there are "),
+    "a run of another type": (lambda: digitsweep.load_comparison(7), "run_id: must be a string, but is 7"),  # type: ignore[arg-type]
+    "an unknown figure": (lambda: digitsweep.load_comparison().figure("roc"), "figure roc: no such figure; choose one of "),
     "an image without a mistake": (lambda: digitsweep.load_comparison().pixels(-1), "image -1: must be one of those in "),
     "a file that is not there": (lambda: digitsweep.load_comparison().file("x.png"), "no comparison/x.png in run "),
     "one model": (lambda: digitsweep.compare("digits-cnn/1"), "models: must be two or more, but there is one"),

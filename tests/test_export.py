@@ -149,7 +149,7 @@ def test_what_cannot_be_exported_is_one_line(smoke: Sweep, tmp_path: Path, to: s
     other.mkdir()
     for arguments, told in (
         ((MODEL, "--out", "missing/file"), "must be a file in an existing folder"),
-        ((MODEL, "--out", str(kept)), "exists already; name another file, or replace it with --force"),
+        ((MODEL, "--out", str(kept)), "already exists; name another file, or replace it with --force"),
         (("nothing@champion", "--out", "new"), "no such model"),
         (("digits-cnn@champion", "--out", "new"), "name digits-cnn@challenger"),
         (("digits-cnn/99", "--out", "new"), "no such model"),

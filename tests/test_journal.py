@@ -166,7 +166,7 @@ def test_what_cannot_be_exported_is_one_line(smoke: Sweep, tmp_path: Path) -> No
         ((child, "new.log"), "is not a sweep's"),
         (("last", "missing/new.log"), "must be a file in an existing folder"),
         (("last", str(tmp_path)), "must be a file in an existing folder"),
-        (("last", str(kept)), "exists already; name another file, or replace it with --force"),
+        (("last", str(kept)), "already exists; name another file, or replace it with --force"),
     ):
         done = run_digitsweep("export", "optuna", *arguments, cwd=tmp_path, MLFLOW_TRACKING_URI=smoke.uri)
         assert done.returncode == 2, done.stderr

@@ -63,7 +63,7 @@ def test_a_family_that_cannot_be_built_is_given_up(in_minutes: bool, experiment:
     assert failed == HOPELESS
     assert study.is_over()
     assert study.notices() == [
-        f"The search of the family ann ends early: its first {HOPELESS} trials have all failed: {BROKEN[-1]}"
+        f"The search of the family ann ends early, because its first {HOPELESS} trials all failed: {BROKEN[-1]}"
     ]
     assert study.notices() == []
 

@@ -88,7 +88,7 @@ def test_other_runs_have_links_too(made_store: Path) -> None:
     assert not told
     assert link_to("0" * 32, told.append, port=5001) == home(5001)
     (line,) = told
-    assert line.startswith("The tracking server could not be asked for run 000")
+    assert line.startswith("Run 000")
     assert not views(client)
 
 

@@ -42,13 +42,13 @@ LAST = "last"
 """The newest sweep."""
 DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",  # half a minute for a server that is away; MLflow's 7 take four minutes
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # seconds without an answer; MLflow's 120 keep a person waiting
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",  # half a minute if the server is unreachable; MLflow's 7 take four minutes
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # seconds without an answer; MLflow's 120 are a long wait
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
-"""Variables that the libraries read, where a person has not set them."""
+"""Environment variables of the libraries, set unless a person has set them."""
 
 
 def set_environment() -> None:
@@ -60,9 +60,9 @@ def set_environment() -> None:
 
 @contextmanager
 def _environment() -> Iterator[None]:
-    """The same within the block, and no run of the program's to adopt: its variables stay as they are.
+    """Sets the environment within the block, without a run of the program's to adopt, and restores it afterwards.
 
-    Raises InputError if it has imported Keras with another backend."""
+    Raises InputError if the program has imported Keras with another backend."""
     keras: Any = sys.modules.get("keras")
     if keras is not None and hasattr(keras, "config") and (backend := keras.config.backend()) != "tensorflow":
         raise InputError(
@@ -100,12 +100,12 @@ def sweep(
 ) -> Result:
     """Searches all families of an experiment, registers the best of each and compares them, as `digitsweep sweep` does.
 
-    `experiment` is a YAML file, or a name such as `digits`. The other arguments take the place of what it says:
-    `minutes` for the whole sweep (at least 0.5); `trials`, the configurations of each family's search, or its training
-    `seconds`, where the budget is not in minutes; `workers`, the processes that train; `engine`, `local` or `ray`, with
-    the `address` of a Ray cluster; `data`, a folder of images or IDX files, or an npz file; `seed`, 0 to 2,147,483,647.
-    With `progress`, a table shows how the sweep stands, in a notebook's cell too. An interrupt (Ctrl-C) ends the running
-    trials and compares what is finished.
+    `experiment` is a YAML file, or a name such as `digits`. The other arguments override what it says: `minutes`, for the
+    whole sweep (at least 0.5); `trials`, the configurations of each family's search, or its training `seconds`, if the
+    budget is not in minutes; `workers`, the processes that train; `engine`, `local` or `ray`, with the `address` of a Ray
+    cluster; `data`, a folder of images or IDX files, or an npz file; `seed`, 0 to 2,147,483,647. With `progress`, a table
+    shows the progress of the sweep, also in a notebook's cell. An interrupt (Ctrl-C) ends the running trials, and the sweep
+    compares what has finished.
 
     Raises InputError if an argument, the experiment or the data is wrong, and DigitsweepError if no trial was completed or
     the records cannot be kept."""
@@ -125,7 +125,8 @@ def resume(
     data: str | Path | None = None,
     progress: bool = True,
 ) -> Result:
-    """Continues an interrupted sweep, as `digitsweep sweep --resume` does: the one with this run id, or the `last`.
+    """Continues an interrupted sweep, as `digitsweep sweep --resume` does: the one with this run id; `last` is the
+    newest.
 
     The other arguments are those of `sweep`. The budget and the seed are the sweep's own.
 
@@ -137,8 +138,8 @@ def resume(
 
 @_environment()
 def load_comparison(run_id: str = "last") -> Result:
-    """What a sweep found, from its records: the sweep with this run id, or the `last` that came to a comparison. The run id
-    of a comparison of models works too.
+    """Loads what a sweep found from its records. `run_id` is the run of a sweep, or of a comparison of models; `last` is the
+    newest sweep that has a comparison.
 
     Raises InputError if the run is not a sweep's, and DigitsweepError if there is no such run or no comparison in it."""
     return Result(recorded_comparison(_text("run_id", run_id)))
@@ -149,7 +150,7 @@ def compare(*models: str, data: str | Path | None = None) -> Result:
     """Evaluates registered models on the test images that they share, and compares each pair, as `digitsweep compare` does.
 
     `models` are two or more, each as `NAME@ALIAS`, `NAME/VERSION` or a `models:/` URI; `data` is the folder or file with the
-    test images, if these are no longer where they were. The comparison is a new run.
+    test images, if they are no longer where they were. The comparison becomes a new run.
 
     Raises InputError if there is no such model, or if they were made for different test images."""
     if len(models) < 2:
@@ -180,9 +181,9 @@ def predict(images: Given | Sequence[Given], model: str | None = None) -> list[R
     `images` are files, folders and arrays. Arrays are (height, width), (height, width, channels) with 1, 3 or 4 channels,
     or stacks of these; uint8, uint16, or float from 0 to 1 or from 0 to 255. Images have any size. For a model of digits,
     each has one digit, dark on light or light on dark. `model` is `NAME@ALIAS`, `NAME/VERSION` or a `models:/` URI; without
-    it, the champion with the best validation accuracy reads.
+    it, the champion with the best validation accuracy is used.
 
-    Raises InputError if there is no such model, and, with a line for each, if files cannot be read."""
+    Raises InputError if there is no such model, or if files cannot be read, with a line for each."""
     _import_tensorflow()
     from digitsweep.prediction import predicting
 
@@ -200,13 +201,13 @@ def promote(
     force: str | None = None,
 ) -> Decision:
     """Makes the challenger (or a version) of a registered model its champion if it passes the gate, as `digitsweep promote`
-    does: the decision, rule by rule.
+    does. Returns the decision, rule by rule.
 
-    `name` is that of the data, a hyphen and the family: `letters-mixer`. `gate` is a YAML file with the rules; `data` as in
-    `compare`. With `dry_run`, it decides and promotes nothing; this still opens the test set. `force` is the reason to
-    promote it whatever the gate says.
+    `name` consists of the data's name, a hyphen and the family: `letters-mixer`. `gate` is a YAML file with the rules;
+    `data` is as for `compare`. With `dry_run`, it only decides, which still opens the test set. `force` promotes the model
+    whatever the gate decides; its text is the reason, which is recorded.
 
-    Raises RefusedError if the gate refuses, if another promotion came first or if it is the champion already, and
+    Raises RefusedError if the gate refuses, if another promotion came first or if the version is already the champion, and
     InputError if there is no such model."""
     rules, images = _optional_path("gate", gate), _optional_path("data", data)
     _import_tensorflow()
@@ -218,9 +219,10 @@ def promote(
 
 @_environment()
 def rollback(name: str, reason: str | None = None) -> Record:
-    """Makes the previous champion of a registered model champion again, as `digitsweep rollback` does: the ledger's record.
+    """Makes the previous champion of a registered model champion again, as `digitsweep rollback` does. Returns the
+    ledger's record.
 
-    Raises RefusedError if there was none before, or if somebody else changes it at the same time."""
+    Raises RefusedError if there was no champion before, or if someone else changes it at the same time."""
     from digitsweep.registry import promote as promotion
 
     return promotion.rollback(_text("name", name), reason)
@@ -260,18 +262,18 @@ TRIALS: Mapping[str, str] = {
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result:
-    """What a sweep, or a comparison of models, found. A notebook shows its verdict and its entries.
+    """The result of a sweep, or of a comparison of models. A notebook shows its verdict and its entries.
 
     Tables are pandas DataFrames. Accuracies are fractions from 0 to 1, durations are in seconds, sizes are numbers of
     weights. Text columns have the dtype `str`; a column for each hyperparameter (`learning_rate`, `units_1`) comes last, as
-    `Int64`, `Float64` or `str`, and is missing where a network does not have it."""
+    `Int64`, `Float64` or `str`, with a missing value where a network does not have it."""
 
     comparison: Comparison
-    """All of it, as frozen values."""
+    """All values, as frozen dataclasses."""
 
     @property
     def run_id(self) -> str:
-        """Of the MLflow run that holds the comparison."""
+        """The id of the MLflow run that holds the comparison."""
         return self.comparison.run_id
 
     @property
@@ -286,7 +288,7 @@ class Result:
 
     @property
     def family_verdict(self) -> str:
-        """Which family is better, whatever the seed, in a sentence; empty if there are too few confirmation networks."""
+        """Which family is better over several seeds, in a sentence; empty if there are too few confirmation networks."""
         return self.comparison.family_verdict
 
     @functools.cached_property
@@ -294,10 +296,10 @@ class Result:
         """The best network of each family and the baselines, a row each.
 
         - `family`, `role` (`best` or `baseline`), `trial`, `network`, `model` (URI of the registered version), `note`: str
-        - `search_val_accuracy`: float64, of the trial that found the configuration; it flatters, because it chose
+        - `search_val_accuracy`: float64, of the trial that found the configuration; too high, because it was used to choose
         - `selection_val_accuracy`, `confirmation_val_accuracy`, `confirmation_test_accuracy`: float64, means over seeds
-        - `val_accuracy`, `test_accuracy`, `test_balanced_accuracy`, `test_macro_f1`: float64, of this very network
-        - the last four with `_low` and `_high`, as `test_low`, `test_macro_f1_high`: float64, 95 % intervals
+        - `val_accuracy`, `test_accuracy`, `test_balanced_accuracy`, `test_macro_f1`: float64, of this network itself
+        - 95 % intervals of the last four, such as `test_low` and `test_macro_f1_high`: float64
         - `published_accuracy`: float64, of a baseline
         - `weights`, `trained_on` (images), `seed`: int64
         - `train_seconds`, `epochs`: float64
@@ -309,18 +311,18 @@ class Result:
 
     @functools.cached_property
     def trials(self) -> pd.DataFrame:
-        """Every training of the sweep that came to an end, a row each, in the order of their beginnings; empty for a
-        comparison of models. Read from MLflow when it is first asked for.
+        """Every training of the sweep that came to an end, a row each, in the order of their starts; empty for a
+        comparison of models. Read from MLflow on first use.
 
         - `trial` (unique in a sweep), `family`: str
         - `kind`: str, `trial` (of the search, or a baseline), `finalist`, `confirmation` or `refit`
         - `number`: int64, of the configuration in its family; `rung`: Int64, missing if the search has no rungs
-        - `baseline` (its name), `proposed_by`: str, empty if it is none, or not known
+        - `baseline` (its name), `proposed_by`: str, empty where they do not apply
         - `state`: str, `COMPLETE`, `PRUNED`, `OUT_OF_TIME` or `FAIL`; `reason`: str, if it is not complete
         - `seed`: int64; `epochs`: float64, as planned; `train_seconds`: float64; `weights`: Int64
         - `train_loss`, `train_accuracy`, `val_loss`, `val_accuracy`, `val_balanced_accuracy`, `val_macro_f1`: float64,
           after the last epoch; a refit has no validation
-        - `test_accuracy`: float64, of the networks that were evaluated on the test images
+        - `test_accuracy`: float64, if the network was evaluated on the test images
         - `run_id`: str, of the training's MLflow run
         - a column for each hyperparameter"""
         import pandas as pd
@@ -354,11 +356,12 @@ class Result:
 
     @functools.cached_property
     def mistakes(self) -> pd.DataFrame:
-        """The test images that models get wrong, a row each: at most 24 that only one of them, or that all get wrong.
+        """The test images in the galleries of the report, a row each: up to 24 for each model that only this model gets
+        wrong, and up to 24 that all models get wrong.
 
         - `image`: int64, its number in the test set, from 0
         - `label`: str, the name of its class
-        - `wrong`: str, the names of the models that are wrong
+        - `wrong`: str, the names of the models that get it wrong
         - for each model, a column with its name: str, the name of the class that it predicts; and one with `confidence`
           after the name: float64, the probability of that class"""
         import pandas as pd
@@ -377,7 +380,7 @@ class Result:
 
     @functools.cached_property
     def figures(self) -> tuple[Plot, ...]:
-        """The figures of the report, in its order. Each shows itself in a notebook, and has a `name`, a `title`, `how` to
+        """The figures of the report, in its order. A notebook displays each of them. Each has a `name`, a `title`, `how` to
         read it, its `figure` (Matplotlib's), `svg` and `png`."""
         from digitsweep.report.page import page_of
 
@@ -389,13 +392,13 @@ class Result:
         Raises InputError, which lists the names, if there is none."""
         found = {each.name: each for each in self.figures}
         if name not in found:
-            raise InputError(f"figure {name}: there is none; there are {', '.join(found)}")
+            raise InputError(f"figure {name}: no such figure; choose one of {', '.join(found)}")
         return found[name]
 
     @functools.cached_property
     def galleries(self) -> tuple[Gallery, ...]:
-        """Pictures of the images in `mistakes`, those that the same models get wrong together. Each shows itself in a
-        notebook, and has a `title`, the `count` of all such images, and `tiles`.
+        """Pictures of the images in `mistakes`, grouped by the models that get them wrong. A notebook displays each group.
+        Each has a `title`, the `count` of all such images, and `tiles`.
 
         Raises DigitsweepError if the comparison was recorded without the images."""
         from digitsweep.report import page
@@ -416,7 +419,7 @@ class Result:
     def file(self, name: str) -> bytes:
         """The content of a file of the comparison, such as `report.html`, `training_curves.png` or `draw.html`.
 
-        Raises DigitsweepError if there is none."""
+        Raises DigitsweepError if there is no such file."""
         with _environment():
             from digitsweep.tracking.client import comparison_file
 
@@ -559,5 +562,5 @@ def _optional_path(name: str, value: object) -> Path | None:
 
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str):
-        raise InputError(f"{name}: must be a text, but is {value!r}")
+        raise InputError(f"{name}: must be a string, but is {value!r}")
     return value

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("what", nargs=-1)
 @option("--data", click.Path(path_type=Path), "The folder or file with the test images; auto: as recorded with the models.")
-@option("--save", click.Path(path_type=Path), "A folder to save the report and the other files in; auto: save nothing.")
+@option("--save", click.Path(path_type=Path), "A folder for the report and the other files; auto: save nothing.")
 def compare(what: tuple[str, ...], data: Path | None, save: Path | None) -> None:
     """Show a sweep's comparison again, or compare models.
 
@@ -27,8 +27,8 @@ def compare(what: tuple[str, ...], data: Path | None, save: Path | None) -> None
     images, and each pair is compared. With three or more models, Holm's correction applies to the p-values. The report is
     the artifact comparison/report.html of a new run. --data applies only to models.
 
-    --save writes report.html, report.md for a pull request, the comparison as JSON and CSV, and, of a sweep, the model cards
-    and the page to draw on.
+    --save writes report.html, report.md for a pull request, and the comparison as JSON and CSV; for a sweep, also the model
+    cards and the page to draw on.
     """
     if save is not None:
         make_folder("--save", save)
@@ -63,13 +63,13 @@ def _recorded(named: list[str], data: Path | None) -> Comparison:
 
 @click.command()
 @click.argument("run_id", required=False)
-@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Where to serve the UI.")
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="The port to serve the UI on.")
 def ui(run_id: str | None, port: int) -> None:
     """Open the MLflow UI with a sweep's trials in charts.
 
     RUN_ID is the run of a sweep, which may still be running; without it, the newest sweep is shown. If the records are in a
     database, this serves the UI on this machine until Ctrl-C. If they are on a tracking server, it opens the server's UI.
-    The browser opens by itself unless there is no display or CI is set.
+    A browser opens, unless there is no display or CI is set.
     """
     import webbrowser
 

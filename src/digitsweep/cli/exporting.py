@@ -17,7 +17,7 @@ _force = click.option("--force", is_flag=True, help="Replace the file if it exis
 
 
 def _model_options(command: _F) -> _F:
-    """What a model is exported with."""
+    """The options of the commands that export a model."""
     for decorate in (
         _force,
         click.option(
@@ -44,8 +44,8 @@ def export() -> None:
 def optuna(run: str, file: Path, force: bool) -> None:
     """Write a sweep for optuna-dashboard.
 
-    RUN is the run id of a sweep, or `last`, the newest. FILE becomes an Optuna journal, which `optuna-dashboard FILE` opens:
-    a study for each family, in which each configuration is a trial.
+    RUN is the run id of a sweep, or `last`, the newest with a comparison. FILE becomes an Optuna journal, which
+    `optuna-dashboard FILE` opens. It has a study for each family, in which each configuration is a trial.
     """
     _check_free("FILE", file, force)
     from digitsweep.search.journal import journal
@@ -63,8 +63,8 @@ def onnx(model: str, out: Path, data: Path | None, force: bool) -> None:
     """Write a registered model as ONNX.
 
     MODEL is NAME@ALIAS, NAME/VERSION or a models:/ URI. The file takes raw images, uint8 (n, height, width, channels), and
-    gives class probabilities, as the registered model does. Before it is written, ONNX Runtime computes the model's test
-    images with it; the largest difference of a probability is shown.
+    gives class probabilities, as the registered model does. Before it is written, ONNX Runtime classifies the model's test
+    images with it, and the probabilities are compared with those of Keras.
     """
     _export_model(model, "onnx", out, data, force)
 
@@ -75,8 +75,8 @@ def litert(model: str, out: Path, data: Path | None, force: bool) -> None:
     """Write a registered model as LiteRT (TensorFlow Lite).
 
     MODEL is NAME@ALIAS, NAME/VERSION or a models:/ URI. The file takes raw images, uint8 (n, height, width, channels), and
-    gives class probabilities, as the registered model does. Before it is written, LiteRT computes the model's test images
-    with it; the largest difference of a probability is shown.
+    gives class probabilities, as the registered model does. Before it is written, LiteRT classifies the model's test images
+    with it, and the probabilities are compared with those of Keras.
     """
     _export_model(model, "litert", out, data, force)
 
@@ -91,7 +91,7 @@ def _export_model(model: str, to: str, out: Path, data: Path | None, force: bool
 
     exported = export(model, to, data)
     if exported.no_test_images:
-        click.echo(f"no test images, compared on random ones instead: {exported.no_test_images}", err=True)
+        click.echo(f"compared on random images, because the test images cannot be used: {exported.no_test_images}", err=True)
     write_file("--out", out, exported.content)
     click.echo(f"{out}: {exported}")
 
@@ -100,4 +100,4 @@ def _check_free(option: str, path: Path, force: bool) -> None:
     """Raises InputError unless a file can be written there that replaces no other."""
     check_writable(option, path)
     if path.exists() and not force:
-        raise InputError(f"{option} {path}: exists already; name another file, or replace it with --force")
+        raise InputError(f"{option} {path}: already exists; name another file, or replace it with --force")

@@ -136,7 +136,7 @@ def _broken_rule(name: str, value: object, about: Mapping[str, Any]) -> str:
     """What is wrong with an option's value; empty if nothing is, or if it is None."""
     kind, least, most = about["kind"], about["least"], about["most"]
     accepted = {int: numbers.Integral, float: numbers.Real, str: str, Path: str | os.PathLike}[kind]
-    what = {int: "a whole number", float: "a number", str: "a word", Path: "a path"}[kind]
+    what = {int: "a whole number", float: "a number", str: "a string", Path: "a path"}[kind]
     is_right = isinstance(value, accepted) and not isinstance(value, bool)
     if about["choices"]:
         what, is_right = " or ".join(about["choices"]), value in about["choices"]

@@ -1,7 +1,7 @@
 """Registered models in other formats: ONNX, and LiteRT for phones and microcontrollers.
 
-Keras converts a network. The format's own runtime then computes the result on the test images, beside Keras. The file takes
-what the registered model takes, raw uint8 images, and gives class probabilities."""
+Keras converts a network. The format's own runtime then classifies the test images with it, and the probabilities are
+compared with those of Keras. The file takes raw uint8 images and gives class probabilities, as the registered model does."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
     import keras
 
 INPUT, OUTPUT = "image", "probabilities"
-"""Names in the file: uint8 (n, height, width, channels), 0 to 255, and float32 (n, classes)."""
+"""The names of the input and the output: uint8 (n, height, width, channels), 0 to 255, and float32 (n, classes)."""
 CLASS_NAMES = "classes"
 """In a file's metadata: the names of the classes in the order of the labels, a JSON list."""
 TOLERANCE = 0.001
-"""The largest difference of a probability that a converted network may have. Sums in another order differ by about 1e-6."""
+"""The largest difference of a probability that is accepted. Adding in another order changes one by about 1e-6."""
 NOISE = 1000
-"""How many random images stand in for test images that are not here."""
+"""How many random images replace test images that cannot be found."""
 TAGS = (DATA, TEST_DIGEST, "digitsweep.sweep", "digitsweep.commit", "family", "network", "test_accuracy")
-"""What a version's tags say that the file repeats."""
+"""The tags of a version that the file repeats."""
 
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -70,21 +70,20 @@ class Exported:
     """Of the format."""
     content: bytes
     images: int
-    """How many images both networks computed."""
+    """How many images both networks classified."""
     other_class: int
     """For how many of them the classes differ."""
     difference: float
     """The largest one of a probability."""
     no_test_images: str
-    """Why random images took the place of test images; empty if they did not."""
+    """Why random images replaced the test images; empty if they did not."""
 
     def __str__(self) -> str:
         size = f"{len(self.content) / 1e6:.2f} MB"
         images = f"{count(self.images)} {'random' if self.no_test_images else 'test'} images"
-        same = "the same class for each" if not self.other_class else f"another class for {self.other_class}"
+        same = "the same class for each" if not self.other_class else f"a different class for {self.other_class}"
         return (
-            f"{self.label} as {self.title}, {size}. {images}: {same}; the largest difference of a probability is "
-            f"{self.difference:.1e}."
+            f"{self.label} as {self.title}, {size}. {images}: {same}; probabilities differ by at most {self.difference:.1e}."
         )
 
 
@@ -92,11 +91,11 @@ def export(named: str, to: str, data: Path | None) -> Exported:
     """A registered model as a file of the format `to`, one of FORMATS, checked on the test images that it was made for.
 
     Raises InputError if the format's extra is not installed, if there is no such model, if its network cannot be converted,
-    or if `data` is given and does not hold its test images; DigitsweepError if the file computes something else."""
+    or if `data` is given and does not hold its test images; DigitsweepError if the file gives other probabilities."""
     form = FORMATS[to]
     missing = [package for module, package in form.packages.items() if importlib.util.find_spec(module) is None]
     if missing:
-        raise InputError(f"export {to} needs {', '.join(missing)}, not installed here; run `pip install 'digitsweep[{to}]'`")
+        raise InputError(f"export {to} needs {', '.join(missing)}; run `pip install 'digitsweep[{to}]'`")
     found = find(named)
     metadata = _metadata(found)
     model, images, no_test_images = _model_and_images(found, data)
@@ -106,15 +105,15 @@ def export(named: str, to: str, data: Path | None) -> Exported:
             run = form.runner(content)
             starts = range(0, len(images), EVALUATION_BATCH)
             converted = np.concatenate([run(images[start : start + EVALUATION_BATCH]) for start in starts])
-    except Exception as error:  # the converters raise whatever they come across
+    except Exception as error:  # converters raise errors of any type
         raise InputError(
             f"{found.label}: its network cannot be converted to {form.title}: {first_line(error)}; name another model"
         ) from None
     registered = probabilities(model, images)
     difference = float(np.abs(converted - registered).max())
-    if not difference <= TOLERANCE:  # nan is no small difference
+    if not difference <= TOLERANCE:  # also true for nan
         raise DigitsweepError(
-            f"{found.label}: as {form.title} its probabilities differ by up to {difference:.2g}, more than {TOLERANCE}; "
+            f"{found.label}: its probabilities as {form.title} differ by up to {difference:.2g}, more than {TOLERANCE}; "
             "nothing was written"
         )
     other_class = int((converted.argmax(axis=1) != registered.argmax(axis=1)).sum())
@@ -122,7 +121,7 @@ def export(named: str, to: str, data: Path | None) -> Exported:
 
 
 def _metadata(found: NamedModel) -> dict[str, str]:
-    """What a file says of its model. Raises InputError if the model's tags are damaged."""
+    """The metadata of a file. Raises InputError if the model's tags are damaged."""
     class_names, recipe = tagged_class_names(found), tagged_recipe(found)
     return {
         "model": found.uri.removeprefix("models:/"),
@@ -134,7 +133,7 @@ def _metadata(found: NamedModel) -> dict[str, str]:
 
 
 def _model_and_images(found: NamedModel, data: Path | None) -> tuple[keras.Model, NDArray[np.uint8], str]:
-    """A model, images to compute, uint8 (n, height, width, channels), and why they are not its test images, if so."""
+    """A model, images to compare on, uint8 (n, height, width, channels), and why these are not its test images, if so."""
     try:
         dataset = dataset_of([found], data)
     except InputError as error:
@@ -146,7 +145,7 @@ def _model_and_images(found: NamedModel, data: Path | None) -> tuple[keras.Model
 
 
 def _exported(model: keras.Model, kind: str, path: Path) -> Path:
-    """The network as Keras exports it, for any number of images, with our names."""
+    """The network as Keras exports it, for any number of images, with INPUT and OUTPUT as names."""
     import keras
 
     named = keras.Model(model.inputs[0], {OUTPUT: model.outputs[0]})
@@ -168,7 +167,7 @@ def _to_onnx(model: keras.Model, metadata: Mapping[str, str]) -> bytes:
 
 @functools.cache
 def _teach_erfc() -> None:
-    """Adds an operation to tf2onnx that it lacks, and that Keras' GELU consists of: erfc(x) = 1 - erf(x)."""
+    """Adds an operation that tf2onnx lacks and Keras' GELU needs: erfc(x) = 1 - erf(x)."""
     from tf2onnx.handler import tf_op
     from tf2onnx.utils import make_name
 

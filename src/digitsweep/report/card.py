@@ -1,5 +1,5 @@
-"""Model cards: what a registered model is, what it was trained on, and what it is worth, in the form of the Hugging Face Hub
-(https://huggingface.co/docs/hub/model-cards)."""
+"""Model cards: what a registered model is, what it was trained on, and how accurate it is, in the form of the Hugging Face
+Hub (https://huggingface.co/docs/hub/model-cards)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from digitsweep.report.page import environment
 from digitsweep.report.sentences import cautions, how_chosen
 
 LICENSE = "unknown"
-"""The Hub's word for it: whose the images are, digitsweep does not know."""
+"""The Hub's term. digitsweep does not know the license of the images."""
 MOST_CLASSES = 20
-"""That are named."""
+"""Names of classes are listed up to this many."""
 CONFUSED = 3
-"""Pairs of classes that are named."""
+"""How many pairs of classes are listed."""
 
 
 def cards(comparison: Comparison) -> dict[str, bytes]:
@@ -79,8 +79,8 @@ def _limitations(comparison: Comparison, entry: Entry) -> list[str]:
     found = cautions(comparison)
     if entry.test:
         found.append(
-            "The intervals are about the choice of test images. They do not cover images from another source, or what "
-            "another seed would give."
+            "The intervals cover the choice of test images only, not images from another source or training with another "
+            "seed."
         )
     if comparison.opened_before:
         found.append(
@@ -94,4 +94,4 @@ def _limitations(comparison: Comparison, entry: Entry) -> list[str]:
             for each in pairs[:CONFUSED]
         ]
         found.append(f"The classes that it confused most often in the test set: {', '.join(told)}.")
-    return [*found, "The license is not known: name one, and the source of the images, before this card is published."]
+    return [*found, "The license is unknown. State it, and the source of the images, before you publish this card."]

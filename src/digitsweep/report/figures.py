@@ -23,7 +23,7 @@ from digitsweep.trial import DIRECTIONS, OUT_OF_TIME, OUTCOMES, SearchHistory
 
 @dataclass(frozen=True, eq=False)
 class Plot:
-    """A figure, which a page holds as SVG and a notebook shows by itself."""
+    """A figure, as SVG for a page and as PNG for a notebook."""
 
     figure: plots.Figure = field(repr=False)
     """Matplotlib's; sizes in inches."""

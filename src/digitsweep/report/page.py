@@ -161,7 +161,7 @@ class Gallery:
 
 
 def _said(tile: Tile) -> str:
-    """What stands below a tile in a notebook: what is wrong in bold."""
+    """The text below a tile in a notebook: wrong predictions in bold."""
     lines = [f"label {escape(tile.label)}"]
     for name, said in tile.said.items():
         is_right = tile.image.predictions[name].predicted == tile.image.true
@@ -363,7 +363,7 @@ def _headline(cards: Sequence[Card]) -> str:
 
 
 def galleries(comparison: Comparison, images: NDArray[np.uint8] | Mapping[int, NDArray[np.uint8]]) -> list[Gallery]:
-    """The test images worth a look, those that have something in common together.
+    """The test images worth a look, grouped by what they have in common.
 
     images: the test images, (n, side, side, channels), or those of `shown_images`, by their number."""
     names = _models(comparison)

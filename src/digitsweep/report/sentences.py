@@ -190,8 +190,8 @@ def cautions(comparison: Comparison) -> list[str]:
         )
     if len(comparison.precisions) > 1:
         found.append(
-            f"The trainings ran on different processors, in {listed(comparison.precisions)}. Another one gives the same "
-            "configuration and seed other values, so some small differences come from the processor."
+            f"The trainings ran on different processors, in {listed(comparison.precisions)}. The same configuration and "
+            "seed give other values on another processor, so small differences may come from the processor."
         )
     if comparison.mistakes and (unequal := misleading_class(comparison.mistakes.classes)):
         label, share = unequal

@@ -22,7 +22,7 @@ from digitsweep.trial import TrialRecord, TrialState
 
 @dataclass(frozen=True)
 class RecordedTrial:
-    """A trial of a search that has ended, and its run."""
+    """A searched trial that has ended, and its run."""
 
     record: TrialRecord
     run_id: str
@@ -41,15 +41,15 @@ class RecordedSearches:
     about: Mapping[str, str]
     """The sweep's state, and the name of its data."""
     trials: tuple[RecordedTrial, ...]
-    """Of all families, without baselines, which no search proposed."""
+    """Of all families. Baselines are left out, because no search proposed them."""
 
 
 def journal(searches: RecordedSearches) -> bytes:
     """An Optuna journal with a study for each family, in which each configuration is one trial.
 
-    If a configuration was trained on several rungs, the trial shows the highest rung on which the training was completed:
-    its values, state and times. The values on all rungs are user attributes. A trial that was trained again from scratch is
-    no step of another one's curve, and a configuration that counted once for each rung would distort importances."""
+    If a configuration was trained on several rungs, the trial shows the completed training on the highest rung: its values,
+    state and times. The values on all rungs are user attributes. A training from scratch does not continue the curve of
+    another one, and counting a configuration once for each rung would distort the importances."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     experiment = searches.experiment
     about = {"sweep": searches.run_id, **searches.about, "question": experiment.question, "digest": experiment.digest()}
@@ -68,7 +68,7 @@ def journal(searches: RecordedSearches) -> bytes:
 
 
 def _by_configuration(trials: Sequence[RecordedTrial], family: str) -> list[list[RecordedTrial]]:
-    """The trainings of each of a family's configurations, from the lowest rung, in the order of the trials' numbers."""
+    """For each configuration of a family, in the order of the numbers: its trainings, from the lowest rung."""
     found: dict[int, list[RecordedTrial]] = {}
     ours = [each for each in trials if each.record.trial.family == family]
     for each in sorted(ours, key=lambda each: (each.record.trial.number, each.record.trial.rung)):
@@ -77,7 +77,7 @@ def _by_configuration(trials: Sequence[RecordedTrial], family: str) -> list[list
 
 
 def _frozen(trainings: Sequence[RecordedTrial], space: Space, metric: str) -> optuna.trial.FrozenTrial:
-    """Optuna's form of a configuration."""
+    """A configuration as a trial of Optuna."""
     complete = [each for each in trainings if each.record.result.state is TrialState.COMPLETE]
     shown = (complete or trainings)[-1]
     trial, result = shown.record.trial, shown.record.result
@@ -104,7 +104,7 @@ def _frozen(trainings: Sequence[RecordedTrial], space: Space, metric: str) -> op
         number=-1,
         trial_id=-1,
         state=optuna.trial.TrialState[result.state.value],
-        # As Optuna does, a pruned trial has its last value.
+        # As in Optuna, a pruned trial has its last value.
         value=None if result.state is TrialState.FAIL or not values else list(values.values())[-1],
         datetime_start=_moment(shown.began),
         datetime_complete=_moment(shown.ended),

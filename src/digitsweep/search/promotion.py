@@ -41,18 +41,19 @@ from digitsweep.trial import (
 )
 
 FACTOR, LEAST_FACTOR = 4.0, 2.0
-"""How much longer a rung trains than the one below it; at least, if the lowest rung would otherwise be too short."""
+"""How many times as long a rung trains as the one below it; the least if the lowest rung would otherwise be too short."""
 LEAST_WORK = 1.0
-"""Predicted seconds of the lowest rung at least: half of a shorter training would be overhead."""
+"""The least predicted seconds of a training on the lowest rung: half of a shorter one would be overhead."""
 USUAL_RUNGS, WORTH_A_RUNG = 3, 4.0
-"""More rungs than these have trainings of at least so many predicted seconds: shorter ones do not keep the order."""
+"""If there are more rungs than this, the lowest trains for at least so many predicted seconds: shorter trainings do not
+preserve the order."""
 TRAININGS = 6.6
-"""So many final trainings fit into a family's share: two thirds of it for them, and one for the search. A longer training
-improves the winner more than a longer search does (experiments/LOG.md)."""
+"""How many trainings as long as the final ones fit into a family's share: these get two thirds of it, and the search gets
+one third. A longer training improves the winner more than a longer search does (experiments/LOG.md)."""
 IN_A_ROW = 3.0
-"""So many final trainings must fit one after another. This limits their length if there are many workers."""
+"""This many final trainings must fit one after another, which limits their length if there are many workers."""
 LEAST_ON_TOP = 1.0
-"""Epochs that the top rung has for a typical configuration in `first`, if the final trainings have as many."""
+"""The least epochs of the top rung for a typical configuration in `first`, if the final trainings have as many."""
 TOP_SHARE = 0.45
 """Share of the search's time for the top rung; the other rungs share the rest equally."""
 EAGER = 0.5
@@ -61,23 +62,24 @@ earlier."""
 CONFIRM = 3
 """Networks of the winner that are trained after the choice, beside its refit."""
 REFIT = 1.25
-"""What a refit takes, compared with a training of the top rung: it has the validation images, too."""
+"""How long a refit takes, compared with the other final trainings: it has the validation images, too."""
 MOST_LONGER = 8.0
 """How much longer than in the search a final training may be, if it is cheaper than predicted or the search ended early."""
 SLACK = 1.05
 """How much longer than predicted the final trainings may take."""
 LEAST_BASELINE = 0.02
-"""Of its epochs that a baseline is trained for at least."""
+"""The least fraction of its epochs that a baseline is trained for."""
 LEAST_EPOCHS = 1.0
 """A configuration is left out if the top rung would train it for fewer epochs than this; or for fewer than half of the
 epochs of a configuration in `first`, if that is less."""
 LEAST_ON_A_RUNG = 0.5
-"""Epochs that the lowest rung has for a typical configuration in `first`. With fewer, batch normalisation has too few steps,
-and the order says little about that of the top rung (experiments/LOG.md)."""
+"""The least epochs of the lowest rung for a typical configuration in `first`. With fewer, batch normalisation has too few
+steps, and the order on it says little about the order on the top rung (experiments/LOG.md)."""
 MOST_EPOCHS = 300.0
-"""More than these, of a configuration in `first`, no training takes: longer ones gain less than more configurations do."""
+"""No training takes longer than this many epochs of a configuration in `first`: more configurations gain more than longer
+trainings."""
 BASELINE_SHARE = 0.1
-"""Of all training seconds for the baselines, which train for fewer epochs in a sweep of few minutes."""
+"""The share of all training seconds for the baselines, which train for fewer epochs in a sweep of few minutes."""
 REPLAN = 1.3
 """If the prediction of the first trainings is wrong by this factor, the rungs are planned again."""
 MOST_REPLANS = 4
@@ -117,7 +119,7 @@ FINALISTS = FinalistsSpec(top=1, seeds=0, confirm=CONFIRM, refit=True)
 
 
 def final_rounds(families: int, workers: int) -> float:
-    """So many final trainings, of all families, follow one another on each worker."""
+    """How many final trainings, of all families, follow one another on each worker."""
     return math.ceil(families * (CONFIRM + 1) / workers) + (REFIT - 1.0) * math.ceil(families / workers)
 
 
@@ -329,7 +331,8 @@ class PromotionStudy:
         return dataclasses.replace(trial, rung=rung, seed=seed, epochs=epochs, ladder=self._ladder.works)
 
     def _planned_final(self) -> float:
-        """Predicted seconds of the final trainings: the longest that the family's share and the time pay for."""
+        """Predicted seconds of one final training, on the reference machine: the longest that the family's share and the
+        time pay for."""
         share, time = self.sweep_time.share(self.family), self.sweep_time
         seconds = min(share / TRAININGS, share * time.families / time.workers / IN_A_ROW)
         epochs = [self._epoch_seconds(each) for each in self._proposer.first]
@@ -337,8 +340,8 @@ class PromotionStudy:
         return max(0.05, min((seconds - START_SECONDS) / self._speed.factor(), most))
 
     def _planned_ladder(self) -> Ladder:
-        """The top rung is as far below the final trainings as the next rung is below it; nearer, if its trainings would be
-        too short otherwise."""
+        """The rungs. A final training is FACTOR times as long as one of the top rung; less, if the top rung would otherwise
+        be too short."""
         final = self._planned_final()
         epochs = [self._epoch_seconds(each) for each in self._proposer.first]
         usual = median(epochs) if epochs else 0.0
@@ -496,8 +499,8 @@ class FinalPace:
         self._study, self._time = study, study.sweep_time
 
     def epochs(self, record: TrialRecord) -> float:
-        """As many as there is time for, at least those of the search, and no more than MOST_LONGER times as many. For a
-        baseline, no more than its source says."""
+        """As many as there is time for, but at least those of the search, and at most MOST_LONGER times as many. A baseline
+        gets no more than its source says."""
         trial = record.trial
         most = MOST_EPOCHS if trial.baseline is None else self._study.source_epochs[trial.baseline]
         each = self._time.left() / (SLACK * final_rounds(self._time.families, self._time.workers))
@@ -505,7 +508,7 @@ class FinalPace:
         return max(trial.epochs, min(most, _rounded(longer * trial.epochs)))
 
     def seconds(self, trial: Trial) -> float:
-        """As predicted, corrected by what the configuration took in the search."""
+        """As predicted, corrected by how long the configuration took in the search."""
         same = [each for each in self._study.records if each.trial.number == trial.number]
         known = [each for each in same if each.result.state is TrialState.COMPLETE]
         taken = known[-1].result.train_seconds / self._study.predicted(known[-1].trial) if known else 1.0

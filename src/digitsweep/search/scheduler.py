@@ -10,7 +10,7 @@ from typing import Protocol
 from digitsweep.trial import CUT_OFF, INTERRUPTED, EpochMetrics, Trial, TrialRecord, TrialResult, TrialState
 
 HOPELESS = 5
-"""So many trials of a family's search must fail at its beginning, all for the same reason, for it to be given up."""
+"""A family's search ends if this many trials at its beginning all fail for the same reason."""
 
 
 class SchedulerDecision(enum.Enum):
@@ -53,12 +53,12 @@ class Scheduler(Protocol):
         """Estimated training seconds still to come; inf while nothing is known."""
 
     def notices(self) -> Sequence[str]:
-        """What the person should know, each sentence once."""
+        """Messages for the person, each returned once."""
 
 
 class Failures:
-    """Gives a family's search up if its first trials all fail for the same reason: where no network can be built, the rest
-    of the budget would go into failures."""
+    """Ends a family's search if its first trials all fail for the same reason: if no network can be built, the rest of the
+    budget would be wasted on failures."""
 
     def __init__(self, family: str) -> None:
         self._family = family
@@ -67,20 +67,20 @@ class Failures:
         self._notices: list[str] = []
 
     def end_search(self, result: TrialResult) -> bool:
-        """Counts a trial of the search that has ended, without baselines. Whether the search should end."""
+        """Counts a trial of the search (no baseline) that has ended; True if the search should end."""
         if self._is_hopeful or result.reason in (INTERRUPTED, CUT_OFF):
             return False
         self._reasons.append(result.reason)
-        is_same = len({re.sub(r"\d+", "", each) for each in self._reasons}) == 1  # but for a number of units, say
-        # Where there was a network, and its loss was not finite, other values may do better.
+        is_same = len({re.sub(r"\d+", "", each) for each in self._reasons}) == 1  # apart from numbers, such as units
+        # If there was a network, and only its loss was not finite, other values may do better.
         self._is_hopeful = result.state is not TrialState.FAIL or result.weight_count > 0 or not is_same
         if self._is_hopeful or len(self._reasons) != HOPELESS:
             return False
-        told = f"its first {HOPELESS} trials have all failed: {result.reason}"
-        self._notices = [f"The search of the family {self._family} ends early: {told}"]
+        why = f"its first {HOPELESS} trials all failed: {result.reason}"
+        self._notices = [f"The search of the family {self._family} ends early, because {why}"]
         return True
 
     def notices(self) -> list[str]:
-        """One sentence when the search has been given up, once."""
+        """One sentence, once, after the search has ended early."""
         found, self._notices = self._notices, []
         return found

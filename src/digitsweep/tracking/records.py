@@ -47,7 +47,7 @@ MOST_TAG = 7500
 """Characters in a tag's value; MLflow takes 8,000."""
 SECONDS = "train_seconds"
 BY_EPOCH = ("epoch", "epoch_seconds", "learning_rate")
-"""What says nothing of a training as a whole, among the fields of EpochMetrics."""
+"""The fields of EpochMetrics that do not describe a training as a whole."""
 WEIGHTS = "weights.npz"
 MATRIX = "confusion_matrix.json"
 """The confusion matrix on validation: (classes, classes), or, if the classes have names, `classes` and `matrix`."""
@@ -185,9 +185,9 @@ def restored_trial(values: Mapping[str, Any]) -> Trial:
 
 
 def trainings(sweep_run: str) -> list[dict[str, Any]]:
-    """Every training of a sweep that came to an end, in the order of their beginnings: what its run holds, by column.
+    """Every training of a sweep that came to an end, in the order of their starts: what its run holds, by column.
 
-    Without attempts that were broken off. Raises DigitsweepError where the server cannot be asked."""
+    Attempts that were broken off are left out. Raises DigitsweepError if the server cannot be reached."""
     with server_errors("could not be asked"):
         client = open_store()
         runs = children(client, client.get_run(sweep_run).info.experiment_id, sweep_run)

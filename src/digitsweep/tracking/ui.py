@@ -1,8 +1,8 @@
 """The MLflow UI: an address that shows a sweep's trials in charts, and the UI itself for a store without a server.
 
-MLflow keeps a saved view of its UI in a tag of the experiment, and an address names it by its key. A view holds the filter,
-columns and charts; where the address has a filter of its own, MLflow ignores the view, so each sweep needs one. Only the
-newest are kept, because MLflow sends all tags with the experiment. `link_to` saves a view that is gone again.
+MLflow keeps a saved view of its UI in a tag of the experiment, and an address names the view by its key. A view holds the
+filter, the columns and the charts. MLflow ignores the view if the address has a filter, so each sweep needs its own view.
+Only the newest are kept, because MLflow sends all tags with the experiment. `link_to` saves a deleted view again.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from digitsweep.families import Params
 from digitsweep.tracking.client import all_runs, artifact, first_line, open_store, server_errors, shown_uri
 
 VIEW = "mlflow.sharedViewState."
-"""MLflow's tag of an experiment, before the key of a saved view."""
+"""The prefix of MLflow's tag of an experiment, before the key of a saved view."""
 OURS = "sweep-"
-"""Before the id of a sweep's run, in the key of its view."""
+"""The prefix of a view's key, before the id of the sweep's run."""
 MOST_VIEWS = 20
 """Of sweeps, in one experiment."""
 MOST_LINES = 100
-"""Runs in a chart; the UI loads as many at first. The best by validation come first."""
+"""Runs in a chart: as many as the UI loads at first. The best by validation accuracy come first."""
 TRAINING = "workflowType=machine_learning"
-"""In an address: the UI of trainings. Without it, a new browser sees that of language models."""
+"""In an address: opens the UI for trainings. Without it, a new browser sees the one for language models."""
 PORT = 5000
 """MLflow's own."""
 START_SECONDS = 300.0
-"""A busy machine takes its time."""
+"""Enough for a busy machine."""
 
 
 def home(port: int = PORT) -> str:
@@ -59,8 +59,8 @@ def link_to(run_id: str, note: Callable[[str], None] = lambda text: None, *, por
 
     port: of the UI on this machine, where the store has no server.
 
-    The charts are saved as a view of the experiment. Where the server refuses that, or is away, `note` is told why, and the
-    address is that of the trials in a list, or of the UI."""
+    The charts are saved as a view of the experiment. If the server refuses this or cannot be reached, `note` is told why,
+    and the address is that of the list of trials, or of the UI."""
     try:
         client = open_store()
         run = client.get_run(run_id)
@@ -68,7 +68,7 @@ def link_to(run_id: str, note: Callable[[str], None] = lambda text: None, *, por
         if run.data.tags.get("digitsweep.kind") != "sweep":
             return f"{page}/{run_id}/artifacts?{TRAINING}"
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        note(f"The tracking server could not be asked for run {run_id}: {first_line(error)}")
+        note(f"Run {run_id} could not be read: {first_line(error)}")
         return home(port)
     try:
         save_view(client, run)
@@ -92,7 +92,7 @@ def save_view(client: MlflowClient, run: Run) -> None:
 
 
 def newest_sweep() -> str | None:
-    """The id of the newest sweep's run, however that sweep ended or goes on; None if there is none."""
+    """The id of the newest sweep's run, whether that sweep has ended or not; None if there is none."""
     with server_errors("could not be asked"):
         for run in all_runs(open_store(), "tags.`digitsweep.kind` = 'sweep'"):
             return str(run.info.run_id)
@@ -100,7 +100,7 @@ def newest_sweep() -> str | None:
 
 
 def has_server() -> bool:
-    """Whether the store is one that shows its UI itself."""
+    """Whether the store is a server, which serves the UI itself."""
     return get_tracking_uri().startswith("http")
 
 
@@ -119,7 +119,7 @@ def comparison_files(run_id: str) -> dict[str, bytes]:
 
 
 def serve_ui(port: int, ready: Callable[[], None]) -> None:
-    """Serves the UI of a store without a server on this machine until it is ended; calls `ready` once it answers.
+    """Serves the UI of a store without a server on this machine until it ends; calls `ready` when it answers.
 
     Raises InputError if the port is taken, and DigitsweepError if the UI does not start."""
     with socket.socket() as free:
@@ -150,13 +150,13 @@ def serve_ui(port: int, ready: Callable[[], None]) -> None:
 
 
 def has_screen(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether a browser would open in front of a person: not in CI, and not over ssh without a display."""
+    """Whether a person would see a browser that opens: not in CI, and not over ssh without a display."""
     has_display = sys.platform == "darwin" or environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY")
     return not environment.get("CI") and bool(has_display)
 
 
 def _base(port: int) -> str:
-    """The UI's address, which may have a path of its own, without its last slash."""
+    """The UI's address, which may include a path, without a slash at its end."""
     return shown_uri().rstrip("/") if has_server() else f"http://127.0.0.1:{port}"
 
 
