@@ -228,8 +228,8 @@ def load_comparison(run_id: str) -> dict[str, Any]:
             raise InputError(f"run {run_id} is {what}; name a sweep's run, or leave it out for the newest")
         if state in ("RUNNING", "FAILED"):
             raise DigitsweepError(
-                f"sweep {run_id} has no comparison, since its state is {state}; unless it is running, "
-                f"`digitsweep sweep --resume {run_id}` continues it"
+                f"sweep {run_id} has no comparison, since its state is {state}; if it is no longer running, "
+                f"continue it with `digitsweep sweep --resume {run_id}`"
             )
         values: dict[str, Any] = json.loads(artifact(client, run, "comparison/comparison.json"))
     return values

@@ -111,7 +111,8 @@ def find_unfinished(named: str) -> Unfinished:
 def recorded_experiment(client: MlflowClient, run: Run, folder: Path) -> tuple[Experiment, Options]:
     """The experiment of a sweep's run, with the options that the sweep was started with. Its file is written to a folder.
 
-    Raises InputError if this version of digitsweep reads it differently, or finds another family in place of one of the sweep's."""
+    Raises InputError if this version of digitsweep reads it differently, or finds another family in place of one of the
+    sweep's."""
     run_id, tags = run.info.run_id, run.data.tags
     options = Options.restored(run.data.params)
     path = Path(client.download_artifacts(run_id, "experiment.yaml", str(folder)))
