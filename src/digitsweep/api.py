@@ -60,7 +60,7 @@ def set_environment() -> None:
 
 @contextmanager
 def _environment() -> Iterator[None]:
-    """Sets the environment within the block, without a run of the program's to adopt, and restores it afterwards.
+    """Sets the environment within the block, hides an MLflow run of the program, and restores everything afterwards.
 
     Raises InputError if the program has imported Keras with another backend."""
     keras: Any = sys.modules.get("keras")
@@ -496,7 +496,7 @@ def _run(
 
 
 def _warnings() -> Listener:
-    """Turns what a person should know about a sweep into Python's warnings."""
+    """A listener that turns notes for the person into Python's warnings."""
     from digitsweep.tracking.tracker import Listener
 
     class Warnings(Listener):

@@ -167,7 +167,7 @@ class PromotionStudy:
         self._baseline_seconds = share * 60.0 * sweep_time.minutes * sweep_time.workers / sweep_time.families
         """What is left for baselines."""
         self.source_epochs: dict[str, float] = {}
-        """Of each baseline, by its name, as its source says or the experiment."""
+        """The epochs of each baseline, by its name, from its source or from the experiment."""
         for name, baseline in experiment.families[family].baselines.items():
             self._proposer.seen(baseline.params)
             self.source_epochs[name] = experiment.baseline_epochs(baseline)
