@@ -306,7 +306,7 @@ def test_a_script_needs_no_guard(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("started") == 1
-    assert done.stdout.count("complete, epoch ") > 4
+    assert done.stdout.count("COMPLETE, epoch ") > 4
 
 
 @pytest.mark.slow

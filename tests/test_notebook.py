@@ -141,6 +141,6 @@ def test_it_runs(tmp_path: Path, short_folder: Path) -> None:
     assert "best " in progress
     assert found("for gallery in", "text/html").count("<img ") > 0
     assert found('startswith("matrix")', "text/html").count("<img ") == 2
-    assert "accuracy of the worst digit" in found("decision.text()", "text/markdown")
+    assert "digits-cnn 1 passes" in found("decision.text()", "text/markdown")
     assert "is champion already" in found("RefusedError")
     assert re.search(r"^\d \(", found("digitsweep.predict("), re.MULTILINE)
