@@ -70,6 +70,7 @@ families:
 """
 
 
+@pytest.mark.slow
 def test_nothing_is_found_in_shuffled_labels_and_a_leak_is_reported(store: Path) -> None:
     """Labels that have nothing to do with the images: the test set cannot tell the families apart, and both guess. Thirty of
     the test images were planted among the training images, and the report says so."""

@@ -49,6 +49,7 @@ def shape(sweep: Sweep) -> Counter[tuple[object, ...]]:
     return found
 
 
+@pytest.mark.slow
 def test_http_and_sqlite_hold_the_same(server: str, folder: Path, tmp_path: Path) -> None:
     """The same sweep with one worker leaves the same runs, parameters, figures and files over HTTP as over SQLite.
 
