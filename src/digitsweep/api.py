@@ -429,8 +429,8 @@ class Result:
         return f"<Result of {self.comparison.experiment}, {self.state}, run {self.run_id}: {self.verdict}>"
 
     def _repr_html_(self) -> str:
-        shown = [name for name in ("role", "network", "test_accuracy", "weights", "train_seconds") if name in self.entries]
-        table = self.entries.set_index("trial")[shown].to_html(float_format="{:.4f}".format)
+        shown = ["trial", "role", "network", "test_accuracy", "weights", "train_seconds"]
+        table = self.entries[shown].to_html(float_format="{:.4f}".format, index=False, border=0)
         told = "".join(f"<p>{escape(each)}</p>" for each in (self.verdict, self.family_verdict) if each)
         return f"<p><b>{escape(self.comparison.question)}</b> {self.state}, run {escape(self.run_id)}</p>{told}{table}"
 
