@@ -47,9 +47,11 @@ LEAST_WORK = 1.0
 USUAL_RUNGS, WORTH_A_RUNG = 3, 4.0
 """If there are more rungs than this, the lowest trains for at least so many predicted seconds: shorter trainings do not
 preserve the order."""
-TRAININGS = 6.6
-"""How many trainings as long as the final ones fit into a family's share: these get two thirds of it, and the search gets
-one third. A longer training improves the winner more than a longer search does (experiments/LOG.md)."""
+TRAININGS = 8.5
+"""So many final trainings fit into a family's share: half of it is for them, and two fifths are for the search."""
+LONGER = 2.0
+"""How much longer than a training of the top rung a final one is planned to be. Longer final trainings improve the winner; but
+if they are four times as long, the top rung prefers networks that learn fast to better ones (experiments/LOG.md)."""
 IN_A_ROW = 3.0
 """This many final trainings must fit one after another, which limits their length if there are many workers."""
 LEAST_ON_TOP = 1.0
@@ -340,12 +342,12 @@ class PromotionStudy:
         return max(0.05, min((seconds - START_SECONDS) / self._speed.factor(), most))
 
     def _planned_ladder(self) -> Ladder:
-        """The rungs. A final training is FACTOR times as long as one of the top rung; less, if the top rung would otherwise
+        """The rungs. A final training is LONGER times as long as one of the top rung; less, if the top rung would otherwise
         be too short."""
         final = self._planned_final()
         epochs = [self._epoch_seconds(each) for each in self._proposer.first]
         usual = median(epochs) if epochs else 0.0
-        return Ladder.under(max(final / FACTOR, min(final, LEAST_ON_TOP * usual)), LEAST_ON_A_RUNG * usual)
+        return Ladder.under(max(final / LONGER, min(final, LEAST_ON_TOP * usual)), LEAST_ON_A_RUNG * usual)
 
     def _epoch_seconds(self, params: Params) -> float:
         """Predicted seconds of an epoch on the reference machine."""
@@ -359,7 +361,7 @@ class PromotionStudy:
         """Seconds, by the clock, that the final trainings of all families take."""
         assert self._ladder is not None
         top = self._ladder.works[-1]
-        each = self._speed.seconds(min(FACTOR * top, max(top, self._planned_final())))
+        each = self._speed.seconds(min(LONGER * top, max(top, self._planned_final())))
         return SLACK * each * final_rounds(self.sweep_time.families, self.sweep_time.workers)
 
     def _has_time(self) -> bool:
