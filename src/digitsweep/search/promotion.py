@@ -50,8 +50,8 @@ preserve the order."""
 TRAININGS = 8.5
 """So many final trainings fit into a family's share: half of it is for them, and two fifths are for the search."""
 LONGER = 2.0
-"""How much longer than a training of the top rung a final one is planned to be. Longer final trainings improve the winner; but
-if they are four times as long, the top rung prefers networks that learn fast to better ones (experiments/LOG.md)."""
+"""How much longer than a training of the top rung a final one is planned to be. Longer final trainings improve the winner.
+But if they are four times as long, the top rung prefers networks that learn fast to better ones (experiments/LOG.md)."""
 IN_A_ROW = 3.0
 """This many final trainings must fit one after another, which limits their length if there are many workers."""
 LEAST_ON_TOP = 1.0
