@@ -24,7 +24,7 @@ from digitsweep.sweeping.progress import Display
 from digitsweep.sweeping.run import sweep
 
 PICTURE = Path(__file__).parent.parent / "docs" / "live-table.svg"
-WIDTH, LINES = 104, 8
+WIDTH, LINES = 112, 8
 """Columns of the terminal, and lines above the table."""
 EARLIEST, LATEST = 0.4, 0.7
 """Of the minutes: the last moment between them at which every running trial has finished an epoch is drawn."""
