@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from browser import chromium
+from clusters import ray_cluster, restored
 from faults import kill_started
 from running import EXPERIMENTS, Sweep, run_digitsweep
 from servers import free_port
@@ -136,3 +137,17 @@ def swept(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
         assert promoted.returncode == 0, promoted.stderr
     (run,) = stack.runs("tags.`digitsweep.kind` = 'sweep'")
     return str(run["info"]["run_id"])
+
+
+@pytest.fixture(scope="module")
+def shared_cluster() -> Iterator[Any]:
+    """A Ray cluster of a head and a node, for all tests of a module."""
+    with ray_cluster(1, ray_client_server_port=free_port()) as made:
+        yield made
+
+
+@pytest.fixture
+def cluster(shared_cluster: Any) -> Iterator[Any]:
+    """The same, with the same nodes for each test."""
+    with restored(shared_cluster) as made:
+        yield made

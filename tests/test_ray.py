@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from clusters import DEADLINE, MARKS, actors_of, add, nodes_of, ray_cluster, remove, restored, wait_until
+from clusters import DEADLINE, MARKS, actors_of, add, nodes_of, remove, wait_until
 from outside import MIXER
 from running import run_digitsweep
-from servers import free_port
 
 from digitsweep import doctor
 from digitsweep.config.experiment import WorkersSpec
@@ -38,19 +37,6 @@ PARAMS = parse_params("ann", {"hidden_layers": 1, "units": 16})
 @pytest.fixture(scope="module")
 def data() -> TrainingData:
     return load_dataset("digits", validation=0.25, seed=0).training
-
-
-@pytest.fixture(scope="module")
-def shared_cluster() -> Iterator[Any]:
-    """A head and a node."""
-    with ray_cluster(1, ray_client_server_port=free_port()) as made:
-        yield made
-
-
-@pytest.fixture
-def cluster(shared_cluster: Any) -> Iterator[Any]:
-    with restored(shared_cluster) as made:
-        yield made
 
 
 @pytest.fixture

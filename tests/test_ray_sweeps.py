@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from clusters import MARKS, actors_of, add, nodes_of, processes_of, ray_cluster, remove, restored, wait_until
+from clusters import MARKS, actors_of, add, nodes_of, processes_of, ray_cluster, remove, wait_until
 from faults import assert_whole, comparison, kill, log_of, start
 from running import EXPERIMENTS, Sweep
-from servers import free_port
 
 pytestmark = MARKS
 SECONDS = 600.0
@@ -21,19 +19,6 @@ SECONDS = 600.0
 TRIALS = 8
 """Of the search of smoke.yaml, with the baselines."""
 SMOKE = str(EXPERIMENTS / "smoke.yaml")
-
-
-@pytest.fixture(scope="module")
-def shared_cluster() -> Iterator[Any]:
-    """A head and a node."""
-    with ray_cluster(1, ray_client_server_port=free_port()) as made:
-        yield made
-
-
-@pytest.fixture
-def cluster(shared_cluster: Any) -> Iterator[Any]:
-    with restored(shared_cluster) as made:
-        yield made
 
 
 def begin(folder: Path, *arguments: str) -> Any:

@@ -53,8 +53,10 @@ def optuna(run: str, file: Path, force: bool) -> None:
 
     searches = recorded_searches(run)
     write_file("FILE", file, journal(searches))
-    families = len(searches.experiment.families)
-    click.echo(f"{file}: {len(searches.trials)} trainings of {families} families; open it with: optuna-dashboard {file}")
+    count = len(searches.trials)
+    click.echo(
+        f"{file}: {count} training{'s' * (count != 1)}, a study for each family; open it with: optuna-dashboard {file}"
+    )
 
 
 @export.command()

@@ -146,6 +146,8 @@ class PromotionStudy:
         self.records = self._log.records
         self._images, self.sweep_time = images, sweep_time
         self._proposer = proposer or Proposer(experiment, family, lambda params: params.smallest_image() <= shape[0])
+        self._first_epochs = [self._epoch_seconds(each) for each in self._proposer.first]
+        """Predicted seconds of an epoch of each configuration in `first`."""
         self._speed = Speed()
         self._ladder, self._is_planned = ladder, ladder is None
         self._history: list[TrialPoint] = []
@@ -337,16 +339,14 @@ class PromotionStudy:
         time pay for."""
         share, time = self.sweep_time.share(self.family), self.sweep_time
         seconds = min(share / TRAININGS, share * time.families / time.workers / IN_A_ROW)
-        epochs = [self._epoch_seconds(each) for each in self._proposer.first]
-        most = MOST_EPOCHS * max(epochs) if epochs else math.inf
+        most = MOST_EPOCHS * max(self._first_epochs, default=math.inf)
         return max(0.05, min((seconds - START_SECONDS) / self._speed.factor(), most))
 
     def _planned_ladder(self) -> Ladder:
         """The rungs. A final training is LONGER times as long as one of the top rung; less, if the top rung would otherwise
         be too short."""
         final = self._planned_final()
-        epochs = [self._epoch_seconds(each) for each in self._proposer.first]
-        usual = median(epochs) if epochs else 0.0
+        usual = median(self._first_epochs) if self._first_epochs else 0.0
         return Ladder.under(max(final / LONGER, min(final, LEAST_ON_TOP * usual)), LEAST_ON_A_RUNG * usual)
 
     def _epoch_seconds(self, params: Params) -> float:

@@ -62,6 +62,8 @@ MOST_TRIALS = 200
 seconds."""
 GROW_SECONDS = 600.0
 """How long a cluster has to grow to the first node with room for a worker."""
+PRINT = ray._private.worker.print_to_stdstream
+"""How Ray prints what its processes say."""
 SAME_VERSIONS = "install the coordinator's versions there and restart Ray, or name them in workers.runtime_env"
 
 
@@ -178,7 +180,7 @@ class Cluster:
 
     def close(self) -> None:
         with suppress(Exception):  # whatever Ray says at its end
-            ray.shutdown()
+            _disconnect()
 
 
 def _versions_asker(families: Sequence[str]) -> Callable[[], dict[str, str]]:
@@ -217,12 +219,18 @@ def _versions_asker(families: Sequence[str]) -> Callable[[], dict[str, str]]:
     return versions
 
 
+def _disconnect() -> None:
+    """Leaves Ray as it was before it was used: a program may use it for something else."""
+    ray._private.worker.print_to_stdstream = PRINT
+    ray.shutdown()
+
+
 @contextmanager
 def _connection_errors(address: str | None) -> Iterator[None]:
     try:
         yield
     except (ConnectionError, RuntimeError, ValueError, RayError, grpc.RpcError, TimeoutError) as error:
-        ray.shutdown()  # what has begun
+        _disconnect()  # what has begun
         reason = " ".join(str(error).split()).rpartition("Error: ")[2][:300]  # a server's traceback may come before it
         raise InputError(f"cannot use a Ray cluster at {address or 'this machine'}: {reason}") from None
 
