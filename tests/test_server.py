@@ -19,7 +19,6 @@ from digitsweep.doctor import State, examine
 from digitsweep.doctor import server as check_server
 from digitsweep.errors import RefusedError
 from digitsweep.registry.promote import history, promote, rollback
-from digitsweep.tracking.client import all_runs
 from digitsweep.tracking.ui import OURS, VIEW
 
 
@@ -49,25 +48,32 @@ def shape(sweep: Sweep) -> Counter[tuple[object, ...]]:
     return found
 
 
+def brief_sweep(place: Path, uri: str) -> Sweep:
+    """A sweep with one worker that records at `uri`."""
+    place.mkdir()
+    experiment = brief_experiment(place / "brief.yaml")
+    finished = run_digitsweep(*("sweep", str(experiment), "--workers", "1"), cwd=place, MLFLOW_TRACKING_URI=uri)
+    assert finished.returncode == 0, finished.stderr
+    return Sweep(place, uri, finished.stdout)
+
+
+@pytest.fixture(scope="module")
+def over_http(server: str, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """A sweep that the server has recorded for a user with a password."""
+    sweep = brief_sweep(tmp_path_factory.mktemp("http") / "sweep", server.replace("http://", "http://me:s3cret@"))
+    assert [each.name for each in sweep.folder.iterdir()] == ["brief.yaml"], "nothing is written beside the server"
+    return sweep
+
+
 @pytest.mark.slow
-def test_http_and_sqlite_hold_the_same(server: str, folder: Path, tmp_path: Path) -> None:
+def test_http_and_sqlite_hold_the_same(over_http: Sweep, folder: Path, tmp_path: Path) -> None:
     """The same sweep with one worker leaves the same runs, parameters, figures and files over HTTP as over SQLite.
 
     It also shows that with one worker a sweep repeats itself, to the last digit, and that the password of the server's
     address is nowhere in what was printed or recorded."""
-    sweeps = []
-    experiment = brief_experiment(tmp_path / "brief.yaml")
-    signed_in = server.replace("http://", "http://me:s3cret@")
-    for name, uri in (("http", signed_in), ("sqlite", f"sqlite:///{tmp_path}/mlflow.db")):
-        place = tmp_path / name
-        place.mkdir()
-        finished = run_digitsweep(*("sweep", str(experiment), "--workers", "1"), cwd=place, MLFLOW_TRACKING_URI=uri)
-        assert finished.returncode == 0, finished.stderr
-        assert not list(place.iterdir()) or name == "sqlite", "nothing is written beside the server"
-        sweeps.append(Sweep(place, uri, finished.stdout))
-    over_http, on_sqlite = sweeps
+    on_sqlite = brief_sweep(tmp_path / "sqlite", f"sqlite:///{tmp_path}/mlflow.db")
     assert shape(over_http) == shape(on_sqlite)
-    parents = [each.parent() for each in sweeps]
+    parents = [each.parent() for each in (over_http, on_sqlite)]
     assert parents[0].info.status == parents[1].info.status == "FINISHED"
     assert parents[0].data.metrics == parents[1].data.metrics
     assert over_http.artifacts(parents[0], "comparison") == on_sqlite.artifacts(parents[1], "comparison")
@@ -80,12 +86,13 @@ def test_http_and_sqlite_hold_the_same(server: str, folder: Path, tmp_path: Path
     assert "s3cret" not in over_http.output
 
 
-def test_a_view_that_the_server_refuses_is_a_warning(server: str, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_view_that_the_server_refuses_is_a_warning(server: str, over_http: Sweep, tmp_path: Path) -> None:
     """If the server refuses to save the charts of a sweep, `digitsweep compare` shows the comparison, says why in one line,
     and gives the address of the trials without charts; with the permission, the address is that of the charts, and the saved
     report.md has it too."""
     client, proxy = MlflowClient(server), Proxy(server)
-    run = next(each for each in all_runs(client, "tags.`digitsweep.kind` = 'sweep'") if each.info.status == "FINISHED")
+    run = over_http.parent()
     client.delete_experiment_tag(run.info.experiment_id, f"{VIEW}{OURS}{run.info.run_id}")
     proxy.refuse(403, "/experiments/set-experiment-tag", 100)
     page = f"{proxy.uri}/#/experiments/{run.info.experiment_id}/runs?"
