@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ import pytest
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 120_000
 """Milliseconds. A busy machine takes its time."""
+CHARTS = ("val_accuracy", "test_accuracy", "Parallel Coordinates")
+"""Of a sweep's trials in the MLflow UI, by their titles."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,4 +97,23 @@ def opened_in_ui(browser: Any, uri: str, run: tuple[str, str], artifact: str, **
     found.complaints.extend(each for each in complaints if not each.startswith(uri))
     assert found.asked == []
     assert found.complaints == []
+    profile.close()
+
+
+def assert_shows_trials(browser: Any, link: str, picture: Path | None = None, **context: Any) -> None:
+    """Opens the link in a fresh profile: the charts have lines, and the trials are listed by family, without a click."""
+    profile = browser.new_context(viewport={"width": 1500, "height": 1180}, **context)
+    page = profile.new_page()
+    page.goto(link)
+    for title in CHARTS:
+        page.get_by_text(title, exact=True).first.wait_for(timeout=PATIENCE)
+    page.wait_for_selector(".js-plotly-plot .scatterlayer path.js-line, .js-plotly-plot canvas", timeout=PATIENCE)
+    page.wait_for_selector(".js-plotly-plot .barlayer path", timeout=PATIENCE)
+    text = page.inner_text("body")
+    for family in ("ann", "cnn"):
+        assert re.search(rf"\b{family}-\d+", text), text
+    assert "No data" not in text
+    if picture is not None:
+        page.wait_for_timeout(2_000)  # the last chart is drawn
+        page.screenshot(path=picture)
     profile.close()

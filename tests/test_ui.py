@@ -62,6 +62,16 @@ def test_a_link_names_a_view_of_the_sweeps_trials(made_store: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("address", "base"), [("", "http://server:5000"), ("https://mlflow.example.org/", "https://mlflow.example.org")]
+)
+def test_people_may_reach_a_server_by_another_address(monkeypatch: pytest.MonkeyPatch, address: str, base: str) -> None:
+    """DIGITSWEEP_UI is the address of links to a server."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000")
+    monkeypatch.setenv("DIGITSWEEP_UI", address)
+    assert home() == f"{base}/#/experiments?workflowType=machine_learning"
+
+
 def test_views_stay_few(made_store: Path) -> None:
     """However many sweeps there are, the experiment keeps the views of the newest, and those that people have saved or
     changed; the link of an older sweep saves its view again."""

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import assert_shows_trials
 from running import Sweep
 from servers import START_SECONDS, free_port, mlflow_server
 
 from digitsweep.tracking.ui import link_to
 
 pytestmark = pytest.mark.slow
-CHARTS = ("val_accuracy", "test_accuracy", "Parallel Coordinates")
 
 
 @contextmanager
@@ -45,32 +45,13 @@ def user_interface(sweep: Sweep, *arguments: str, **environment: str) -> Iterato
             process.wait(timeout=60)
 
 
-def assert_shows_trials(browser: Any, link: str, sweep: Sweep, picture: Path | None = None) -> None:
-    """Opens the link in a fresh profile: the charts have lines, and the trials are listed by family, without a click."""
-    profile = browser.new_context(viewport={"width": 1500, "height": 1180})
-    page = profile.new_page()
-    page.goto(link)
-    for title in CHARTS:
-        page.get_by_text(title, exact=True).first.wait_for(timeout=60_000)
-    page.wait_for_selector(".js-plotly-plot .scatterlayer path.js-line, .js-plotly-plot canvas", timeout=60_000)
-    page.wait_for_selector(".js-plotly-plot .barlayer path", timeout=60_000)
-    text = page.inner_text("body")
-    for family in ("ann", "cnn"):
-        assert re.search(rf"\b{family}-\d+", text), text
-    assert "No data" not in text
-    if picture is not None:
-        page.wait_for_timeout(2_000)  # the last chart is drawn
-        page.screenshot(path=picture)
-    profile.close()
-
-
 def test_a_sweeps_link_shows_its_trials_in_charts(browser: Any, smoke: Sweep, tmp_path: Path) -> None:
     """The link that a sweep prints, opened with `digitsweep ui` in a fresh browser, shows its trials in charts."""
     printed = re.search(r"See every trial in the MLflow UI \(.*\): http://127\.0\.0\.1:5000(/#/\S+)", smoke.output)
     assert printed is not None, smoke.output
     with user_interface(smoke) as link:
         assert link.endswith(printed[1]), "the newest sweep is this one"
-        assert_shows_trials(browser, link, smoke, picture=tmp_path / "ui.png")
+        assert_shows_trials(browser, link, picture=tmp_path / "ui.png")
 
 
 def test_the_browser_opens_by_itself(smoke: Sweep, tmp_path: Path) -> None:
@@ -92,4 +73,4 @@ def test_a_server_below_a_path(browser: Any, smoke: Sweep, tmp_path: Path, monke
         link = link_to(smoke.parent().info.run_id)
         assert link.startswith(f"{server.uri}/#/experiments/")
         assert "/tracking/#/" in link
-        assert_shows_trials(browser, link, smoke)
+        assert_shows_trials(browser, link)

@@ -50,7 +50,8 @@ def test_a_sweep_inside_the_stack(stack: Stack, swept: str) -> None:
     """The project's own image sweeps into the same server; its version is the newest, and the champion stays."""
     before = [each["run_id"] for each in stack.versions()]
     champion = stack.champion("digits-cnn")
-    stack.compose("--profile", "sweep", "run", "--rm", "sweep", "sweep", "smoke", "--workers", "2")
+    printed = stack.compose("--profile", "sweep", "run", "--rm", "sweep", "sweep", "smoke", "--workers", "2")
+    assert f": http://localhost:{stack.port}/#/experiments/" in printed, "a link that works outside of the stack"
     (version,) = (each for each in stack.versions() if each["name"] == "digits-cnn" and each["run_id"] not in before)
     sweep = tags(stack.run(version["run_id"]))["mlflow.parentRunId"]
     told = tags(stack.run(sweep))

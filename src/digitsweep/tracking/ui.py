@@ -156,8 +156,10 @@ def has_screen(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def _base(port: int) -> str:
-    """The UI's address, which may include a path, without a slash at its end."""
-    return shown_uri().rstrip("/") if has_server() else f"http://127.0.0.1:{port}"
+    """The UI's address, which may include a path, without a slash at its end.
+
+    DIGITSWEEP_UI is the address at which people open a server's UI, if it is not the tracking URI."""
+    return (os.environ.get("DIGITSWEEP_UI") or shown_uri()).rstrip("/") if has_server() else f"http://127.0.0.1:{port}"
 
 
 def _answers(address: str) -> bool:
