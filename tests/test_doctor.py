@@ -360,6 +360,11 @@ def test_the_environment(requires: list[str], said: str | None, tmp_path: Path, 
     assert (said or "all packages") in found.found
 
 
+def test_the_environment_of_source_code() -> None:
+    """Code that runs from its source, as in the Docker image, has no metadata, which is nothing to warn of."""
+    assert doctor.environment("not-installed").state is State.OK
+
+
 def test_the_quick_half_is_light(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The quick checks create no database and read no images; a folder as the store is wrong."""
     experiment = load_experiment(EXPERIMENTS / "mnist.yaml")

@@ -211,7 +211,11 @@ def images(path: Path, options: Options) -> tuple[Finding, Images | None]:
 def environment(package: str = "digitsweep") -> Finding:
     """Whether the packages that a package requires are installed at the required versions."""
     problems = []
-    for each in map(Requirement, requires(package) or []):
+    try:
+        required = requires(package) or []
+    except PackageNotFoundError:  # run from a folder on PYTHONPATH, as in the project's Docker image
+        return ok("environment", f"{package} runs from its source, so that nothing says what it requires")
+    for each in map(Requirement, required):
         if each.marker and not each.marker.evaluate({"extra": ""}):
             continue
         try:

@@ -56,7 +56,8 @@ def test_a_worker_is_killed_and_replaced(cluster: Stack, tmp_path: Path) -> None
     process = cluster.start(output, *PROFILE, "run", "--rm", "--no-TTY", "job", *command, *address)
 
     def running() -> list[Json]:
-        assert process.poll() is None, output.read_text()
+        if process.poll() is not None:
+            pytest.fail(output.read_text())  # `Stack.wait` goes on after an AssertionError
         return cluster.runs("tags.`digitsweep.state` = 'RUNNING'")
 
     try:
