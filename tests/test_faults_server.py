@@ -28,9 +28,9 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def begun(folder: Path, server: Server, text: str = EXPERIMENT, patience: int = 10) -> subprocess.Popen[str]:
-    """A sweep that has finished its first trial."""
+    """A sweep that has finished its first trial, and whose server knows of a trial."""
     process = begin(folder, server.uri, text, patience=patience)
-    wait_for(lambda: "COMPLETE" in log_of(folder), process, folder)
+    wait_for(lambda: "COMPLETE" in log_of(folder) and Sweep(folder, server.uri, "").runs("trial"), process, folder)
     return process
 
 

@@ -102,7 +102,8 @@ def test_a_machine_that_comes_back(server: Server, tmp_path: Path) -> None:
     other's runs changes by a tag or a metric, and what it had kept is set aside."""
     here, there = tmp_path / "here", tmp_path / "there"
     process = begin(here, server.uri, LONG, patience=60)
-    wait_for(lambda: shown(here), process, here)
+    # A server that goes away while the sweep's run is made ends the sweep; the first trial's run shows that it is made.
+    wait_for(lambda: shown(here) and Sweep(here, server.uri, "").runs("trial"), process, here)
     server.kill()
     count = len(shown(here))
     wait_for(lambda: len(shown(here)) >= count + 2, process, here)
