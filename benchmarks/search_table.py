@@ -56,6 +56,8 @@ RUNGS = {
     "digits": {"ann": (0.1, 0.4, 1.6), "cnn": (0.15, 0.6, 2.4)},
 }
 """Work of each rung, in predicted seconds of one core."""
+AUGMENTATIONS = ("none", "shift", "affine")
+"""The space also has flip and crop, of no use for these data, which came after the first configurations."""
 RATES = (0.1, 0.2, 0.4, 0.6)
 """How much of a recipe a configuration near it changes, in turn."""
 
@@ -69,7 +71,8 @@ def configuration(family: str, number: int) -> tuple[Params, dict[str, Any]]:
         drawn: dict[str, Any] = {}
 
         def note(name: str, each: Distribution, *, choose: Choice = choose, drawn: dict[str, Any] = drawn) -> Any:
-            drawn[name] = choose(name, each.model_copy(update={"prior": None}))
+            known = {"choices": AUGMENTATIONS} if name == "augmentation" else {}
+            drawn[name] = choose(name, each.model_copy(update={"prior": None, **known}))
             return drawn[name]
 
         try:

@@ -329,6 +329,30 @@ def test_addresses_without_a_cluster(data: TrainingData, monkeypatch: pytest.Mon
         server.server_close()
 
 
+def test_a_client_server_that_ends_as_it_begins(cluster: Any, data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the head fails to start the process for a `ray://` client, it is asked again, a few times."""
+    import ray
+
+    from digitsweep.sweeping.ray import CLIENT_TRIES
+
+    connect, failures = ray.init, CLIENT_TRIES - 1
+
+    def fail(address: str, **options: Any) -> Any:
+        nonlocal failures
+        if not failures:
+            return connect(address, **options)
+        failures -= 1
+        raise ConnectionAbortedError("Initialization failure from server: Starting Ray client server failed.")
+
+    monkeypatch.setattr(ray, "init", fail)
+    address = f"ray://127.0.0.1:{cluster.head_node._ray_params.ray_client_server_port}"
+    assert examined(address) == {"ray cluster": State.OK}
+    assert failures == 0
+    failures = CLIENT_TRIES
+    assert "Starting Ray client server failed" in refusal(data, address)
+    assert failures == 0
+
+
 def test_the_other_port_of_a_cluster(cluster: Any, data: TrainingData) -> None:
     """The client's port without `ray://`, or the head's with it, is refused."""
     client = f"127.0.0.1:{cluster.head_node._ray_params.ray_client_server_port}"

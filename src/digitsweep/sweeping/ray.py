@@ -55,6 +55,9 @@ HEAD_LOOKS = 30
 HEAD_GONE = "the head of the Ray cluster does not answer; start a cluster, then run `digitsweep sweep --resume last`"
 LOOK_SECONDS = 1.0
 """How often nodes are counted."""
+CLIENT_TRIES = 5
+"""How often the process that serves a `ray://` client is started. Ray forks it from one with threads in gRPC, so that some
+end as they begin."""
 ADDRESS_SECONDS = 10.0
 """How long a cluster may take to answer the first connection."""
 MOST_TRIALS = 200
@@ -109,7 +112,7 @@ class Cluster:
         with _connection_errors(address):
             if not self.is_own:
                 try:
-                    ray.init(address or "auto", **quiet)
+                    _join(address or "auto", **quiet)
                 except ConnectionError:
                     if address is not None:
                         raise
@@ -223,6 +226,18 @@ def _disconnect() -> None:
     """Leaves Ray as it was before it was used: a program may use it for something else."""
     ray._private.worker.print_to_stdstream = PRINT
     ray.shutdown()
+
+
+def _join(address: str, **options: Any) -> None:
+    """Connects to a running cluster."""
+    for left in reversed(range(CLIENT_TRIES)):
+        try:
+            ray.init(address, **options)
+            return
+        except ConnectionError as error:
+            if not left or "Starting Ray client server failed" not in str(error):
+                raise
+            ray.shutdown()
 
 
 @contextmanager
