@@ -6,6 +6,7 @@ import copy
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,12 +100,13 @@ def test_the_slurm_script_sweeps(tmp_path: Path) -> None:
         path = tmp_path / name
         path.write_text(f"#!/bin/bash\n{body}\n")
         path.chmod(0o755)
+    programs = os.pathsep.join([str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]])
     job = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NODELIST": "127.0.0.1", "SLURM_JOB_NUM_NODES": "1"}
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
             ["bash", SLURM, "smoke", "--trials", "3"],
             cwd=tmp_path,
-            env={**os.environ, **job, "SLURM_CPUS_PER_TASK": "1", "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
+            env={**os.environ, **job, "SLURM_CPUS_PER_TASK": "1", "PATH": programs},
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
