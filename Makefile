@@ -109,7 +109,7 @@ test-faults: $(VENV)/.installed-dev ## Test with faults: processes killed and ra
 
 .PHONY: test-ray
 test-ray: $(VENV)/.installed-dev $(VENV)/.installed-ray ## Test on a Ray cluster of several nodes: the same results, nodes cut off, actors killed (12 minutes)
-	@$(BIN)/python -m pytest -m ray
+	@$(BIN)/python -m pytest -m ray --numprocesses 2 --dist loadfile
 
 .PHONY: test-stack
 test-stack: $(VENV)/.installed-dev ## Test the tracking server in Docker; installs Docker if it is missing (30 minutes)

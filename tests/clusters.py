@@ -57,6 +57,16 @@ def restored(cluster: Any) -> Iterator[Any]:
             remove(cluster, node)
         for _ in [each for each in before if each not in nodes_of(cluster)]:
             add(cluster)
+        wait_until(lambda: alive(cluster) == len(cluster.list_all_nodes()), "the head does not notice which nodes are gone")
+
+
+def alive(cluster: Any) -> int:
+    """How many nodes the head takes for alive, itself included."""
+    from ray._raylet import GcsClient
+    from ray.core.generated.gcs_pb2 import GcsNodeInfo
+
+    nodes = GcsClient(address=cluster.address).get_all_node_info(timeout=10)
+    return sum(each.state == GcsNodeInfo.ALIVE for each in nodes.values())
 
 
 def session_of(cluster: Any) -> str:
