@@ -335,7 +335,7 @@ def test_a_client_server_that_ends_as_it_begins(cluster: Any, data: TrainingData
 
     from digitsweep.sweeping.ray import CLIENT_TRIES
 
-    connect, failures = ray.init, CLIENT_TRIES - 1
+    connect, failures = ray.init, 2
 
     def fail(address: str, **options: Any) -> Any:
         nonlocal failures
@@ -346,7 +346,8 @@ def test_a_client_server_that_ends_as_it_begins(cluster: Any, data: TrainingData
 
     monkeypatch.setattr(ray, "init", fail)
     address = f"ray://127.0.0.1:{cluster.head_node._ray_params.ray_client_server_port}"
-    assert examined(address) == {"ray cluster": State.OK}
+    _, findings = doctor.cluster(WorkersSpec(engine="ray", address=address), None, 10**6)
+    assert {each.state for each in findings} == {State.OK}, findings
     assert failures == 0
     failures = CLIENT_TRIES
     assert "Starting Ray client server failed" in refusal(data, address)
