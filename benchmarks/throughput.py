@@ -7,7 +7,6 @@ eight models and drawn the comparison; the plain loop does nothing more."""
 from __future__ import annotations
 
 import json
-import re
 import sys
 import time
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 import yaml
 from common import digitsweep, folder, mnist_folder, report, run
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 EPOCHS = 4
 TRIALS = [
@@ -59,9 +59,10 @@ def ours(place: Path, data: Path, *arguments: str, epochs: int = EPOCHS) -> Time
     }
     (place / "throughput.yaml").write_text(yaml.safe_dump(experiment))
     begun = time.time()
-    seconds, output = digitsweep("sweep", "throughput.yaml", "--data", str(data), *arguments, cwd=place)
-    found = re.findall(r"^(?:ann|cnn)-\d+ (\S+): .*COMPLETE.*validation ([\d.]+)%", output, re.MULTILINE)
-    accuracies = {name: float(accuracy) for name, accuracy in found}
+    seconds, _ = digitsweep("sweep", "throughput.yaml", "--data", str(data), *arguments, cwd=place)
+    accuracies = {
+        each.data.tags["baseline"]: 100 * each.data.metrics["val_accuracy"] for each in trials_of(place, "digitsweep")
+    }
     return Timed(last_trial(place, "digitsweep") - begun, seconds, accuracies)
 
 
@@ -78,13 +79,19 @@ def plain(place: Path, data: Path) -> Timed:
 
 def last_trial(place: Path, experiment: str) -> float:
     """When the last trial's run was closed, in seconds since 1970."""
+    return float(max(each.info.end_time for each in trials_of(place, experiment))) / 1000
+
+
+def trials_of(place: Path, experiment: str) -> list[Run]:
+    """The runs of the list's trials."""
     client = MlflowClient(f"sqlite:///{place}/mlflow.db")
     (found,) = (each for each in client.search_experiments() if each.name == experiment)
     runs = client.search_runs([found.experiment_id], max_results=1000)
-    trials = [each for each in runs if "mlflow.parentRunId" in each.data.tags] or runs  # not all loggers have a run above
-    ended = [each.info.end_time for each in trials]
-    assert len(ended) == len(TRIALS)
-    return float(max(ended)) / 1000
+    trials = [each for each in runs if "mlflow.parentRunId" in each.data.tags] or list(
+        runs
+    )  # some loggers have no run above
+    assert len(trials) == len(TRIALS)
+    return trials
 
 
 def main() -> None:
