@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 import pytest
-from clusters import MARKS, actors_of, add, nodes_of, processes_of, ray_cluster, remove, wait_until
+from clusters import MARKS, actors_of, add, nodes_of, ray_cluster, remove, wait_until
 from faults import assert_whole, comparison, kill, log_of, start
 from running import EXPERIMENTS, Sweep
 
@@ -21,11 +21,11 @@ TRIALS = 8
 SMOKE = str(EXPERIMENTS / "smoke.yaml")
 
 
-def begin(folder: Path, *arguments: str) -> Any:
-    """A sweep of smoke.yaml, without a limit of training seconds, and with one worker: nothing depends on clocks, or on
-    which of two trials ends first."""
+def begin(folder: Path, *arguments: str, experiment: str = SMOKE) -> Any:
+    """A sweep without a limit of training seconds, and with one worker: nothing depends on clocks, or on which of two
+    trials ends first."""
     folder.mkdir(exist_ok=True)
-    return start(folder, "sweep", SMOKE, "--seconds", "10000", "--workers", "1", *arguments, uri=uri_of(folder))
+    return start(folder, "sweep", experiment, "--seconds", "10000", "--workers", "1", *arguments, uri=uri_of(folder))
 
 
 def begin_on(cluster: Any, folder: Path) -> Any:
@@ -70,9 +70,9 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     return end(begin(folder), folder)
 
 
-def assert_as(sweep: Sweep, local: Sweep) -> None:
+def assert_as(sweep: Sweep, local: Sweep, trials: int = TRIALS) -> None:
     """The same trials, params, values and winners, nothing twice and nothing RUNNING."""
-    assert_whole(sweep, TRIALS)
+    assert_whole(sweep, trials)
     assert trained(sweep) == trained(local)
     assert comparison(sweep) == comparison(local)
 
@@ -93,40 +93,6 @@ def test_smoke_through_the_client(cluster: Any, local: Sweep, tmp_path: Path) ->
     port = cluster.head_node._ray_params.ray_client_server_port
     sweep = end(begin(tmp_path, "--engine", "ray", "--address", f"ray://127.0.0.1:{port}"), tmp_path)
     assert_as(sweep, local)
-
-
-def configurations(sweep: Sweep) -> dict[str, dict[str, float]]:
-    """The values of each training that was complete, by its family, parameters, number of epochs and seed."""
-    return {
-        json.dumps([run.data.tags["family"], run.data.tags["seed"], run.data.params], sort_keys=True): {
-            name: value for name, value in run.data.metrics.items() if "seconds" not in name
-        }
-        for kind in ("trial", "finalist", "confirmation")
-        for run in sweep.runs(kind)
-        if run.data.tags["trial.state"] == "COMPLETE"
-    }
-
-
-def test_digits_on_this_machine(tmp_path: Path) -> None:
-    """digits.yaml has a budget of minutes, so that two sweeps train different trials. Those that both train, the baselines
-    among them, have the same values to the last bit. Ray, which was started for the sweep, is gone with it."""
-    sweeps = []
-    for name, options in (("local", ()), ("ray", ("--engine", "ray", "--address", "local"))):
-        folder = tmp_path / name
-        folder.mkdir()
-        arguments = ("sweep", str(EXPERIMENTS / "digits.yaml"), "--workers", "2", *options)
-        process = start(folder, *arguments, uri=uri_of(folder))
-        sweeps.append(end(process, folder))
-    here, there = map(configurations, sweeps)
-    common = here.keys() & there.keys()
-    assert len(common) >= 8, "all baselines"
-    assert {each: there[each] for each in common} == {each: here[each] for each in common}
-    wait_until(lambda: not of_driver(process.pid), "Ray outlives the sweep that started it")
-
-
-def of_driver(pid: int) -> list[psutil.Process]:
-    """The processes of the session that a process started."""
-    return [each for session in Path("/tmp/ray").glob(f"session_*_{pid}") for each in processes_of(str(session))]
 
 
 def test_actors_and_the_only_node_are_lost(cluster: Any, local: Sweep, tmp_path: Path) -> None:
