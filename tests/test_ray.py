@@ -335,7 +335,7 @@ def test_a_client_server_that_ends_as_it_begins(cluster: Any, data: TrainingData
 
     from digitsweep.sweeping.ray import CLIENT_TRIES
 
-    connect, failures = ray.init, 2
+    connect, failures = ray.init, 1
 
     def fail(address: str, **options: Any) -> Any:
         nonlocal failures
