@@ -152,7 +152,7 @@ def photo(width: int, height: int, seed: int = 0) -> Image.Image:
 @pytest.mark.parametrize("fit", ["letterbox", "crop"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_images_are_prepared_as_by_predict(browser: Any, tmp_path: Path, fit: Any, channels: Any) -> None:
-    """Wide, tall, small, odd and transparent images: those of `predict` but for one grey level, with its probabilities."""
+    """Wide, tall, small, odd and transparent images: `predict`'s but for one grey level, and read as it reads them."""
     recipe = Recipe("images", 16, fit, channels)
     model = made(parse_params("cnn", FEW), recipe.shape, 3)
     transparent = photo(90, 60).convert("RGBA")
@@ -175,7 +175,7 @@ def test_images_are_prepared_as_by_predict(browser: Any, tmp_path: Path, fit: An
             wanted, found = whole_file(path, recipe), prepared(page, recipe)
             apart = np.abs(found - wanted.astype(int))
             shares = page.run("() => read(imagesOf(sheet()))[0].probabilities")
-            off = float(np.abs(shares - probabilities(model, wanted[None])[0]).max())
+            off = float(np.abs(shares - probabilities(model, found[None].astype(np.uint8))[0]).max())
             print(
                 f"{image.size} {image.mode}: {apart.max()} levels, {apart.mean():.3f} in the mean; probabilities {off:.4f}"
             )
