@@ -101,14 +101,14 @@ test: lint types ## Lint, types and tests (within 8 minutes on two cores)
 
 .PHONY: test-slow
 test-slow: $(VENV)/.installed-dev ## Run tests that take minutes: champions over HTTP, digits on noisy paper, killed promotions, an installed wheel, a browser
-	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile
 
 .PHONY: test-faults
 test-faults: $(VENV)/.installed-dev ## Test with faults: processes killed and raced, servers stopped, disks filled, files damaged (30 minutes)
 	@$(BIN)/python -m pytest -m faults
 
 .PHONY: test-ray
-test-ray: $(VENV)/.installed-dev $(VENV)/.installed-ray ## Test on a Ray cluster of several nodes: the same results, nodes cut off, actors killed (12 minutes)
+test-ray: $(VENV)/.installed-dev $(VENV)/.installed-ray ## Test on a Ray cluster of several nodes: the same results, nodes cut off, actors killed (10 minutes)
 	@$(BIN)/python -m pytest -m ray --numprocesses 2 --dist loadfile
 
 .PHONY: test-stack
