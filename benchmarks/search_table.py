@@ -57,7 +57,7 @@ RUNGS = {
 }
 """Work of each rung, in predicted seconds of one core."""
 AUGMENTATIONS = ("none", "shift", "affine")
-"""The space also has flip and crop, of no use for these data, which came after the first configurations."""
+"""The space has flip and crop, too. They are of no use for these data, and were added after the first configurations."""
 RATES = (0.1, 0.2, 0.4, 0.6)
 """How much of a recipe a configuration near it changes, in turn."""
 

@@ -87,9 +87,8 @@ def trials_of(place: Path, experiment: str) -> list[Run]:
     client = MlflowClient(f"sqlite:///{place}/mlflow.db")
     (found,) = (each for each in client.search_experiments() if each.name == experiment)
     runs = client.search_runs([found.experiment_id], max_results=1000)
-    trials = [each for each in runs if "mlflow.parentRunId" in each.data.tags] or list(
-        runs
-    )  # some loggers have no run above
+    below = [each for each in runs if "mlflow.parentRunId" in each.data.tags]
+    trials = below or list(runs)  # some loggers have no run above the trials
     assert len(trials) == len(TRIALS)
     return trials
 
