@@ -48,6 +48,12 @@ RUNGS = {"ann": (0, 1, 2), "cnn": (1, 2)}
 """Of the table that are used: the CNN's lowest says nothing about its highest."""
 
 
+@cache
+def images() -> Experiment:
+    """The experiment that the table's configurations are from."""
+    return load_experiment(IMAGES)
+
+
 @dataclass(frozen=True)
 class Trained:
     """One training of the table."""
@@ -89,7 +95,7 @@ def tables(path: Path = TABLE) -> dict[tuple[str, str], Table]:
     grouped: dict[tuple[str, str], dict[int, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         grouped[row["family"], row["data"]][row["number"]].append(row)
-    spaces = {family: each.space for family, each in load_experiment(IMAGES).families.items()}
+    spaces = {family: each.space for family, each in images().families.items()}
     found = {}
     for (family, data), by_number in grouped.items():
         table = found[family, data] = Table(family, data)
@@ -156,8 +162,8 @@ def scales_of(family: str) -> dict[str, Distribution]:
         found[name] = each
         return each.samples()[-1]
 
-    load_experiment(IMAGES).families[family].space.suggest(note)
-    for name, each in load_experiment(IMAGES).families[family].space.searched.items():
+    images().families[family].space.suggest(note)
+    for name, each in images().families[family].space.searched.items():
         if not getattr(each, "per", None):
             found.setdefault(name, each)  # type: ignore[arg-type]
     return found
@@ -246,7 +252,7 @@ def _result(trained: Trained) -> TrialResult:
 
 
 def _experiment(table: Table, first: Sequence[Params], seed: int) -> Experiment:
-    experiment = load_experiment(IMAGES)
+    experiment = images()
     family = experiment.families[table.family].model_copy(update={"first": tuple(first), "baselines": {}})
     return experiment.model_copy(update={"families": {table.family: family}, "seed": seed})
 
@@ -254,7 +260,7 @@ def _experiment(table: Table, first: Sequence[Params], seed: int) -> Experiment:
 def whole(table: Table, others: Sequence[Table], seed: int, budget: float, *, sampler: str) -> Path_:
     """Trials at the top rung only, one after another, from a sampler of Optuna's."""
     study = optuna.create_study(direction="maximize", sampler=_optuna_sampler(sampler, seed))
-    space, nearest = load_experiment(IMAGES).families[table.family].space, Nearest(table, scales_of(table.family))
+    space, nearest = images().families[table.family].space, Nearest(table, scales_of(table.family))
     path: Path_ = []
     now, best = 0.0, -1.0
     while (at := _asked(study, space, nearest)) is not None:
@@ -304,7 +310,7 @@ def pruned(table: Table, others: Sequence[Table], seed: int, budget: float, *, p
     study = optuna.create_study(
         direction="maximize", sampler=_optuna_sampler("tpe", seed), pruner=pruners[pruner], study_name="replayed"
     )
-    space, nearest = load_experiment(IMAGES).families[table.family].space, Nearest(table, scales_of(table.family))
+    space, nearest = images().families[table.family].space, Nearest(table, scales_of(table.family))
     path: Path_ = []
     now, best = 0.0, -1.0
     while (at := _asked(study, space, nearest)) is not None:
