@@ -10,24 +10,19 @@ from __future__ import annotations
 import re
 import sys
 import textwrap
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from search import Table, portfolio, scales_of, tables
+from search import Table, portfolio, priors, tables
 from search_table import RUNGS
 
-from digitsweep.config.space import Categorical, Distribution
 from digitsweep.families import Params
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 LEARNED_FROM = {"mnist": ("letters", "digits"), "digits": ("mnist", "letters"), "images": ("mnist", "digits")}
 SIZE = 4
 """Configurations of each family."""
-GOOD = 0.1
-"""Share of the configurations of a data set that the priors are learned from: the best."""
 
 
 def main(mode: str = "write") -> None:
@@ -54,39 +49,13 @@ def with_knowledge(text: str, family: str, others: Sequence[Table]) -> str:
     end = next((found.start() + begin + 1 for found in [re.search(r"\n  \w+:", text[begin + 1 :])] if found), len(text))
     block = re.sub(r"\n    first:.*?(?=\n    \w|\Z)", "", text[begin:end].rstrip("\n"), flags=re.DOTALL)
     for name, prior in priors(family, others).items():
-        block = re.sub(rf"(\n      {name}: \{{[^}}\n]*?)(?:, prior: \{{[^}}]*\}})?\}}", rf"\1, prior: {prior}}}", block)
+        known = f"{{value: {prior.value}, sure: {prior.sure}}}"
+        block = re.sub(rf"(\n      {name}: \{{[^}}\n]*?)(?:, prior: \{{[^}}]*\}})?\}}", rf"\1, prior: {known}}}", block)
     sources = " and ".join(each.data for each in others)
     lines = [f"    first:   # learned on {sources}: make portfolio"]
     lines += [f"      - {_shown(others[0].params[each])}" for each in portfolio(others, SIZE)]
     rest = text[end:]
     return text[:begin] + block + "\n" + "\n".join(lines) + (rest if rest.startswith("\n") or not rest else "\n" + rest)
-
-
-def priors(family: str, others: Sequence[Table]) -> dict[str, str]:
-    """By hyperparameter, from the best configurations of each table: the median of a number, the most frequent choice."""
-    good: list[dict[str, Any]] = []
-    for table in others:
-        order = np.argsort([-each[-1].value for each in table.rungs])
-        good += [table.drawn[each] for each in order[: round(GOOD * len(order))]]
-    found: dict[str, list[Any]] = {}
-    for drawn in good:
-        for name, value in drawn.items():
-            found.setdefault(re.sub(r"_\d+$", "", name) if name not in scales_of(family) else name, []).append(value)
-    scales = {re.sub(r"_\d+$", "", name): scale for name, scale in scales_of(family).items()} | scales_of(family)
-    return {name: _prior(scales[name], values) for name, values in found.items() if name in scales}
-
-
-def _prior(scale: Distribution, values: Sequence[Any]) -> str:
-    if isinstance(scale, Categorical):
-        value, count = Counter(values).most_common(1)[0]
-        share = count / len(values)
-        sure = "high" if share > 0.8 else "medium" if share > 0.5 else "low"
-        return f"{{value: {value}, sure: {sure}}}"
-    shares = [scale.share_of(each) for each in values]
-    spread = float(np.std(shares))
-    middle = scale.at_share(float(np.median(shares)))
-    sure = "high" if spread < 0.12 else "medium" if spread < 0.22 else "low"
-    return f"{{value: {float(f'{middle:.2g}') if isinstance(middle, float) else middle}, sure: {sure}}}"
 
 
 def _shown(params: Params) -> str:

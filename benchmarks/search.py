@@ -3,18 +3,20 @@ used. Trains nothing.
 
 A configuration that a searcher proposes is replaced by the nearest one of the table that it has not had yet; what its
 training gives and takes is what was measured. All searchers end with one configuration, and what counts is what that one
-reaches at the top rung. Each has one worker. Configurations to try first are learned on the two other data sets.
+reaches at the top rung. Each has one worker. What is known beforehand, configurations to try first and priors, is learned on
+the two other data sets.
 
 `search.py [TABLE [SEEDS]]`; by default search_table.json.gz and 50."""
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import math
 import sys
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -29,7 +31,7 @@ from pydantic import ValidationError
 
 from digitsweep.config.experiment import Experiment
 from digitsweep.config.experiment_file import load_experiment
-from digitsweep.config.space import Categorical, Distribution, drawn_by
+from digitsweep.config.space import Categorical, Distribution, PerLayer, Prior, drawn_by
 from digitsweep.families import Params
 from digitsweep.search import proposals
 from digitsweep.search.budget import START_SECONDS, SweepTime
@@ -44,6 +46,8 @@ TRAININGS = 8.0
 """The budget, in mean trainings of the top rung."""
 AT = (0.25, 0.5, 1.0)
 """Of the budget."""
+GOOD = 0.1
+"""Share of the configurations of a data set that the priors are learned from: the best."""
 RUNGS = {"ann": (0, 1, 2), "cnn": (1, 2)}
 """Of the table that are used: the CNN's lowest says nothing about its highest."""
 
@@ -188,6 +192,32 @@ def portfolio(others: Sequence[Table], size: int) -> list[int]:
     return chosen
 
 
+def priors(family: str, others: Sequence[Table]) -> dict[str, Prior]:
+    """By hyperparameter, from the best configurations of each table: the median of a number, the most frequent choice."""
+    good: list[dict[str, Any]] = []
+    for table in others:
+        order = np.argsort([-each[-1].value for each in table.rungs])
+        good += [table.drawn[each] for each in order[: round(GOOD * len(order))]]
+    found: dict[str, list[Any]] = {}
+    for drawn in good:
+        for name, value in drawn.items():
+            found.setdefault(name, []).append(value)
+    searched = images().families[family].space.searched
+    return {name: _prior(scales_of(family)[name], values) for name, values in found.items() if name in searched}
+
+
+def _prior(scale: Distribution, values: Sequence[Any]) -> Prior:
+    if isinstance(scale, Categorical):
+        value, count = Counter(values).most_common(1)[0]
+        share = count / len(values)
+        return Prior(value=value, sure="high" if share > 0.8 else "medium" if share > 0.5 else "low")
+    shares = [scale.share_of(each) for each in values]
+    spread = float(np.std(shares))
+    middle = scale.at_share(float(np.median(shares)))
+    value = float(f"{middle:.2g}") if isinstance(middle, float) else middle
+    return Prior(value=value, sure="high" if spread < 0.12 else "medium" if spread < 0.22 else "low")
+
+
 # Searchers. Each yields (seconds so far, the configuration that it would end with) whenever something has ended.
 
 Path_ = list[tuple[float, int]]
@@ -201,11 +231,14 @@ def ours(
     *,
     mixture: Mapping[str, float] | None = None,
     first: int = 4,
+    prior: bool = True,
     rungs: bool = True,
 ) -> Path_:
     """PromotionStudy, with a clock that shows what the table says."""
     known = portfolio(others, first) if first else []
-    experiment = _experiment(table, [table.params[each] for each in known], seed)
+    experiment = _experiment(
+        table, [table.params[each] for each in known], priors(table.family, others) if prior else {}, seed
+    )
     now = [0.0]
     time = SweepTime(budget / 60.0, 1, [table.family], 0.0, clock=lambda: now[0])
     nearest = Nearest(table, scales_of(table.family))
@@ -251,10 +284,16 @@ def _result(trained: Trained) -> TrialResult:
     return TrialResult(TrialState.COMPLETE, (metrics,), train_seconds=trained.seconds)
 
 
-def _experiment(table: Table, first: Sequence[Params], seed: int) -> Experiment:
-    experiment = images()
-    family = experiment.families[table.family].model_copy(update={"first": tuple(first), "baselines": {}})
-    return experiment.model_copy(update={"families": {table.family: family}, "seed": seed})
+def _experiment(table: Table, first: Sequence[Params], known: Mapping[str, Prior], seed: int) -> Experiment:
+    """That of the table's configurations, with these priors in place of its own."""
+    family = images().families[table.family]
+    searched = {
+        name: each if isinstance(each, PerLayer) else each.model_copy(update={"prior": known.get(name)})
+        for name, each in family.space.searched.items()
+    }
+    space = dataclasses.replace(family.space, searched=searched)
+    family = family.model_copy(update={"first": tuple(first), "baselines": {}, "space": space})
+    return images().model_copy(update={"families": {table.family: family}, "seed": seed})
 
 
 def whole(table: Table, others: Sequence[Table], seed: int, budget: float, *, sampler: str) -> Path_:
@@ -382,6 +421,8 @@ MIXTURE = proposals.MIXTURE
 SEARCHERS: dict[str, Callable[..., Path_]] = {
     "ours": ours,
     "ours without known configurations": partial(ours, first=0),
+    "ours without priors": partial(ours, prior=False),
+    "ours without either": partial(ours, first=0, prior=False),
     "ours without neighbours": partial(ours, mixture={k: v for k, v in MIXTURE.items() if k != "neighbour"}),
     "ours without TPE": partial(ours, mixture={k: v for k, v in MIXTURE.items() if k != "tpe"}),
     "ours, drawn at random": partial(ours, mixture={"random": 1.0}),
@@ -420,29 +461,42 @@ def regrets(searcher: str, key: tuple[str, str], path: str, seeds: int = SEEDS) 
 
 
 def main(path: str = str(TABLE), seeds: str = str(SEEDS)) -> None:
-    keys = sorted(tables(Path(path)))
+    found = tables(Path(path))
+    keys = sorted(found)
     jobs = [(name, key) for name in SEARCHERS for key in keys]
     with ProcessPoolExecutor() as pool:
-        results = list(pool.map(regrets, *zip(*jobs, strict=True), [path] * len(jobs), [int(seeds)] * len(jobs)))
+        results = pool.map(regrets, *zip(*jobs, strict=True), [path] * len(jobs), [int(seeds)] * len(jobs))
+        by_job = {job: np.array(each) for job, each in zip(jobs, results, strict=True)}
     rows: list[list[object]] = []
-    overall: dict[str, float] = {}
     for name in SEARCHERS:
-        row: list[object] = [name]
-        ends = []
-        for key in keys:
-            found = np.array(next(each for job, each in zip(jobs, results, strict=True) if job == (name, key)))
-            means, errors = found.mean(axis=0), 1.96 * found.std(axis=0) / np.sqrt(len(found))
-            row.append(", ".join(f"{mean:.2f}" for mean in means) + f" ± {errors[-1]:.2f}")
-            ends.append(means[-1])
-        overall[name] = float(np.mean(ends))
-        rows.append([*row, f"{overall[name]:.2f}"])
-    best_peer = min((name for name in overall if not name.startswith(("ours", "known"))), key=lambda name: overall[name])
+        cells = [by_job[name, key] for key in keys]
+        rows.append([name, *map(_shown, cells), " / ".join(f"{each:.2f}" for each in np.mean(cells, axis=(0, 1)))])
+    peers = [name for name in SEARCHERS if not name.startswith(("ours", "known"))]
+    nearer = [
+        f"{key[0]} {key[1]} after {share:.0%}: {name} is {-gap:.2f} ± {error:.2f} points nearer"
+        for key in keys
+        for at, share in enumerate(AT)
+        for name in peers
+        for gap, error in [_mean_and_error(by_job[name, key][:, at] - by_job["ours", key][:, at])]
+        if gap <= 0.0
+    ]
+    count, size = len(keys) * len(AT) * len(peers), len(next(iter(found.values())).rungs)
     headline = (
-        f"search: ours ends {overall['ours']:.2f} points from the best on average, {best_peer} {overall[best_peer]:.2f} "
-        f"({seeds} seeds; {len(next(iter(tables(Path(path)).values())).rungs)} configurations of each family)"
+        f"search: ours is on average nearer to the best than the peer in {count - len(nearer)} of {count} comparisons "
+        f"({seeds} seeds; {size} configurations of each family){'; not so: ' if nearer else ''}{'; '.join(nearer)}"
     )
-    header = ["points from the best after 1/4, 1/2 and all of the time", *(" ".join(key) for key in keys), "mean at the end"]
+    header = ["points from the best after a quarter, half and all of the time", *(" ".join(key) for key in keys), "mean"]
     report("search", headline, header, rows)
+
+
+def _mean_and_error(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[float, float]:
+    """A mean over seeds, and the half of its 95 % interval."""
+    return float(values.mean()), float(1.96 * values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def _shown(regret: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> str:
+    """Means after each part of the time with their 95 % intervals, from the regrets by seed and part."""
+    return " / ".join(f"{mean:.2f} ± {error:.2f}" for mean, error in map(_mean_and_error, regret.T))
 
 
 if __name__ == "__main__":
