@@ -94,10 +94,25 @@ class Deadline(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def _augmentation(kind: str) -> list[keras.Layer]:
-    move = keras.layers.RandomTranslation(2 / 28, 2 / 28, fill_mode="constant")
-    turn = keras.layers.RandomRotation(10 / 360, fill_mode="constant")
-    zoom = keras.layers.RandomZoom(0.1, 0.1, fill_mode="constant")
-    return {"none": [], "shift": [move], "affine": [turn, move, zoom]}[kind]
+    """Keras' own layers that are nearest to the package's; their crops are all from the middle."""
+    layers = keras.layers
+    match kind:
+        case "none":
+            return []
+        case "shift":
+            return [layers.RandomTranslation(2 / 28, 2 / 28, fill_mode="constant")]
+        case "affine":
+            return [
+                layers.RandomRotation(10 / 360, fill_mode="constant"),
+                layers.RandomTranslation(2 / 28, 2 / 28, fill_mode="constant"),
+                layers.RandomZoom(0.1, 0.1, fill_mode="constant"),
+            ]
+        case "flip":
+            return [layers.RandomFlip("horizontal")]
+        case "crop":
+            return [layers.RandomFlip("horizontal"), layers.RandomZoom((-0.4, 0.0))]
+        case _:
+            raise ValueError(kind)
 
 
 def _optimizer(params: Params) -> keras.optimizers.Optimizer:
