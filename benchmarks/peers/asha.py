@@ -118,7 +118,7 @@ def search(share: Share) -> Found:
 def main() -> None:
     task = Task.given()
     shares = task.shares()
-    ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=WORKERS, include_dashboard=False, log_to_driver=False)
     found = [search(each) for each in shares]
     ray.shutdown()
     task.answer(shares, found)

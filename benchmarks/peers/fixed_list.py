@@ -50,7 +50,7 @@ def train(config: Mapping[str, Any], data: TrainingData) -> None:
 
 def main(data: str, trials_path: str, out: str) -> None:
     trials = json.loads(Path(trials_path).read_text())
-    ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=WORKERS, include_dashboard=False, log_to_driver=False)
     training = load_dataset(Path(data), validation=10_000, seed=0).training
     logger = MLflowLoggerCallback(f"sqlite:///{Path('mlflow.db').resolve()}", experiment_name="tune", save_artifact=True)
     tuner = tune.Tuner(
