@@ -55,7 +55,7 @@ def with_knowledge(text: str, family: str, others: Sequence[Table]) -> str:
     lines = [f"    first:   # learned on {sources}: make portfolio"]
     lines += [f"      - {_shown(others[0].params[each])}" for each in portfolio(others, SIZE)]
     rest = text[end:]
-    return text[:begin] + block + "\n" + "\n".join(lines) + (rest if rest.startswith("\n") or not rest else "\n" + rest)
+    return text[:begin] + block + "\n" + "\n".join(lines) + (rest if rest.startswith("\n") else "\n" + rest)
 
 
 def _shown(params: Params) -> str:
