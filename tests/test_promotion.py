@@ -17,7 +17,16 @@ from digitsweep.config.experiment import Experiment, MinutesBudget
 from digitsweep.config.experiment_file import load_experiment
 from digitsweep.families import parse_params
 from digitsweep.search.finalists import MOST_CONFIRMATIONS, Finalists, Succession
-from digitsweep.search.promotion import CONFIRM, FINALISTS, MOST_EPOCHS, MOST_LONGER, FinalPace, Ladder, PromotionStudy
+from digitsweep.search.promotion import (
+    CONFIRM,
+    FINALISTS,
+    KNOWN_ON_TOP,
+    MOST_EPOCHS,
+    MOST_LONGER,
+    FinalPace,
+    Ladder,
+    PromotionStudy,
+)
 from digitsweep.tracking.records import planned, restored_trial
 from digitsweep.trial import OUT_OF_TIME, Kind, Trial, TrialRecord, TrialResult, TrialState, in_order
 
@@ -67,13 +76,11 @@ def swept(machine: Machine, experiment: Experiment, after: float = 0.0) -> dict[
 @PROPERTY
 @given(top=st.floats(0.01, 10_000))
 def test_a_ladder_ends_at_its_top(top: float) -> None:
-    """Each rung has more work than the one below it, the highest one has what was asked for, and the shares of the time add
-    up to one."""
+    """Each rung has more work than the one below it, the highest one has what was asked for."""
     ladder = Ladder.under(top)
     assert ladder.works[-1] == top
     assert list(ladder.works) == sorted(set(ladder.works))
     assert len(ladder.works) == ladder.top + 1
-    assert sum(map(ladder.share, range(ladder.top + 1))) == pytest.approx(1.0)
 
 
 def test_baselines_come_first(experiment: Experiment) -> None:
@@ -87,24 +94,51 @@ def test_baselines_come_first(experiment: Experiment) -> None:
 
 
 def test_a_rung_promotes_the_best_of_the_rung_below(experiment: Experiment) -> None:
-    """Whenever a rung gets a training, it is the best configuration of the rung below that was not promoted yet, with the
-    same seed and for longer; none is trained at a rung twice."""
+    """A promotion is the best configuration of the rung below that was not promoted yet, with another seed and for longer;
+    none is trained at a rung twice. As long as new ones are tried, it is among the best quarter there, if the rung trains
+    four times as long."""
     machine = Machine()
     study = machine.study(experiment)
     known: list[TrialRecord] = []
+    places: list[float] = []
+    """Of each promotion: its place on the rung below, as a part of those that are promoted."""
+    new = 0
+    """Promotions before the last new configuration."""
     while (record := machine.train(study)) is not None:
         trial = record.trial
-        if trial.rung:
+        if trial.number in {each.trial.number for each in known}:
             below = [each for each in known if each.trial.rung == trial.rung - 1 and each.trial.baseline is None]
             promoted = {each.trial.number for each in known if each.trial.rung == trial.rung}
             best = in_order([each for each in below if each.trial.number not in promoted], "val_accuracy")[0].trial
             assert (best.number, best.params) == (trial.number, trial.params)
             assert best.seed != trial.seed, "a lucky seed must not decide twice"
             assert best.epochs < trial.epochs
+            order = [each.trial.number for each in in_order(below, "val_accuracy")]
+            factor = trial.ladder[trial.rung] / trial.ladder[trial.rung - 1]
+            places.append((order.index(trial.number) + 1) * factor / len(order))
+        elif trial.baseline is None:
+            new = len(places)
         known = list(study.records)
     names = [each.trial.name for each in known]
     assert len(names) == len(set(names))
-    assert max(each.trial.rung for each in known) > 0
+    assert new > 2
+    assert all(each <= 1.0 for each in places[:new])
+
+
+def test_known_configurations_start_on_the_top_rung(experiment: Experiment) -> None:
+    """The first few that the experiment names are trained on the top rung before anything else; more of them start on the
+    lowest."""
+    known, *_ = experiment.families["ann"].first
+    params = {**known.model_dump(exclude_unset=True), "hidden_layers": 1}
+    first = tuple(parse_params("ann", {**params, "units": [units]}) for units in range(20, 26))
+    family = experiment.families["ann"].model_copy(update={"first": first})
+    machine = Machine()
+    machine.run({"ann": machine.study(experiment.model_copy(update={"families": {"ann": family}}))})
+    begun = [each for each in machine.begun if each.kind is Kind.TRIAL and each.baseline is None][: len(first)]
+    assert [each.params for each in begun] == list(first)
+    top = len(begun[0].ladder) - 1
+    assert top > 0
+    assert [each.rung for each in begun] == [top] * KNOWN_ON_TOP + [0] * (len(first) - KNOWN_ON_TOP)
 
 
 def test_rungs_count_in_work(experiment: Experiment) -> None:

@@ -226,6 +226,11 @@ def best_of(records: Sequence[TrialRecord], metric: str) -> TrialRecord | None:
     return next(iter(in_order(complete, metric)), None)
 
 
+def fullest(rungs: Sequence[int]) -> int:
+    """The rung that occurs most often, on which the most trainings can be compared; the lowest of several, 0 of none."""
+    return min(rungs, key=lambda rung: (-rungs.count(rung), rung), default=0)
+
+
 def in_order(records: Sequence[TrialRecord], metric: str) -> list[TrialRecord]:
     """Trials that have finished an epoch, the best last value first; ties by fewer weights, then the earlier trial. Those of
     a higher rung come first, among which baselines count."""
@@ -312,6 +317,10 @@ class SearchHistory:
     def has_rungs(self) -> bool:
         """Whether its trials were promoted from rung to rung: the budget was in minutes."""
         return any(each.work for each in self.trials)
+
+    def configurations(self) -> list[TrialPoint]:
+        """The first training of each configuration; any later one is a promotion."""
+        return list({each.number: each for each in reversed(self.trials)}.values())[::-1]
 
     def rungs(self) -> list[list[TrialPoint]]:
         """The complete trials of each rung, the lowest first."""

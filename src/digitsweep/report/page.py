@@ -302,7 +302,7 @@ def _search(history: SearchHistory, winner: str) -> Search:
     """winner: family, hyphen and number of its trial."""
     trials, name = plural(len(history.trials), "trial"), title_of(history.family)
     if history.has_rungs:
-        configurations = plural(sum(not each.rung for each in history.trials), "configuration")
+        configurations = plural(len(history.configurations()), "configuration")
         trials = f"{configurations}, {plural(len(history.trials), 'training')}"
     return Search(
         history.family,

@@ -5,16 +5,17 @@ longer training would say little about how it ends. Rungs are measured in predic
 for the same cost. The best configuration of the top rung is the winner. It is trained again, for as long as the rest of the
 time allows.
 
-Each rung has a share of the search's time. The highest rung that has not used its share promotes the best configuration of
-the rung below. So no trial waits for another, every budget reaches the top rung, and a good network is found early.
+A configuration is promoted once it is among the best of its rung: the best quarter, if trainings of the next rung take four
+times as long. So every rung gets about the same time, and no trial waits for another (asynchronous successive halving, Li et
+al. 2020, arXiv 1810.05934, here with whole trainings). Configurations that are known to be good, those in `first`, need not
+work their way up: they are trained on the top rung at once. So a good network is there early, whatever the search finds.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -56,11 +57,9 @@ IN_A_ROW = 3.0
 """This many final trainings must fit one after another, which limits their length if there are many workers."""
 LEAST_ON_TOP = 1.0
 """The least epochs of the top rung for a typical configuration in `first`, if the final trainings have as many."""
-TOP_SHARE = 0.45
-"""Share of the search's time for the top rung; the other rungs share the rest equally."""
-EAGER = 0.5
-"""A rung is due if its share covers this part of its next training. A smaller part brings the first network to the top
-earlier."""
+KNOWN_ON_TOP = 4
+"""So many of the configurations in `first` are trained on the top rung at once, any others on the lowest: these few take
+about half of the search's time."""
 CONFIRM = 3
 """Networks of the winner that are trained after the choice, beside its refit."""
 REFIT = 1.25
@@ -109,11 +108,9 @@ class Ladder:
     def top(self) -> int:
         return len(self.works) - 1
 
-    def share(self, rung: int) -> float:
-        """Of the search's time for a rung."""
-        if not self.top:
-            return 1.0
-        return TOP_SHARE if rung == self.top else (1.0 - TOP_SHARE) / self.top
+    def factor(self, rung: int) -> float:
+        """How many times as long a rung trains as the one below it."""
+        return self.works[rung] / self.works[rung - 1]
 
 
 FINALISTS = FinalistsSpec(top=1, seeds=0, confirm=CONFIRM, refit=True)
@@ -155,8 +152,6 @@ class PromotionStudy:
         self._stopped: set[str] = set()
         self._lost: set[str] = set()
         """Trials that are trained again, as they were."""
-        self._rung_seconds: defaultdict[int, float] = defaultdict(float)
-        """Training seconds of each rung, without those that run."""
         self._number = 0
         self._is_over = False
         self._is_exhausted = False
@@ -217,7 +212,7 @@ class PromotionStudy:
         is_planned, self._is_planned = self._is_planned, False
         for record in ended:
             self.sweep_time.end(record.trial, record.result.train_seconds)
-            self._count(record.trial, record.result.train_seconds)
+            self._count_baseline(record.trial, record.result.train_seconds)
             self._add(record)
         self._count_waiting()
         self._is_planned = is_planned
@@ -251,36 +246,39 @@ class PromotionStudy:
         self._count_waiting()
         return trial
 
-    def _count(self, trial: Trial, seconds: float) -> None:
-        """Counts training seconds that have been used, of a rung or of the baselines."""
-        if trial.baseline is None:
-            self._rung_seconds[trial.rung] += seconds
-        else:
+    def _count_baseline(self, trial: Trial, seconds: float) -> None:
+        """Counts training seconds that have been used, if they were a baseline's."""
+        if trial.baseline is not None:
             self._baseline_seconds -= seconds
 
-    def _seconds_of(self, rung: int) -> float:
-        """Training seconds of a rung, those that run included as predicted."""
-        running = (each for each in self._running.values() if each.baseline is None and each.rung == rung)
-        return self._rung_seconds[rung] + sum(map(self.predicted, running))
-
     def _promoted_or_new(self) -> Trial | None:
-        """The highest rung that has not had its share of the time promotes the best of the rung below; else a configuration
-        is drawn; where none can be, the highest rung that can promotes."""
+        """The highest promotion that is due; else a new configuration; where there is none, the highest promotion."""
         if self._is_over or self._budget.trials == 0 or not self._has_time():
             return None
         if not self.records and self._running:
             return None  # how fast this machine is, and so how long the rungs can be, shows when a first training has ended
-        ladder = self._ladder = self._ladder or self._planned_ladder()
-        total = sum(map(self._seconds_of, range(ladder.top + 1)))
-        promotable: list[tuple[TrialRecord, int]] = []
-        for rung in range(ladder.top, 0, -1):
-            each, best = self._speed.seconds(ladder.works[rung]), self._best_to_promote(rung)
-            if best is not None and self.sweep_time.left() - self._final_seconds() >= each:
-                if self._seconds_of(rung) + EAGER * each <= ladder.share(rung) * (total + each):
-                    return self._promoted(best, rung)
-                promotable.append((best, rung))
-        new = self._new() if self._has_time_for_new() else None
-        return new if new is not None or not promotable else self._promoted(*promotable[0])
+        self._ladder = self._ladder or self._planned_ladder()
+        promotions = [*self._promotions()]
+        due = next((self._promoted(record, rung) for record, rung, is_due in promotions if is_due), None)
+        new = self._new() if due is None and self._has_time_for_new() else None
+        return due or new or next((self._promoted(record, rung) for record, rung, _ in promotions), None)
+
+    def _promotions(self) -> Iterator[tuple[TrialRecord, int, bool]]:
+        """Of each rung that there is time for, the highest first: the best configuration of the rung below that was not
+        promoted yet, the rung, and whether it is good enough to be promoted now."""
+        assert self._ladder is not None
+        known = {(each.trial.number, each.trial.rung) for each in self.records}
+        known |= {(each.number, each.rung) for each in self._running.values()}
+        searched = [each for each in self.records if each.trial.baseline is None]
+        for rung in range(self._ladder.top, 0, -1):
+            if self.sweep_time.left() - self._final_seconds() < self._speed.seconds(self._ladder.works[rung]):
+                continue
+            complete = [each for each in searched if each.result.state is TrialState.COMPLETE]
+            below = in_order([each for each in complete if each.trial.rung == rung - 1], self._metric)
+            for place, record in enumerate(below, start=1):
+                if (record.trial.number, rung) not in known:
+                    yield record, rung, place * self._ladder.factor(rung) <= len(below)
+                    break
 
     def _new(self) -> Trial | None:
         if self._budget.trials is not None and self._proposer.count >= self._budget.trials:
@@ -297,9 +295,10 @@ class PromotionStudy:
         if proposal is None:
             self._is_exhausted = True
             return None
-        trial = self._trial(proposal.params, self._epochs(proposal.params, 0))
+        rung = ladder.top if proposal.params in self._proposer.first[:KNOWN_ON_TOP] else 0
         trial = dataclasses.replace(
-            trial,
+            self._trial(proposal.params, self._epochs(proposal.params, rung)),
+            rung=rung,
             drawn=proposal.drawn,
             proposed_by=proposal.proposed_by,
             ladder=ladder.works,
@@ -313,20 +312,6 @@ class PromotionStudy:
         assert self._ladder is not None
         known = [self._epochs(each, self._ladder.top) for each in self._proposer.first]
         return min([LEAST_EPOCHS, *([max(known) / 2] if known else [])])
-
-    def _best_to_promote(self, rung: int) -> TrialRecord | None:
-        """The best configuration of the rung below that was not promoted yet."""
-        known = {(each.trial.number, each.trial.rung) for each in self.records}
-        known |= {(each.number, each.rung) for each in self._running.values()}
-        below = [
-            each
-            for each in self.records
-            if each.trial.baseline is None
-            and each.trial.rung == rung - 1
-            and each.result.state is TrialState.COMPLETE
-            and (each.trial.number, rung) not in known
-        ]
-        return next(iter(in_order(below, self._metric)), None)
 
     def _promoted(self, record: TrialRecord, rung: int) -> Trial:
         assert self._ladder is not None
@@ -397,7 +382,7 @@ class PromotionStudy:
         del self._running[trial.name]
         self._planned.append(trial)
         self._lost.add(trial.name)
-        self._count(trial, seconds)
+        self._count_baseline(trial, seconds)
         self._count_waiting()
 
     def needs_weights(self, trial: Trial, result: TrialResult) -> bool:
@@ -406,7 +391,7 @@ class PromotionStudy:
     def trial_ended(self, trial: Trial, result: TrialResult) -> TrialRecord:
         del self._running[trial.name]
         self.sweep_time.end(trial, result.train_seconds)
-        self._count(trial, result.train_seconds)
+        self._count_baseline(trial, result.train_seconds)
         if result.state is TrialState.PRUNED:
             stopped = trial.name in self._stopped
             state = TrialState.PRUNED if stopped else TrialState.FAIL

@@ -17,7 +17,7 @@ from digitsweep.config.space import Categorical, Choice, Distribution, drawn_by
 from digitsweep.families import Params
 from digitsweep.families.hyperparameters import Scalar
 from digitsweep.search.sampler import fixed_trial, importance_of, tpe
-from digitsweep.trial import DIRECTIONS, Trial, TrialRecord, TrialState, in_order, trial_seed
+from digitsweep.trial import DIRECTIONS, Trial, TrialRecord, TrialState, fullest, in_order, trial_seed
 
 STEP = 0.2
 """Standard deviation of a mutation, as a share of the (logarithmic) range."""
@@ -25,8 +25,8 @@ WIDTHS = {"low": 0.5, "medium": 0.25, "high": 0.125}
 """Standard deviation of a prior over a range, as a share of it, by how sure the prior is; and
 WEIGHTS, how much more often a prior's choice is drawn than another: PriorBand's (Mallik et al. 2023, arXiv 2306.12370)."""
 WEIGHTS = {"low": 2.0, "medium": 4.0, "high": 6.0}
-MIXTURE = {"neighbour": 0.6, "tpe": 0.2, "prior": 0.1, "random": 0.1}
-"""How often each way proposes a configuration."""
+MIXTURE = {"neighbour": 0.4, "tpe": 0.4, "prior": 0.2}
+"""How often each way proposes a configuration. Without priors, chance takes their place (experiments/LOG.md)."""
 INCUMBENTS = 3
 """Of how many of the best configurations neighbours are drawn."""
 RATE = 0.25
@@ -117,8 +117,7 @@ class Proposer:
         """How many there were before the sweep was interrupted."""
         self._frozen: dict[tuple[int, int], optuna.trial.FrozenTrial] = {}
         """Optuna's form of what has ended, by number and rung."""
-        self.count = 0
-        """Configurations so far, without baselines."""
+        self._numbers: set[int] = set()
 
     def seen(self, params: Params) -> None:
         """Excludes a configuration that is trained anyway, as a baseline."""
@@ -127,7 +126,12 @@ class Proposer:
     def began(self, trial: Trial) -> None:
         """Counts a trial of the search that begins, or began before the sweep was interrupted."""
         self._seen.add(trial.params.key())
-        self.count += trial.rung == 0
+        self._numbers.add(trial.number)
+
+    @property
+    def count(self) -> int:
+        """Configurations so far, without baselines."""
+        return len(self._numbers)
 
     def resume(self, left_out: int) -> None:
         """Counts so many configurations that were left out before the sweep was interrupted."""
@@ -192,36 +196,43 @@ class Proposer:
 
     def _incumbents(self, records: Sequence[TrialRecord]) -> list[Mapping[str, Scalar]]:
         """The best configurations so far, each by its highest rung."""
-        complete = [each for each in records if each.result.state is TrialState.COMPLETE and each.trial.baseline is None]
+        complete = self._complete(records)
         best = {each.trial.number: each.trial.drawn for each in in_order(complete, self._metric)}
         return list(best.values())[:INCUMBENTS]
 
-    def told(self, records: Sequence[TrialRecord], *, lowest: bool = False) -> list[optuna.trial.FrozenTrial]:
+    def told(self, records: Sequence[TrialRecord]) -> list[optuna.trial.FrozenTrial]:
         """The configurations that have ended, in Optuna's form, each by its highest rung: as trials that were pruned there,
-        which TPE ranks by rung first and then by value. lowest: by their lowest rung instead, as complete ones."""
-        complete = [each for each in records if each.result.state is TrialState.COMPLETE and each.trial.baseline is None]
-        by_rung = sorted(complete, key=lambda each: each.trial.rung, reverse=lowest)
-        return [self._told(each, lowest) for each in {each.trial.number: each for each in by_rung}.values()]
+        which TPE ranks by rung first and then by value."""
+        by_rung = sorted(self._complete(records), key=lambda each: each.trial.rung)
+        return [self._told(each) for each in {each.trial.number: each for each in by_rung}.values()]
 
-    def _told(self, record: TrialRecord, lowest: bool) -> optuna.trial.FrozenTrial:
+    def _complete(self, records: Sequence[TrialRecord]) -> list[TrialRecord]:
+        return [each for each in records if each.result.state is TrialState.COMPLETE and each.trial.baseline is None]
+
+    def _told(self, record: TrialRecord) -> optuna.trial.FrozenTrial:
         trial, value = record.trial, record.result.last(self._metric)
-        key = (trial.number, -1 if lowest else trial.rung)
+        key = (trial.number, trial.rung)
         if key not in self._frozen:
             fixed = fixed_trial(self._space, trial.drawn)
-            state = optuna.trial.TrialState.COMPLETE if lowest else optuna.trial.TrialState.PRUNED
             self._frozen[key] = optuna.trial.create_trial(
-                state=state,
+                state=optuna.trial.TrialState.PRUNED,
                 params=fixed.params,
                 distributions=fixed.distributions,
-                value=value if lowest else None,
-                intermediate_values={} if lowest else {trial.rung: value},
+                intermediate_values={trial.rung: value},
             )
         return self._frozen[key]
 
     def importance(self, records: Sequence[TrialRecord]) -> dict[str, float]:
-        """Each hyperparameter's importance for the objective at the lowest rung."""
+        """Each hyperparameter's importance for the objective on the rung with the most trainings."""
         study = optuna.create_study(direction=DIRECTIONS[self._metric])
-        study.add_trials(self.told(records, lowest=True))
+        complete = self._complete(records)
+        rung = fullest([each.trial.rung for each in complete])
+        for record in (each for each in complete if each.trial.rung == rung):
+            told = self._told(record)
+            told = optuna.trial.create_trial(
+                params=told.params, distributions=told.distributions, value=record.result.last(self._metric)
+            )
+            study.add_trial(told)
         return importance_of(study)
 
     def log_scaled(self) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from digitsweep.report.plots.style import (
     positive,
     short,
 )
-from digitsweep.trial import DIRECTIONS, OUT_OF_TIME, OUTCOMES, SearchHistory, TrialPoint
+from digitsweep.trial import DIRECTIONS, OUT_OF_TIME, OUTCOMES, SearchHistory, TrialPoint, fullest
 
 CUT_MARKERS = {"PRUNED": "x", OUT_OF_TIME: "^", "FAIL": "+"}
 """Of trials that did not come to their end."""
@@ -267,9 +267,10 @@ def importance(history: SearchHistory, most: int = 10) -> Figure:
 
 
 def comparable(history: SearchHistory) -> list[TrialPoint]:
-    """The complete trials that were trained for equally long: all of them, or those of the lowest rung."""
+    """The complete trials that were trained for equally long: all of them, or those of the rung that has the most."""
     complete = [each for each in history.trials if each.state == "COMPLETE" and each.values]
-    return [each for each in complete if not each.rung]
+    rung = fullest([each.rung for each in complete])
+    return [each for each in complete if each.rung == rung]
 
 
 def sliced(history: SearchHistory) -> list[str]:
