@@ -307,8 +307,8 @@ def trial_of(point: TrialPoint, family: str) -> str:
 
 
 def history_of_rungs(family: str, configurations: int = 20, rungs: int = 3) -> SearchHistory:
-    """Configurations of which a third is promoted, and a third of these, each after every third that has ended; the last
-    training ran out of time."""
+    """Two configurations that start on the highest rung; others, of which a third is promoted, and a third of these, each
+    after every third that has ended; the last training ran out of time."""
     draw = np.random.default_rng(len(family) + ord(family[0]))
     floor, used, points = {"ann": 0.0088, "cnn": 0.0042}[family], 0.0, list[TrialPoint]()
     works = [1.6 * 4**rung for rung in range(rungs)]
@@ -325,10 +325,11 @@ def history_of_rungs(family: str, configurations: int = 20, rungs: int = 3) -> S
     for number in range(configurations):
         by = ("first", "first", "prior", "random", "neighbour", "tpe")[number if number < 4 else 4 + number % 2]
         skills[number] = abs(float(draw.normal())) / (1 if by == "random" else 1.5)
-        trained(number, 0, ann_params(draw) if family == "ann" else cnn_params(draw), by, skills[number])
+        start = rungs - 1 if by == "first" else 0
+        trained(number, start, ann_params(draw) if family == "ann" else cnn_params(draw), by, skills[number])
         for rung in range(1, rungs):
             below = [each for each in points if each.rung == rung - 1]
-            promoted = {each.number for each in points if each.rung == rung}
+            promoted = {each.number for each in points if each.rung == rung} & {each.number for each in below}
             if len(promoted) < len(below) // 3:
                 best = max((each for each in below if each.number not in promoted), key=lambda each: each.values[-1])
                 trained(best.number, rung, best.params, best.proposed_by, skills[best.number])

@@ -433,14 +433,19 @@ def test_a_search_with_rungs_is_told(rungs: Comparison) -> None:
     picture replaces those of the trials and of their epochs."""
     contents = report(rungs, samples.images())
     page, history = Parsed(contents["report.html"].decode()), rungs.history["cnn"]
-    tried = [each for each in history.trials if not each.rung]
+    tried = {each.number: each for each in history.trials}
     told = search_told(history)
     assert f"tried {len(tried)} configurations: " in told
     for by, words in ORIGINS.items():
-        assert f"{sum(each.proposed_by == by for each in tried)} {words}" in told
-    assert re.findall(r"(\d+) (?:were promoted )?to rung (\d)", told) == [
-        (str(sum(each.rung == rung for each in history.trials)), str(rung)) for rung in (1, 2)
+        assert f"{sum(each.proposed_by == by for each in tried.values())} {words}" in told
+    below = {(each.number, each.rung + 1) for each in history.trials}
+    above = [(each.number, each.rung) for each in history.trials if each.rung]
+    promoted = Counter(rung for number, rung in above if (number, rung) in below)
+    started = Counter(rung for number, rung in above if (number, rung) not in below)
+    assert re.findall(r"(\d+) (?:(?:was|were) promoted )?to rung (\d)", told) == [
+        (str(promoted[rung]), str(rung)) for rung in (1, 2)
     ]
+    assert re.findall(r"(\d+) started on rung (\d)", told) == [(str(started[2]), "2")]
     assert "3 other configurations were too slow" in told
     assert told in page.text
     assert told in contents["report.md"].decode()
@@ -454,11 +459,13 @@ def test_a_search_with_rungs_is_told(rungs: Comparison) -> None:
 def test_a_search_with_one_configuration_is_told(rungs: Comparison) -> None:
     """Of a single configuration, the sentence does not count."""
     history = rungs.history["cnn"]
-    number = next(each.number for each in history.trials if each.rung == 2)
+    number = next(each.number for each in history.trials if each.rung == 1)
     alone = tuple(each for each in history.trials if each.number == number)
     told = search_told(dataclasses.replace(history, trials=alone, too_slow=0))
     assert told.startswith("The CNN search tried 1 configuration, ")
-    assert told.endswith(". It was promoted to rung 1 and rung 2.")
+    assert re.search(r"\. It was promoted to rung 1( and rung 2)?\.$", told)
+    at_once = dataclasses.replace(history, trials=history.trials[:1], too_slow=0)
+    assert search_told(at_once) == "The CNN search tried 1 configuration, named in the experiment. It started on rung 2."
 
 
 def test_a_winner_that_the_search_alone_chose(rungs: Comparison, page: Parsed) -> None:

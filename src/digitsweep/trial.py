@@ -322,8 +322,17 @@ class SearchHistory:
         """The first training of each configuration; any later one is a promotion."""
         return list({each.number: each for each in reversed(self.trials)}.values())[::-1]
 
+    def comparable(self) -> list[TrialPoint]:
+        """The complete trials that were trained for equally long: all of them, or those of the rung that has the most."""
+        complete = self._complete()
+        rung = fullest([each.rung for each in complete])
+        return [each for each in complete if each.rung == rung]
+
+    def _complete(self) -> list[TrialPoint]:
+        return [each for each in self.trials if each.state == "COMPLETE" and each.values]
+
     def rungs(self) -> list[list[TrialPoint]]:
         """The complete trials of each rung, the lowest first."""
-        complete = [each for each in self.trials if each.state == "COMPLETE" and each.values]
+        complete = self._complete()
         top = max((each.rung for each in complete), default=-1)
         return [[each for each in complete if each.rung == rung] for rung in range(top + 1)]

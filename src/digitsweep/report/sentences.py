@@ -300,21 +300,26 @@ def _place(history: SearchHistory | None, winner: Finalist) -> str:
 
 
 def search_told(history: SearchHistory) -> str:
-    """What a search with rungs has tried: how many configurations, from where, and how many were promoted."""
+    """What a search with rungs has tried: how many configurations, from where, how many started above the lowest rung, and
+    how many were promoted."""
     if not history.has_rungs:
         return ""
-    tried = Counter(each.proposed_by for each in history.trials if not each.rung)
+    configurations = history.configurations()
+    tried = Counter(each.proposed_by for each in configurations)
     origins = ": " + ", ".join(f"{tried[by]:,} {told}" for by, told in ORIGINS.items() if by in tried)
     if len(tried) == 1:
         origins = f", {'all ' if tried.total() > 1 else ''}{ORIGINS[next(iter(tried))]}"
     told = f"The {title_of(history.family)} search tried {plural(tried.total(), 'configuration')}{origins}."
-    promoted = Counter(each.rung for each in history.trials if each.rung)
-    if promoted and tried.total() == 1:
-        told += f" It was promoted to {listed([f'rung {rung}' for rung in sorted(promoted)])}."
-    elif promoted:
-        first, *others = sorted(promoted)
-        parts = [f"{promoted[first]:,} {'was' if promoted[first] == 1 else 'were'} promoted to rung {first}"]
-        parts += [f"{promoted[rung]:,} to rung {rung}" for rung in others]
+    started = Counter(each.rung for each in configurations if each.rung)
+    promoted = Counter(each.rung for each in history.trials if each.rung) - started
+    if tried.total() == 1:
+        told += f" It started on rung {next(iter(started))}." if started else ""
+        told += f" It was promoted to {listed([f'rung {rung}' for rung in sorted(promoted)])}." if promoted else ""
+    elif started or promoted:
+        parts = [f"{started[rung]:,} started on rung {rung}" for rung in sorted(started)]
+        for place, rung in enumerate(sorted(promoted)):
+            were = f" {'was' if promoted[rung] == 1 else 'were'} promoted" if place == 0 else ""
+            parts.append(f"{promoted[rung]:,}{were} to rung {rung}")
         told += f" Of these, {listed(parts)}."
     if history.too_slow:
         are = "another configuration was" if history.too_slow == 1 else f"{history.too_slow:,} other configurations were"

@@ -24,7 +24,7 @@ from digitsweep.report.plots.style import (
     positive,
     short,
 )
-from digitsweep.trial import DIRECTIONS, OUT_OF_TIME, OUTCOMES, SearchHistory, TrialPoint, fullest
+from digitsweep.trial import DIRECTIONS, OUT_OF_TIME, OUTCOMES, SearchHistory, TrialPoint
 
 CUT_MARKERS = {"PRUNED": "x", OUT_OF_TIME: "^", "FAIL": "+"}
 """Of trials that did not come to their end."""
@@ -266,23 +266,16 @@ def importance(history: SearchHistory, most: int = 10) -> Figure:
     return figure
 
 
-def comparable(history: SearchHistory) -> list[TrialPoint]:
-    """The complete trials that were trained for equally long: all of them, or those of the rung that has the most."""
-    complete = [each for each in history.trials if each.state == "COMPLETE" and each.values]
-    rung = fullest([each.rung for each in complete])
-    return [each for each in complete if each.rung == rung]
-
-
 def sliced(history: SearchHistory) -> list[str]:
     """The parameters that have a slice: the most important of those that a comparable trial has."""
-    complete = comparable(history)
+    complete = history.comparable()
     return [name for name in history.importance if any(name in each.params for each in complete)][:MOST_SLICES]
 
 
 def parameter_slice(history: SearchHistory, name: str) -> Figure:
     """The objective of every comparable trial against one of its parameters."""
     measure = Measure(history.metric)
-    trials = [each for each in comparable(history) if name in each.params]
+    trials = [each for each in history.comparable() if name in each.params]
     values = [each.params[name] for each in trials]
     figure, axes = panel(2.7, 2.3)
     words = sorted({str(value) for value in values}) if any(isinstance(value, str) for value in values) else []
