@@ -8,7 +8,8 @@ time allows.
 A configuration is promoted once it is among the best of its rung: the best quarter, if trainings of the next rung take four
 times as long. So every rung gets about the same time, and no trial waits for another (asynchronous successive halving, Li et
 al. 2020, arXiv 1810.05934, here with whole trainings). Configurations that are known to be good, those in `first`, need not
-work their way up: they are trained on the top rung at once. So a good network is there early, whatever the search finds.
+work their way up: they are trained on the top rung at once, as soon as a first training of the search has shown how long
+trainings take. So a good network is there early, whatever the search finds.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ IN_A_ROW = 3.0
 LEAST_ON_TOP = 1.0
 """The least epochs of the top rung for a typical configuration in `first`, if the final trainings have as many."""
 KNOWN_ON_TOP = 4
-"""So many of the configurations in `first` are trained on the top rung at once, any others on the lowest: these few take
-about half of the search's time."""
+"""So many of the configurations in `first` reach the top rung, whatever they show below it. These few take about half of the
+search's time; any others are as those that are drawn."""
 CONFIRM = 3
 """Networks of the winner that are trained after the choice, beside its refit."""
 REFIT = 1.25
@@ -277,7 +278,8 @@ class PromotionStudy:
             below = in_order([each for each in complete if each.trial.rung == rung - 1], self._metric)
             for place, record in enumerate(below, start=1):
                 if (record.trial.number, rung) not in known:
-                    yield record, rung, place * self._ladder.factor(rung) <= len(below)
+                    is_good = place * self._ladder.factor(rung) <= len(below)
+                    yield record, rung, is_good or self._is_known(record.trial.params)
                     break
 
     def _new(self) -> Trial | None:
@@ -295,7 +297,7 @@ class PromotionStudy:
         if proposal is None:
             self._is_exhausted = True
             return None
-        rung = ladder.top if proposal.params in self._proposer.first[:KNOWN_ON_TOP] else 0
+        rung = ladder.top if self._history and self._is_known(proposal.params) else 0
         trial = dataclasses.replace(
             self._trial(proposal.params, self._epochs(proposal.params, rung)),
             rung=rung,
@@ -306,6 +308,10 @@ class PromotionStudy:
         )
         self._proposer.began(trial)
         return trial
+
+    def _is_known(self, params: Params) -> bool:
+        """Whether a configuration need not show on lower rungs that it is good."""
+        return params in self._proposer.first[:KNOWN_ON_TOP]
 
     def _least_epochs(self) -> float:
         """That a configuration must have on the top rung."""
