@@ -192,11 +192,13 @@ def portfolio(others: Sequence[Table], size: int) -> list[int]:
     return chosen
 
 
-def priors(family: str, others: Sequence[Table]) -> dict[str, Prior]:
-    """By hyperparameter, from the best configurations of each table: the median of a number, the most frequent choice."""
+def priors(family: str, others: Sequence[Table], *, wrong: bool = False) -> dict[str, Prior]:
+    """By hyperparameter, from the best configurations of each table: the median of a number, the most frequent choice.
+
+    wrong: from the worst ones."""
     good: list[dict[str, Any]] = []
     for table in others:
-        order = np.argsort([-each[-1].value for each in table.rungs])
+        order = np.argsort([each[-1].value if wrong else -each[-1].value for each in table.rungs])
         good += [table.drawn[each] for each in order[: round(GOOD * len(order))]]
     found: dict[str, list[Any]] = {}
     for drawn in good:
@@ -231,13 +233,16 @@ def ours(
     *,
     mixture: Mapping[str, float] | None = None,
     first: int = 4,
-    prior: bool = True,
+    is_on_top: bool = True,
+    priors: Callable[[str, Sequence[Table]], dict[str, Prior]] | None = priors,
     rungs: bool = True,
 ) -> Path_:
-    """PromotionStudy, with a clock that shows what the table says."""
+    """PromotionStudy, with a clock that shows what the table says.
+
+    is_on_top: whether the known configurations get to the top rung at once."""
     known = portfolio(others, first) if first else []
     experiment = _experiment(
-        table, [table.params[each] for each in known], priors(table.family, others) if prior else {}, seed
+        table, [table.params[each] for each in known], priors(table.family, others) if priors else {}, seed
     )
     now = [0.0]
     time = SweepTime(budget / 60.0, 1, [table.family], 0.0, clock=lambda: now[0])
@@ -254,6 +259,9 @@ def ours(
             return Proposal(table.params[at], table.drawn[at], proposal.proposed_by)
 
     class SearchOnly(PromotionStudy):
+        def _is_known(self, params: Params) -> bool:
+            return is_on_top and super()._is_known(params)
+
         def _final_seconds(self) -> float:
             return 0.0
 
@@ -417,16 +425,27 @@ def known_only(table: Table, others: Sequence[Table], seed: int, budget: float) 
     return path
 
 
-MIXTURE = proposals.MIXTURE
+def _without(way: str) -> dict[str, float]:
+    """The mixture without one way to propose."""
+    return {name: share for name, share in proposals.MIXTURE.items() if name != way}
+
+
 SEARCHERS: dict[str, Callable[..., Path_]] = {
     "ours": ours,
-    "ours without known configurations": partial(ours, first=0),
-    "ours without priors": partial(ours, prior=False),
-    "ours without either": partial(ours, first=0, prior=False),
-    "ours without neighbours": partial(ours, mixture={k: v for k, v in MIXTURE.items() if k != "neighbour"}),
-    "ours without TPE": partial(ours, mixture={k: v for k, v in MIXTURE.items() if k != "tpe"}),
-    "ours, drawn at random": partial(ours, mixture={"random": 1.0}),
+    "ours, known configurations on the lowest rung": partial(ours, is_on_top=False),
     "ours without rungs": partial(ours, rungs=False),
+    "ours without priors": partial(ours, priors=None),
+    "ours without known configurations": partial(ours, first=0),
+    "ours without these and rungs": partial(ours, first=0, rungs=False),
+    "ours without these and neighbours": partial(ours, first=0, mixture=_without("neighbour")),
+    "ours without these and TPE": partial(ours, first=0, mixture=_without("tpe")),
+    "ours without these, drawn from the priors only": partial(ours, first=0, mixture={"prior": 1.0}),
+    "ours without these, wrong priors": partial(ours, first=0, priors=partial(priors, wrong=True)),
+    "ours without these and priors": partial(ours, first=0, priors=None),
+    "ours without these, priors and rungs": partial(ours, first=0, priors=None, rungs=False),
+    "ours without these, priors and neighbours": partial(ours, first=0, priors=None, mixture=_without("neighbour")),
+    "ours without these, priors and TPE": partial(ours, first=0, priors=None, mixture=_without("tpe")),
+    "ours without these, drawn at random": partial(ours, first=0, mixture={"random": 1.0}),
     "known configurations only": known_only,
     "random": partial(whole, sampler="random"),
     "random, lowest rung, then the best whole": best_k,

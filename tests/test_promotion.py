@@ -106,18 +106,17 @@ def test_a_rung_promotes_the_best_of_the_rung_below(experiment: Experiment) -> N
     """Promotions before the last new configuration."""
     while (record := machine.train(study)) is not None:
         trial = record.trial
-        if trial.number in {each.trial.number for each in known}:
+        if trial.number in {each.trial.number for each in known} and trial.proposed_by != "first":
             below = [each for each in known if each.trial.rung == trial.rung - 1 and each.trial.baseline is None]
-            promoted = {each.trial.number for each in known if each.trial.rung == trial.rung}
+            promoted = {each.trial.number for each in known if each.trial.rung >= trial.rung}
             best = in_order([each for each in below if each.trial.number not in promoted], "val_accuracy")[0].trial
             assert (best.number, best.params) == (trial.number, trial.params)
             assert best.seed != trial.seed, "a lucky seed must not decide twice"
             assert best.epochs < trial.epochs
             order = [each.trial.number for each in in_order(below, "val_accuracy")]
             factor = trial.ladder[trial.rung] / trial.ladder[trial.rung - 1]
-            if trial.proposed_by != "first":
-                places.append((order.index(trial.number) + 1) * factor / len(order))
-        elif trial.baseline is None:
+            places.append((order.index(trial.number) + 1) * factor / len(order))
+        elif trial.rung == 0 and trial.baseline is None:
             new = len(places)
         known = list(study.records)
     names = [each.trial.name for each in known]
@@ -127,8 +126,8 @@ def test_a_rung_promotes_the_best_of_the_rung_below(experiment: Experiment) -> N
 
 
 def test_known_configurations_get_to_the_top_rung(experiment: Experiment) -> None:
-    """The first few that the experiment names are trained on the top rung before anything is drawn. The very first climbs, and
-    the others start there; more than these few start on the lowest."""
+    """The first few that the experiment names are trained on the top rung before anything is drawn. The very first is
+    trained on the lowest rung before, the others start there; more than these few start on the lowest."""
     known, *_ = experiment.families["ann"].first
     params = {**known.model_dump(exclude_unset=True), "hidden_layers": 1}
     first = tuple(parse_params("ann", {**params, "units": [units]}) for units in range(20, 26))
@@ -138,10 +137,9 @@ def test_known_configurations_get_to_the_top_rung(experiment: Experiment) -> Non
     begun = [each for each in machine.begun if each.kind is Kind.TRIAL and each.baseline is None]
     top = len(begun[-1].ladder) - 1
     assert top > 0
-    climbing = [(0, rung) for rung in range(top + 1)]
-    on_top = [(place, top) for place in range(1, KNOWN_ON_TOP)]
+    on_top = [(place, top) for place in range(KNOWN_ON_TOP)]
     others = [(place, 0) for place in range(KNOWN_ON_TOP, len(first))]
-    expected = [*climbing, *on_top, *others]
+    expected = [(0, 0), *on_top, *others]
     assert [(first.index(each.params), each.rung) for each in begun[: len(expected)]] == expected
 
 

@@ -265,21 +265,25 @@ class PromotionStudy:
         return due or new or next((self._promoted(record, rung) for record, rung, _ in promotions), None)
 
     def _promotions(self) -> Iterator[tuple[TrialRecord, int, bool]]:
-        """Of each rung that there is time for, the highest first: the best configuration of the rung below that was not
-        promoted yet, the rung, and whether it is good enough to be promoted now."""
+        """What can be promoted, to which rung, and whether it is good enough to be promoted now; the highest rungs first. Of
+        each rung it is the best that was not promoted yet; a known configuration goes straight to the top."""
         assert self._ladder is not None
-        known = {(each.trial.number, each.trial.rung) for each in self.records}
-        known |= {(each.number, each.rung) for each in self._running.values()}
+        top = self._ladder.top
         searched = [each for each in self.records if each.trial.baseline is None]
-        for rung in range(self._ladder.top, 0, -1):
-            if self.sweep_time.left() - self._final_seconds() < self._speed.seconds(self._ladder.works[rung]):
+        begun = [*(each.trial for each in searched), *self._running.values()]
+        highest = {each.number: each.rung for each in sorted(begun, key=lambda each: each.rung)}
+        complete = [each for each in searched if each.result.state is TrialState.COMPLETE]
+        left = self.sweep_time.left() - self._final_seconds()
+        for rung in range(top, 0, -1):
+            if left < self._speed.seconds(self._ladder.works[rung]):
                 continue
-            complete = [each for each in searched if each.result.state is TrialState.COMPLETE]
+            if rung == top:
+                known = (each for each in complete if self._is_known(each.trial.params))
+                yield from ((each, top, True) for each in known if highest[each.trial.number] < top)
             below = in_order([each for each in complete if each.trial.rung == rung - 1], self._metric)
             for place, record in enumerate(below, start=1):
-                if (record.trial.number, rung) not in known:
-                    is_good = place * self._ladder.factor(rung) <= len(below)
-                    yield record, rung, is_good or self._is_known(record.trial.params)
+                if highest[record.trial.number] < rung:
+                    yield record, rung, place * self._ladder.factor(rung) <= len(below)
                     break
 
     def _new(self) -> Trial | None:
@@ -297,7 +301,8 @@ class PromotionStudy:
         if proposal is None:
             self._is_exhausted = True
             return None
-        rung = ladder.top if self._history and self._is_known(proposal.params) else 0
+        is_measured = bool(self._history) or not self._is_planned
+        rung = ladder.top if is_measured and self._is_known(proposal.params) else 0
         trial = dataclasses.replace(
             self._trial(proposal.params, self._epochs(proposal.params, rung)),
             rung=rung,
