@@ -48,8 +48,8 @@ AT = (0.25, 0.5, 1.0)
 """Of the budget."""
 GOOD = 0.1
 """Share of the configurations of a data set that the priors are learned from: the best."""
-RUNGS = {"ann": (0, 1, 2), "cnn": (1, 2)}
-"""Of the table that are used: the CNN's lowest says nothing about its highest."""
+RUNGS = (1, 2)
+"""Of the table that are used: the lowest says nothing about the highest."""
 
 
 @cache
@@ -109,7 +109,7 @@ def tables(path: Path = TABLE) -> dict[tuple[str, str], Table]:
             drawn = rungs[0]["drawn"]
             table.params.append(spaces[family].suggest(partial(_as_drawn, drawn)))
             table.drawn.append(drawn)
-            table.rungs.append([_trained(rungs[rung]) for rung in RUNGS[family]])
+            table.rungs.append([_trained(rungs[rung]) for rung in RUNGS])
     return found
 
 
@@ -268,7 +268,7 @@ def ours(
     proposer = OfTheTable(experiment, table.family)
     if mixture is not None:
         proposer._mixture = {way: share / sum(mixture.values()) for way, share in mixture.items()}
-    ladder = Ladder(tuple(table.work(rung) for rung in range(len(RUNGS[table.family]))) if rungs else (table.work(-1),))
+    ladder = Ladder(tuple(table.work(rung) for rung in range(len(RUNGS))) if rungs else (table.work(-1),))
     study = SearchOnly(experiment, table.family, (28, 28, 1), 6800, time, proposer, ladder)
     study.predicted = lambda trial: table.rungs[numbers[trial.number]][_at(trial, rungs)].seconds  # type: ignore[method-assign]
     path: Path_ = []

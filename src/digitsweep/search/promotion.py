@@ -46,7 +46,7 @@ FACTOR, LEAST_FACTOR = 4.0, 2.0
 """How many times as long a rung trains as the one below it; the least if the lowest rung would otherwise be too short."""
 LEAST_WORK = 1.0
 """The least predicted seconds of a training on the lowest rung: half of a shorter one would be overhead."""
-USUAL_RUNGS, WORTH_A_RUNG = 3, 4.0
+USUAL_RUNGS, WORTH_A_RUNG = 2, 4.0
 """If there are more rungs than this, the lowest trains for at least so many predicted seconds: shorter trainings do not
 preserve the order."""
 TRAININGS = 8.5
