@@ -237,7 +237,8 @@ def ours(
     priors: Callable[[str, Sequence[Table]], dict[str, Prior]] | None = priors,
     rungs: bool = True,
 ) -> Path_:
-    """PromotionStudy, with a clock that shows what the table says.
+    """PromotionStudy, with a clock that shows what the table says. Its rungs are given, so it needs no short training of the
+    first known configuration to plan them, as a sweep does.
 
     is_on_top: whether the known configurations get to the top rung at once."""
     known = portfolio(others, first) if first else []
@@ -433,19 +434,19 @@ def _without(way: str) -> dict[str, float]:
 SEARCHERS: dict[str, Callable[..., Path_]] = {
     "ours": ours,
     "ours, known configurations on the lowest rung": partial(ours, is_on_top=False),
-    "ours without rungs": partial(ours, rungs=False),
-    "ours without priors": partial(ours, priors=None),
-    "ours without known configurations": partial(ours, first=0),
-    "ours without these and rungs": partial(ours, first=0, rungs=False),
-    "ours without these and neighbours": partial(ours, first=0, mixture=_without("neighbour")),
-    "ours without these and TPE": partial(ours, first=0, mixture=_without("tpe")),
-    "ours without these, drawn from the priors only": partial(ours, first=0, mixture={"prior": 1.0}),
-    "ours without these, wrong priors": partial(ours, first=0, priors=partial(priors, wrong=True)),
-    "ours without these and priors": partial(ours, first=0, priors=None),
-    "ours without these, priors and rungs": partial(ours, first=0, priors=None, rungs=False),
-    "ours without these, priors and neighbours": partial(ours, first=0, priors=None, mixture=_without("neighbour")),
-    "ours without these, priors and TPE": partial(ours, first=0, priors=None, mixture=_without("tpe")),
-    "ours without these, drawn at random": partial(ours, first=0, mixture={"random": 1.0}),
+    "ours, no rungs": partial(ours, rungs=False),
+    "ours, no priors": partial(ours, priors=None),
+    "ours, no known configurations": partial(ours, first=0),
+    "ours, no known configurations, no rungs": partial(ours, first=0, rungs=False),
+    "ours, no known configurations, no neighbours": partial(ours, first=0, mixture=_without("neighbour")),
+    "ours, no known configurations, no TPE": partial(ours, first=0, mixture=_without("tpe")),
+    "ours, no known configurations, priors only": partial(ours, first=0, mixture={"prior": 1.0}),
+    "ours, no known configurations, wrong priors": partial(ours, first=0, priors=partial(priors, wrong=True)),
+    "ours, nothing known": partial(ours, first=0, priors=None),
+    "ours, nothing known, no rungs": partial(ours, first=0, priors=None, rungs=False),
+    "ours, nothing known, no neighbours": partial(ours, first=0, priors=None, mixture=_without("neighbour")),
+    "ours, nothing known, no TPE": partial(ours, first=0, priors=None, mixture=_without("tpe")),
+    "ours, nothing known, drawn at random": partial(ours, first=0, mixture={"random": 1.0}),
     "known configurations only": known_only,
     "random": partial(whole, sampler="random"),
     "random, lowest rung, then the best whole": best_k,

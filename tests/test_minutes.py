@@ -46,8 +46,8 @@ def test_everything_has_ended(swept: Sweep) -> None:
 
 
 def test_each_trial_tells_its_rung_and_its_proposer(swept: Sweep) -> None:
-    """The runs of the search carry `rung` and `proposed_by`; the known configurations are the first ones; all of
-    them get to the top rung; whatever else was promoted has a complete training at the rung below."""
+    """The runs of the search carry `rung` and `proposed_by`; the known configurations are the first ones; whatever
+    else was promoted has a complete training at the rung below."""
     trials = searched(swept)
     assert trials
     for each in trials:
@@ -55,11 +55,8 @@ def test_each_trial_tells_its_rung_and_its_proposer(swept: Sweep) -> None:
         assert each["tags"]["proposed_by"] == each["proposed_by"] != ""
         assert 0 <= each["rung"] < len(each["ladder"])
     by_rung = {(each["family"], each["number"], each["rung"]): each for each in trials}
-    least = {family: min(each["number"] for each in trials if each["family"] == family) for family in ("ann", "cnn")}
     for (family, number, rung), each in by_rung.items():
-        if each["proposed_by"] == "first":
-            assert rung == len(each["ladder"]) - 1 or number == least[family]
-        elif rung:
+        if rung and each["proposed_by"] != "first":
             assert by_rung[family, number, rung - 1]["state"] == "COMPLETE"
     ann = sorted({each["number"]: each["proposed_by"] for each in trials if each["family"] == "ann"}.items())
     assert all((by == "first") == (place < 2) for place, (_, by) in enumerate(ann))

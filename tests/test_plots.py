@@ -245,7 +245,7 @@ def test_the_best_so_far_is_of_the_highest_rung() -> None:
 
 
 def test_slices_compare_what_was_trained_equally_long() -> None:
-    """A slice of a search with rungs shows the lowest rung only."""
+    """A slice of a search with rungs shows only the rung with the most trainings."""
     (axes,) = plots.parameter_slice(RUNGS, "learning_rate").axes
     assert drawn(axes.lines[0])[0] == [0.01, 0.02, 0.04]
 

@@ -16,6 +16,7 @@ from trials import Machine, complete, metrics
 from digitsweep.config.experiment import Experiment, MinutesBudget
 from digitsweep.config.experiment_file import load_experiment
 from digitsweep.families import parse_params
+from digitsweep.search import promotion
 from digitsweep.search.finalists import MOST_CONFIRMATIONS, Finalists, Succession
 from digitsweep.search.promotion import (
     CONFIRM,
@@ -93,6 +94,13 @@ def test_baselines_come_first(experiment: Experiment) -> None:
     assert [bool(each.ladder) for each in machine.begun] == [False, True, True, True]
 
 
+@pytest.fixture
+def three_rungs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where two would be enough."""
+    monkeypatch.setattr(promotion, "WORTH_A_RUNG", 1.0)
+
+
+@pytest.mark.usefixtures("three_rungs")
 def test_a_rung_promotes_the_best_of_the_rung_below(experiment: Experiment) -> None:
     """A promotion is the best configuration of the rung below that was not promoted yet, with another seed and for longer;
     none is trained at a rung twice. As long as new ones are tried, it is among the best quarter there, if the rung trains
@@ -121,10 +129,12 @@ def test_a_rung_promotes_the_best_of_the_rung_below(experiment: Experiment) -> N
         known = list(study.records)
     names = [each.trial.name for each in known]
     assert len(names) == len(set(names))
+    assert max(each.trial.rung for each in known) == 2
     assert new > 2
     assert all(each <= 1.0 for each in places[:new])
 
 
+@pytest.mark.usefixtures("three_rungs")
 def test_known_configurations_get_to_the_top_rung(experiment: Experiment) -> None:
     """The first few that the experiment names are trained on the top rung before anything is drawn. The very first is
     trained on the lowest rung before, the others start there; more than these few start on the lowest."""
@@ -136,7 +146,7 @@ def test_known_configurations_get_to_the_top_rung(experiment: Experiment) -> Non
     machine.run({"ann": machine.study(experiment.model_copy(update={"families": {"ann": family}}))})
     begun = [each for each in machine.begun if each.kind is Kind.TRIAL and each.baseline is None]
     top = len(begun[-1].ladder) - 1
-    assert top > 0
+    assert top == 2
     on_top = [(place, top) for place in range(KNOWN_ON_TOP)]
     others = [(place, 0) for place in range(KNOWN_ON_TOP, len(first))]
     expected = [(0, 0), *on_top, *others]
@@ -338,6 +348,25 @@ def test_a_restored_search_goes_on_as_if_nothing_had_been(ended: int, slowness: 
     again = machine.study(experiment, sweep_time=machine.time(experiment, elapsed=machine.clock.now, families=["ann"]))
     again.restore(study.records, [])
     assert same(again.next_trial(), study.next_trial())
+
+
+def test_a_restored_search_keeps_the_rungs_of_what_was_cut(experiment: Experiment) -> None:
+    """If the first training on the top rung was cut, its rungs stay, though another number of workers would plan others."""
+    experiment = budgeted(experiment, minutes=1)
+    machine = Machine()
+    study = machine.study(experiment)
+    while (ended := machine.train(study)) is not None and not ended.trial.ladder:
+        pass
+    cut = study.next_trial()
+    assert cut is not None
+    assert cut.rung > 0
+    machine.workers = 4
+    again = machine.study(experiment, sweep_time=machine.time(experiment, elapsed=machine.clock.now, families=["ann"]))
+    again.restore(study.records, [cut])
+    assert again.next_trial() == cut
+    after = again.next_trial()
+    assert after is not None
+    assert after.ladder == cut.ladder
 
 
 def same(one: Trial | None, other: Trial | None) -> bool:

@@ -108,7 +108,7 @@ def simulate(
 @pytest.mark.parametrize("minutes", [3, 8, 15, 30])
 def test_a_sweep_ends_with_its_minutes(minutes: int, workers: int, slower: float) -> None:
     """Whatever the machine, a sweep is over within a tenth of its minutes, and each family has an answer: a refit, networks
-    on fresh seeds, and a configuration that went from the lowest rung to the highest."""
+    on fresh seeds, and configurations on the highest rung and on the lowest."""
     swept = simulate("mnist", minutes, workers, slower)
     assert swept.minutes == pytest.approx(minutes, rel=0.1)
     for family in ("ann", "cnn"):
@@ -116,6 +116,7 @@ def test_a_sweep_ends_with_its_minutes(minutes: int, workers: int, slower: float
         assert swept.count(family, Kind.CONFIRMATION) >= 1
         ladders = [each.trial.ladder for each in swept.records if each.trial.family == family and each.trial.ladder]
         assert swept.count(family, Kind.TRIAL, rung=len(ladders[-1]) - 1) >= 1
+        assert swept.count(family, Kind.TRIAL, rung=0) >= 1
     names = Counter(each.trial.name for each in swept.records)
     assert set(names.values()) == {1}
 

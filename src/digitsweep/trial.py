@@ -76,8 +76,7 @@ class Trial:
     drawn: Mapping[str, Scalar] = field(default_factory=dict)
     """What the search drew, by Optuna's names; empty where it drew nothing."""
     rung: int = 0
-    """How often its configuration was promoted, where the budget is in minutes: each rung is a longer training from
-    scratch."""
+    """Which one of the ladder, from 0, where the budget is in minutes: each rung is a longer training from scratch."""
     proposed_by: str = ""
     """Where its configuration comes from, where the budget is in minutes: `first`, `prior`, `neighbour`, `tpe` or
     `random`."""
@@ -105,7 +104,7 @@ class Trial:
 
 
 def trial_name(family: str, number: int, kind: Kind, repetition: int, rung: int, baseline: str | None) -> str:
-    """The name of a trial: family and number, as `x-007`; `x-007 rung 1` where it was promoted, `x-000 softmax` for a
+    """The name of a trial: family and number, as `x-007`; `x-007 rung 1` above the lowest rung, `x-000 softmax` for a
     baseline, `x-007 finalist 2`, `x-007 confirmation 1`, `x-007 refit`."""
     name = f"{family}-{number:03d}"
     match kind:
@@ -315,7 +314,7 @@ class SearchHistory:
 
     @property
     def has_rungs(self) -> bool:
-        """Whether its trials were promoted from rung to rung: the budget was in minutes."""
+        """Whether its trainings were on rungs: the budget was in minutes."""
         return any(each.work for each in self.trials)
 
     def configurations(self) -> list[TrialPoint]:

@@ -152,7 +152,7 @@ class SamplerSpec(_Part):
     """How configurations are drawn."""
 
     type: Literal["mixture", "tpe", "random"] = "tpe"
-    """mixture: near the best so far, by TPE, from the priors or at random, one of these for each configuration; only with
+    """mixture: near the best so far, by TPE or from the priors, one of these for each configuration; only with
     `budget.minutes`, where it is the default."""
     startup_trials: Annotated[int, Field(ge=1)] = 8
     """For tpe: so many configurations are drawn at random first."""

@@ -248,6 +248,8 @@ def rungs(history: SearchHistory, winner: str = "") -> Plot:
     told = "; ".join(f"{len(each)} on rung {rung}" for rung, each in enumerate(reached))
     best = next((each for each in plots.configuration_paths(history, winner) if each.won), None)
     won = f" The winner is {best.trial}, proposed by {proposer(best.proposed_by)}." if best else ""
+    started = sum(each.rung > 0 for each in history.configurations())
+    at_once = f" {plural(started, 'configuration')} started on the highest rung." if started else ""
     unfinished = sum(each.state != "COMPLETE" for each in history.trials)
     left_out = (
         f" {plural(unfinished, 'training')} did not come to {'its' if unfinished == 1 else 'their'} end and "
@@ -262,10 +264,9 @@ def rungs(history: SearchHistory, winner: str = "") -> Plot:
         f"{METRICS[history.metric][0].upper()}{METRICS[history.metric][1:]} on each rung",
         "Each mark is a whole training: across its work, in predicted seconds on digitsweep’s reference machine, upwards "
         "what it reached (lower is better). A line joins the trainings of one configuration: it was promoted, and trained "
-        "again from scratch for longer. Some that the experiment names start on the highest rung. The "
-        "shape tells who proposed it: the experiment (first), a small change to one of the best so far (neighbour), TPE, "
-        "the priors or chance (random). The marks of a rung are spread a little so that "
-        f"they can be told apart.{left_out}",
+        f"again from scratch for longer.{at_once} The shape tells who proposed it: the experiment (first), a small change "
+        "to one of the best so far (neighbour), TPE, the priors or chance (random). The marks of a rung are spread a little "
+        f"so that they can be told apart.{left_out}",
     )
 
 

@@ -6,10 +6,10 @@ for the same cost. The best configuration of the top rung is the winner. It is t
 time allows.
 
 A configuration is promoted once it is among the best of its rung: the best quarter, if trainings of the next rung take four
-times as long. So every rung gets about the same time, and no trial waits for another (asynchronous successive halving, Li et
-al. 2020, arXiv 1810.05934, here with whole trainings). Configurations that are known to be good, those in `first`, need not
-work their way up: they are trained on the top rung at once, as soon as a first training of the search has shown how long
-trainings take. So a good network is there early, whatever the search finds.
+times as long. So new configurations take about the same time on every rung, and no trial waits for another (asynchronous
+successive halving, Li et al. 2020, arXiv 1810.05934, here with whole trainings). Configurations that are known to be good,
+the first few in `first`, need not work their way up: they are trained on the top rung at once, as soon as a first training
+of the search has shown how long trainings take. So a good network is there early, whatever the search finds.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ IN_A_ROW = 3.0
 LEAST_ON_TOP = 1.0
 """The least epochs of the top rung for a typical configuration in `first`, if the final trainings have as many."""
 KNOWN_ON_TOP = 4
-"""So many of the configurations in `first` reach the top rung, whatever they show below it. These few take about half of the
-search's time; any others are as those that are drawn."""
+"""So many of the configurations in `first` are trained on the top rung, whatever they show below it. These few take more
+than half of the search's time; any others are treated like drawn ones."""
 CONFIRM = 3
 """Networks of the winner that are trained after the choice, beside its refit."""
 REFIT = 1.25
@@ -203,7 +203,7 @@ class PromotionStudy:
         for trial in searched:
             self._proposer.began(trial)
         self._proposer.resume(max((each.left_out for each in searched), default=0))
-        if searched:  # a promotion fixes the rungs; until then the latest number has the newest
+        if searched:  # a training above the lowest rung fixes the rungs; until then the latest number has the newest
             self._ladder = Ladder(max(searched, key=lambda each: (each.rung > 0, each.number)).ladder)
         self._number = max([self._number, *(each.number + 1 for each in begun)])
         known = {each.name for each in begun}
@@ -301,7 +301,7 @@ class PromotionStudy:
         if proposal is None:
             self._is_exhausted = True
             return None
-        is_measured = bool(self._history) or not self._is_planned
+        is_measured = not self._is_planned or any(each.state == "COMPLETE" for each in self._history)
         rung = ladder.top if is_measured and self._is_known(proposal.params) else 0
         trial = dataclasses.replace(
             self._trial(proposal.params, self._epochs(proposal.params, rung)),
@@ -440,9 +440,11 @@ class PromotionStudy:
         return kept
 
     def _replan(self) -> None:
-        """Plans the rungs again if trainings are much faster or slower than predicted, until a first one is promoted."""
-        promoted = any(each.rung for each in self._running.values()) or any(each.rung for each in self._history)
-        if self._ladder and self._is_planned and not promoted and len(self._history) <= MOST_REPLANS:
+        """Plans the rungs again if trainings are much faster or slower than predicted, until one above the
+        lowest rung begins."""
+        is_fixed = any(each.rung for each in (*self._running.values(), *self._planned))
+        is_fixed |= any(each.rung for each in self._history)
+        if self._ladder and self._is_planned and not is_fixed and len(self._history) <= MOST_REPLANS:
             planned = self._planned_ladder()
             if abs(math.log(planned.works[-1] / self._ladder.works[-1])) > math.log(REPLAN):
                 self._ladder = planned

@@ -26,7 +26,7 @@ WIDTHS = {"low": 0.5, "medium": 0.25, "high": 0.125}
 WEIGHTS, how much more often a prior's choice is drawn than another: PriorBand's (Mallik et al. 2023, arXiv 2306.12370)."""
 WEIGHTS = {"low": 2.0, "medium": 4.0, "high": 6.0}
 MIXTURE = {"neighbour": 0.4, "tpe": 0.4, "prior": 0.2}
-"""How often each way proposes a configuration. Without priors, chance takes their place (experiments/LOG.md)."""
+"""How often each way proposes a configuration (experiments/LOG.md). Without priors, `prior` draws at random."""
 INCUMBENTS = 3
 """Of how many of the best configurations neighbours are drawn."""
 RATE = 0.25
@@ -93,12 +93,12 @@ class Proposal:
     drawn: Mapping[str, Scalar]
     """The searched values, by Optuna's names."""
     proposed_by: str
-    """`first`, or one of MIXTURE."""
+    """`first`, `random`, or one of MIXTURE."""
 
 
 class Proposer:
     """Proposes configurations of one family, each once: those that the experiment names first, then a mixture of neighbours
-    of the best so far, TPE, priors and chance.
+    of the best so far, TPE and the priors.
 
     A proposal depends only on the seed, its number, the trials that have ended and what a configuration may cost: a search
     that is rebuilt from its trials goes on as if it had never been interrupted."""
