@@ -96,7 +96,7 @@ def test_baselines_come_first(experiment: Experiment) -> None:
 
 @pytest.fixture
 def three_rungs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where two would be enough."""
+    """Plans a third rung however short its trainings are."""
     monkeypatch.setattr(promotion, "WORTH_A_RUNG", 1.0)
 
 
@@ -136,8 +136,8 @@ def test_a_rung_promotes_the_best_of_the_rung_below(experiment: Experiment) -> N
 
 @pytest.mark.usefixtures("three_rungs")
 def test_known_configurations_get_to_the_top_rung(experiment: Experiment) -> None:
-    """The first few that the experiment names are trained on the top rung before anything is drawn. The very first is
-    trained on the lowest rung before, the others start there; more than these few start on the lowest."""
+    """The first few that the experiment names are trained on the top rung before anything is drawn. The very first has
+    a training on the lowest rung before that; any beyond these few start on the lowest."""
     known, *_ = experiment.families["ann"].first
     params = {**known.model_dump(exclude_unset=True), "hidden_layers": 1}
     first = tuple(parse_params("ann", {**params, "units": [units]}) for units in range(20, 26))
