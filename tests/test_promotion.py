@@ -186,6 +186,17 @@ def test_any_budget_gives_an_answer(minutes: float, slowness: float, workers: in
             assert any(each.trial.kind is Kind.CONFIRMATION for each in family.followed)
 
 
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("minutes", [2, 3, 4, 6, 8])
+def test_no_family_gets_more_seeds_before_the_others_have_theirs(minutes: float, workers: int, written: Experiment) -> None:
+    """A confirmation beyond the plan begins only after all that the plan has of every family."""
+    machine = Machine(workers)
+    swept(machine, budgeted(written, minutes=minutes), after=8.0)
+    is_extra = [each.kind is Kind.CONFIRMATION and each.repetition > CONFIRM for each in machine.begun]
+    assert is_extra == sorted(is_extra)
+    assert sum(each.kind is Kind.REFIT for each in machine.begun) == 2
+
+
 @PROPERTY
 @given(minutes=st.floats(1, 20), slowness=st.floats(0.3, 4), workers=st.integers(1, 4))
 def test_nothing_begins_that_cannot_end(minutes: float, slowness: float, workers: int, written: Experiment) -> None:

@@ -128,6 +128,8 @@ class SweepTime:
         """By the trial's name: whose it is (empty: a baseline), when it began, and the seconds predicted."""
         self.waiting: dict[str, float] = {}
         """Predicted seconds of the baselines that wait, by family."""
+        self.with_plans = set(self._used)
+        """The families of which planned trainings have still to begin."""
 
     @property
     def families(self) -> int:

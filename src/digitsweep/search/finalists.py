@@ -75,6 +75,9 @@ class Pace(Protocol):
     def ended(self, trial: Trial, seconds: float) -> None:
         """Counts a training that took so long, or was lost after so long."""
 
+    def waits(self, *, planned: bool) -> None:
+        """Hears whether planned trainings of the family have still to begin."""
+
     def is_overdue(self) -> bool:
         """Whether what still trains must stop."""
 
@@ -109,6 +112,9 @@ class Unhurried:
 
     def ended(self, trial: Trial, seconds: float) -> None:
         self._costs.add(trial, seconds)
+
+    def waits(self, *, planned: bool) -> None:
+        pass
 
     def is_overdue(self) -> bool:
         return False
@@ -200,10 +206,11 @@ class Finalists:
 
     def next_trial(self) -> Trial | None:
         """The longest training that is left and that there is time for. The winner's follow once the last selection seed has
-        ended; if there is time for more of its confirmation seeds than planned, these are last."""
+        ended; confirmation seeds beyond the plan, if there is time, come after the plans of all families."""
         while self._planned and not self._pace.pays_for(self._planned[-1]):
             self._planned.pop()
         trial = self._planned.pop() if self._planned else self._extra()
+        self._pace.waits(planned=bool(self._planned) or not self._has_chosen)
         if trial is not None:
             self._running[trial.name] = trial
             self._pace.begins(trial)
@@ -235,6 +242,7 @@ class Finalists:
     def attempt_ended(self, trial: Trial, seconds: float) -> None:
         self._planned.append(self._running.pop(trial.name))
         self._pace.ended(trial, seconds)
+        self._pace.waits(planned=True)
 
     def needs_weights(self, trial: Trial, result: TrialResult) -> bool:
         return True

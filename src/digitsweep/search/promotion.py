@@ -515,7 +515,10 @@ class FinalPace:
         return self._study.predicted(trial) * taken
 
     def pays_for(self, trial: Trial, *, extra: bool = False) -> bool:
-        """A refit is always paid for, since it is what is registered."""
+        """A refit is always paid for, since it is what is registered. What is beyond the plan waits until all that the plan
+        has of every family has begun: otherwise one family would take the time of another, whose search ends later."""
+        if extra and self._time.with_plans:
+            return False
         late = 0.0 if extra else OVERDUE * 60.0 * self._time.minutes
         return trial.kind is Kind.REFIT or self._time.left() + late >= self.seconds(trial)
 
@@ -528,6 +531,12 @@ class FinalPace:
 
     def ended(self, trial: Trial, seconds: float) -> None:
         self._time.end(trial, seconds)
+
+    def waits(self, *, planned: bool) -> None:
+        if planned:
+            self._time.with_plans.add(self._study.family)
+        else:
+            self._time.with_plans.discard(self._study.family)
 
     def is_overdue(self) -> bool:
         return self._time.is_overdue()
