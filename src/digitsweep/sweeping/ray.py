@@ -47,6 +47,8 @@ BEGIN_SECONDS = 300.0
 """How long a worker may take to import TensorFlow."""
 CHECK_SECONDS = 120.0
 """How long a node may take to report its versions."""
+ASK_AGAIN = 3
+"""How often a node is asked again if the process that should answer dies."""
 WAIT_SECONDS = 60.0
 """If there are nodes but no worker has been ready for this long, the sweep says so."""
 HEAD_LOOKS = 30
@@ -141,7 +143,7 @@ class Cluster:
     def ask_versions(self, node: Node) -> Any:
         """Asks a node for its versions without waiting; the answer is for `mismatch`."""
         try:
-            return ray.remote(self._versions).options(num_cpus=0, max_retries=0, **self.on(node)).remote()
+            return ray.remote(self._versions).options(num_cpus=0, max_retries=ASK_AGAIN, **self.on(node)).remote()
         except (ValueError, TypeError) as error:  # before anything is sent
             raise InputError(f"workers.runtime_env: {_brief(error)}") from None
 
