@@ -78,6 +78,9 @@ class Pace(Protocol):
     def waits(self, *, planned: bool) -> None:
         """Hears whether planned trainings of the family have still to begin."""
 
+    def may_exceed_plan(self) -> bool:
+        """Whether trainings beyond the plan may begin."""
+
     def is_overdue(self) -> bool:
         """Whether what still trains must stop."""
 
@@ -115,6 +118,9 @@ class Unhurried:
 
     def waits(self, *, planned: bool) -> None:
         pass
+
+    def may_exceed_plan(self) -> bool:
+        return False
 
     def is_overdue(self) -> bool:
         return False
@@ -209,7 +215,7 @@ class Finalists:
         ended; confirmation seeds beyond the plan, if there is time, come after the plans of all families."""
         while self._planned and not self._pace.pays_for(self._planned[-1]):
             self._planned.pop()
-        trial = self._planned.pop() if self._planned else self._extra()
+        trial = self._planned.pop() if self._planned else self._extra() if self._pace.may_exceed_plan() else None
         self._pace.waits(planned=bool(self._planned) or not self._has_chosen)
         if trial is not None:
             self._running[trial.name] = trial

@@ -515,10 +515,7 @@ class FinalPace:
         return self._study.predicted(trial) * taken
 
     def pays_for(self, trial: Trial, *, extra: bool = False) -> bool:
-        """A refit is always paid for, since it is what is registered. What is beyond the plan waits until all that the plan
-        has of every family has begun: otherwise one family would take the time of another, whose search ends later."""
-        if extra and self._time.with_plans:
-            return False
+        """A refit is always paid for, since it is what is registered."""
         late = 0.0 if extra else OVERDUE * 60.0 * self._time.minutes
         return trial.kind is Kind.REFIT or self._time.left() + late >= self.seconds(trial)
 
@@ -537,6 +534,11 @@ class FinalPace:
             self._time.with_plans.add(self._study.family)
         else:
             self._time.with_plans.discard(self._study.family)
+
+    def may_exceed_plan(self) -> bool:
+        """Once all planned trainings of all families have begun. Otherwise one family would take the time of another, whose
+        search ends later."""
+        return not self._time.with_plans
 
     def is_overdue(self) -> bool:
         return self._time.is_overdue()
