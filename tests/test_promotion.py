@@ -197,6 +197,20 @@ def test_no_family_gets_more_seeds_before_the_others_have_theirs(minutes: float,
     assert sum(each.kind is Kind.REFIT for each in machine.begun) == 2
 
 
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("slowness", [0.5, 2.0])
+@pytest.mark.parametrize("minutes", [3, 8])
+def test_the_time_left_is_right(minutes: float, slowness: float, workers: int, written: Experiment) -> None:
+    """From the first third on, the estimate is right within a fifth, or within the length of a training."""
+    machine = Machine(workers, slowness)
+    begin = machine.clock.now
+    swept(machine, budgeted(written, minutes=minutes), after=8.0)
+    end, longest = machine.clock.now, max(map(machine.seconds, machine.begun))
+    later = [(now, left) for now, left in machine.estimates if now - begin >= (end - begin) / 3]
+    assert len(later) > 5
+    assert not [(now, left) for now, left in later if abs(now + left - end) > max((end - now) / 5, longest)]
+
+
 @PROPERTY
 @given(minutes=st.floats(1, 20), slowness=st.floats(0.3, 4), workers=st.integers(1, 4))
 def test_nothing_begins_that_cannot_end(minutes: float, slowness: float, workers: int, written: Experiment) -> None:

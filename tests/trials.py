@@ -58,6 +58,8 @@ class Machine:
         """Everything that has begun, in order."""
         self.ended: list[TrialRecord] = []
         """Everything that has ended, in order."""
+        self.estimates: list[tuple[float, float]] = []
+        """After each training: the time, and the seconds that were then estimated to be left."""
 
     def study(
         self, experiment: Experiment, family: str = "ann", sweep_time: SweepTime | None = None, after: float = 0.0
@@ -114,6 +116,8 @@ class Machine:
             if self.clock.now >= end:
                 del running[trial.name]
                 self.ended.append(schedulers[trial.family].trial_ended(trial, self.result(trial)))
+                left = sum(each.seconds_left() for each in schedulers.values()) / self.workers
+                self.estimates.append((self.clock.now, left))
             for stopped in [each for scheduler in schedulers.values() for each in scheduler.out_of_time()]:
                 end, _ = running.pop(stopped.name)
                 trained = self.seconds(stopped) - (end - self.clock.now)

@@ -130,6 +130,8 @@ class SweepTime:
         """Predicted seconds of the baselines that wait, by family."""
         self.with_plans = set(self._used)
         """The families of which planned trainings have still to begin."""
+        self.beginning = set(self._used)
+        """The families of which more can begin, planned or not."""
 
     @property
     def families(self) -> int:

@@ -66,8 +66,8 @@ class Pace(Protocol):
         """Whether there is time for a training; extra: for one beyond the plan."""
 
     def left(self, *, more: bool) -> float:
-        """Training seconds that are left, if that is known without the trainings: inf if not; more: whether more of them can
-        begin."""
+        """Training seconds that are left, if that is known without the trainings: inf if not; more: whether more of the
+        family's can begin."""
 
     def begins(self, trial: Trial) -> None:
         """Counts a training that begins."""
@@ -294,13 +294,12 @@ class Finalists:
 
     def seconds_left(self) -> float:
         """Of all trainings, those that wait for the choice of the winner included."""
-        extra = self._extra()
-        limit = self._pace.left(more=bool(self._planned) or not self._has_chosen or extra is not None)
+        known = self._pace.left(more=bool(self._planned) or not self._has_chosen or self._extra() is not None)
+        if known < math.inf:
+            return known
         followed = [self._trial(self._chosen[0], Kind.REFIT, 0)] * self._unplanned() if self._chosen else []
         waiting = sum(map(self._pace.seconds, [*self._planned, *followed]))
-        if extra is not None:
-            waiting += (MOST_CONFIRMATIONS + 1 - extra.repetition) * self._pace.seconds(extra)
-        return min(limit, waiting + 0.5 * sum(map(self._pace.seconds, self._running.values())))
+        return waiting + 0.5 * sum(map(self._pace.seconds, self._running.values()))
 
     def notices(self) -> Sequence[str]:
         return ()

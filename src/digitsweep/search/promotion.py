@@ -520,7 +520,9 @@ class FinalPace:
         return trial.kind is Kind.REFIT or self._time.left() + late >= self.seconds(trial)
 
     def left(self, *, more: bool) -> float:
-        wall = self._time.left() if more else self._time.running()
+        """Until the sweep's time is over; once nothing more of any family can begin, until all that trains has ended."""
+        _note(self._time.beginning, self._study.family, belongs=more)
+        wall = self._time.left() if self._time.beginning else self._time.running()
         return max(0.0, wall) * self._time.workers / self._time.families
 
     def begins(self, trial: Trial) -> None:
@@ -530,10 +532,7 @@ class FinalPace:
         self._time.end(trial, seconds)
 
     def waits(self, *, planned: bool) -> None:
-        if planned:
-            self._time.with_plans.add(self._study.family)
-        else:
-            self._time.with_plans.discard(self._study.family)
+        _note(self._time.with_plans, self._study.family, belongs=planned)
 
     def may_exceed_plan(self) -> bool:
         """Once all planned trainings of all families have begun. Otherwise one family would take the time of another, whose
@@ -549,6 +548,14 @@ class FinalPace:
 
     def progress(self, begun: float) -> float:
         return self._study.progress()
+
+
+def _note(families: set[str], family: str, *, belongs: bool) -> None:
+    """Puts a family into a set of them, or takes it out."""
+    if belongs:
+        families.add(family)
+    else:
+        families.discard(family)
 
 
 def _rounded(epochs: float) -> float:
