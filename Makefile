@@ -183,7 +183,7 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	@$(INSTALL) --no-build-isolation -e '.[docs]'
 	@touch $@
 
-BENCHMARKS := throughput overhead utilisation startup memory scale search quality step precision optimism agreement claims image-folder not-digits draw stack cluster
+BENCHMARKS := throughput overhead utilisation startup memory scale search prediction quality step precision optimism agreement claims image-folder not-digits draw stack cluster
 
 .PHONY: $(addprefix bench-,$(BENCHMARKS))
 $(addprefix bench-,$(BENCHMARKS)): bench-%: $(VENV)/.installed-dev

@@ -164,3 +164,20 @@ def test_params_are_values() -> None:
 def test_operations(family: str, values: dict[str, object], expected: int) -> None:
     """The multiplications of one image's way through a network are those of pencil and paper."""
     assert parse_params(family, values).operations((28, 28, 1)) == expected
+
+
+@pytest.mark.parametrize(
+    ("family", "values", "expected"),
+    [
+        ("ann", {"hidden_layers": 2, "units": [128, 32]}, 128 + 32),
+        ("cnn", {"blocks": 1, "filters": 32, "dense_units": 100}, 13 * 13 * 32),
+        (
+            "cnn",
+            {"blocks": 2, "filters": [8, 4], "convolutions": [2, 1], "pooling": ["max", "stride"], "padding": "same"},
+            28 * 28 * 8 + 14 * 14 * 8 + 7 * 7 * 4,
+        ),
+    ],
+)
+def test_outputs(family: str, values: dict[str, object], expected: int) -> None:
+    """What activations work on comes after a pooling or a stride."""
+    assert parse_params(family, values).outputs((28, 28, 1)) == expected

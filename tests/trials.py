@@ -51,7 +51,7 @@ def searched(study: Study, count: int = 1) -> list[Trial]:
 class Machine:
     """Trains nothing: a clock, on which each training takes its predicted seconds times `slowness`."""
 
-    def __init__(self, workers: int = 1, slowness: float = 1.0, shape: Shape = (8, 8, 1), images: int = 5000) -> None:
+    def __init__(self, workers: int = 1, slowness: float = 1.0, shape: Shape = (8, 8, 1), images: int = 10_000) -> None:
         self.workers, self.slowness, self.shape, self.images = workers, slowness, shape, images
         self.clock = Clock()
         self.begun: list[Trial] = []

@@ -62,22 +62,22 @@ class CnnParams(Params):
         computed. Batch normalisation averages over them too, so that with it the whole image is used."""
         if self.padding == "same" or "batch" in self.normalization:
             return side
-        return self._needed(self._sides(side)[-1])
+        return self._needed(self._sides(side)[-1][1])
 
     def operations(self, shape: Shape, classes: int = 10) -> int:
         """Multiplications for one image: what training costs, up to a factor."""
         total, channels = 0, shape[2]
         sides = self._sides(self.used_side(shape[0]))
-        for (kernel, filters), after in zip(self._each_convolution(), sides, strict=False):
-            total += after * after * kernel * kernel * channels * filters
+        for (kernel, filters), (made, _) in zip(self._each_convolution(), sides, strict=True):
+            total += made * made * kernel * kernel * channels * filters
             channels = filters
-        widths = [sides[-1] * sides[-1] * channels, *([self.dense_units] if self.dense_units else []), classes]
+        widths = [sides[-1][1] ** 2 * channels, *([self.dense_units] if self.dense_units else []), classes]
         return total + sum(before * after for before, after in itertools.pairwise(widths))
 
     def outputs(self, shape: Shape) -> int:
-        """The values for one image that activations and normalisations work on."""
+        """The values for one image that activations and normalisations work on, which come after a pooling."""
         sides = self._sides(self.used_side(shape[0]))
-        return sum(at * at * filters for at, (_, filters) in zip(sides, self._each_convolution(), strict=False))
+        return sum(left * left * filters for (_, left), (_, filters) in zip(sides, self._each_convolution(), strict=True))
 
     def kernels(self, shape: Shape) -> int:
         """The weights of all kernels, without those of the last layer."""
@@ -85,25 +85,24 @@ class CnnParams(Params):
         for kernel, filters in self._each_convolution():
             total += kernel * kernel * channels * filters
             channels = filters
-        return total + self._sides(self.used_side(shape[0]))[-1] ** 2 * channels * self.dense_units
+        return total + self._sides(self.used_side(shape[0]))[-1][1] ** 2 * channels * self.dense_units
 
     def _each_convolution(self) -> Iterator[tuple[int, int]]:
         """Kernel size and filters."""
         for block in range(self.blocks):
             yield from [(self.kernel_size[block], self.filters[block])] * self.convolutions[block]
 
-    def _sides(self, side: int) -> list[int]:
-        """The sides of the maps that each convolution makes, and of the last block's pooled map."""
+    def _sides(self, side: int) -> list[tuple[int, int]]:
+        """For each convolution the side of the map that it makes, and what a pooling that follows leaves of it."""
         sides = []
         for kernel, convolutions, pooling in zip(self.kernel_size, self.convolutions, self.pooling, strict=True):
             for index in range(convolutions):
-                side = side if self.padding == "same" else side - kernel + 1
-                if pooling == "stride" and index == convolutions - 1:
-                    side = -(-side // 2)
-                sides.append(side)
-            if pooling != "stride":
-                side = -(-side // 2) if self.padding == "same" else side // 2
-        return [*sides, side]
+                made = side = side if self.padding == "same" else side - kernel + 1
+                if index == convolutions - 1:
+                    side = -(-side // 2) if self.padding == "same" or pooling == "stride" else side // 2
+                    made = side if pooling == "stride" else made
+                sides.append((made, side))
+        return sides
 
     def _needed(self, side: int) -> int:
         """With valid padding: the side of an image whose last map has this side."""

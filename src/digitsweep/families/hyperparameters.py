@@ -23,16 +23,16 @@ Shape = tuple[int, int, int]
 
 MOST_LAYERS = 64
 
-MULTIPLICATION, IMAGE, OUTPUT, STEP = 2.8e-11, 7e-6, 2e-10, 1.5e-4
+MULTIPLICATION, IMAGE, OUTPUT, STEP = 3.0e-11, 1.3e-6, 3.2e-9, 1.5e-4
 """Seconds of training on the reference machine: for a multiplication of one image, for an image, for an output of a layer,
-and for a step. Fitted to the trainings of `make bench-search`; four of five predictions are within a third."""
-WEIGHT = {"sgd": 1.3e-9, "adam": 2.4e-9, "adamw": 2.4e-9}
+and for a step. `make bench-prediction` fits them, and says how good predictions are."""
+WEIGHT = {"sgd": 1.0e-9, "adam": 1.7e-9, "adamw": 1.9e-9}
 """For a weight in each step."""
-ACTIVATION = {"gelu": 4.7e-9, "silu": 3e-9, "tanh": 3e-9, "elu": 3e-9, "selu": 3e-9, "sigmoid": 3e-9}
-NORMALIZATION = {"none": 0.0, "batch": 4.2e-9, "layer": 2.7e-9}
+ACTIVATION = {"gelu": 1.2e-8, "silu": 6.3e-9, "elu": 6e-9, "selu": 6e-9, "sigmoid": 6e-9}
+NORMALIZATION = {"none": 0.0, "batch": 6.8e-9, "layer": 9.1e-9}
 DROPOUT = 3.8e-9
 """More for each output."""
-AUGMENTATION = {"none": 0.0, "shift": 1.2e-8, "affine": 2.5e-8, "flip": 7e-9, "crop": 2.7e-8}
+AUGMENTATION = {"none": 0.0, "shift": 9.9e-9, "affine": 1.4e-8, "flip": 7e-9, "crop": 2e-8}
 """For each value of an image."""
 
 TRAINING_SPACE: Mapping[str, Any] = {
