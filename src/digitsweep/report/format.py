@@ -149,8 +149,9 @@ def listed(parts: Sequence[str]) -> str:
 
 
 def cell(text: Any) -> str:
-    """Any text inside a Markdown table or sentence, on one line, without its markup taking effect."""
-    plain = " ".join(str(text).split())
+    """Any text inside a Markdown table or sentence, on one line, without its markup taking effect. A space of no width keeps
+    an `@name` from being a mention, which notifies somebody."""
+    plain = " ".join(str(text).split()).replace("@", "@\u200b")
     return "".join(f"\\{sign}" if sign in MARKUP else sign for sign in plain)
 
 
