@@ -153,6 +153,22 @@ def test_known_configurations_get_to_the_top_rung(experiment: Experiment) -> Non
     assert [(first.index(each.params), each.rung) for each in begun[: len(expected)]] == expected
 
 
+@pytest.mark.usefixtures("three_rungs")
+@pytest.mark.parametrize(("learning_rate", "on_top"), [(0.01, KNOWN_ON_TOP), (1e-4, 1)])
+def test_known_configurations_that_disappoint(learning_rate: float, on_top: int, experiment: Experiment) -> None:
+    """Once one on the top rung has done worse than a baseline, those that are left start on the lowest rung."""
+    known, *_ = experiment.families["ann"].first
+    params = {**known.model_dump(exclude_unset=True), "hidden_layers": 1, "learning_rate": learning_rate}
+    first = tuple(parse_params("ann", {**params, "units": [units]}) for units in range(20, 20 + KNOWN_ON_TOP))
+    family = experiment.families["ann"].model_copy(update={"first": first})
+    machine = Machine()
+    machine.run({"ann": machine.study(experiment.model_copy(update={"families": {"ann": family}}))})
+    begun = [each for each in machine.begun if each.kind is Kind.TRIAL and each.baseline is None]
+    rungs = [each.rung for each in begun[: KNOWN_ON_TOP + 1]]
+    assert all(each.params in first for each in begun[: KNOWN_ON_TOP + 1])
+    assert rungs == [0, *[2] * on_top, *[0] * (KNOWN_ON_TOP - on_top)]
+
+
 def test_rungs_count_in_work(experiment: Experiment) -> None:
     """All trainings of a rung are predicted to take equally long, whatever the network: a small one gets more epochs."""
     machine = Machine()

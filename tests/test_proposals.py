@@ -79,6 +79,39 @@ def test_the_known_ones_come_first(experiment: Experiment) -> None:
     assert proposer.count == len(first) + 1
 
 
+@pytest.mark.parametrize(
+    ("other", "accuracy", "is_good"),
+    [
+        ({"baseline": "softmax"}, 0.79, True),
+        ({"baseline": "softmax"}, 0.81, False),
+        ({"ladder": (1.0, 4.0), "rung": 0}, 0.81, False),
+        ({"ladder": (1.0, 4.0), "rung": 1}, 0.81, True),
+        ({"ladder": (1.0, 4.0), "rung": 0, "proposed_by": "first"}, 0.81, True),
+    ],
+)
+def test_what_is_known_is_doubted(other: dict[str, Any], accuracy: float, is_good: bool, experiment: Experiment) -> None:
+    """Known configurations on the top rung must not be worse than a baseline or than a shorter training of another one."""
+    proposer = Proposer(experiment, "ann")
+    params = experiment.families["ann"].first[0]
+    known = Trial(0, params, 0, 8.0, rung=1, ladder=(1.0, 4.0), proposed_by="first")
+    compared = Trial(1, params, 1, 2.0, **{"proposed_by": "" if "baseline" in other else "tpe", **other})
+    assert proposer.trusts_knowledge([])
+    assert proposer.trusts_knowledge([TrialRecord(known, complete(known, 0.8))])
+    records = [TrialRecord(known, complete(known, 0.8)), TrialRecord(compared, complete(compared, accuracy))]
+    assert proposer.trusts_knowledge(records) == is_good
+
+
+def test_doubt_widens_priors(experiment: Experiment) -> None:
+    """In doubt, values come from the whole range as often as said; without it, most are near their priors."""
+    space = experiment.families["ann"].space
+    rates = {}
+    for doubt in (0.0, 0.5, 1.0):
+        choose = from_priors(np.random.default_rng(0), doubt)
+        drawn = [space.suggest(choose).learning_rate for _ in range(300)]
+        rates[doubt] = sum(rate < 0.0004 or rate > 0.03 for rate in drawn) / 300
+    assert rates[0.0] < 0.1 < rates[0.5] < rates[1.0]
+
+
 def test_each_configuration_once(long: tuple[Proposer, list[TrialRecord]]) -> None:
     """No configuration is proposed twice, whoever proposes it."""
     _, records = long

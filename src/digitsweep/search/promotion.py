@@ -9,7 +9,9 @@ A configuration is promoted once it is among the best of its rung: the best quar
 times as long. So new configurations take about the same time on every rung, and no trial waits for another (asynchronous
 successive halving, Li et al. 2020, arXiv 1810.05934, here with whole trainings). Configurations that are known to be good,
 the first few in `first`, need not work their way up: they are trained on the top rung at once, as soon as a first training
-of the search has shown how long trainings take. So a good network is there early, whatever the search finds.
+of the search has shown how long trainings take. So a good network is there early, whatever the search finds. But if they do
+worse there than a baseline, or than a shorter training of something else, what was known is wrong for these images. Then the
+ones that are left start on the lowest rung, and half of all values are drawn without their priors.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ IN_A_ROW = 3.0
 LEAST_ON_TOP = 1.0
 """The least epochs of the top rung for a typical configuration in `first`, if the final trainings have as many."""
 KNOWN_ON_TOP = 4
-"""So many of the configurations in `first` are trained on the top rung, whatever they show below it. These few take more
+"""So many of the configurations in `first` are trained on the top rung at once. These few take more
 than half of the search's time; any others are treated like drawn ones."""
 CONFIRM = 3
 """Networks of the winner that are trained after the choice, beside its refit."""
@@ -315,8 +317,9 @@ class PromotionStudy:
         return trial
 
     def _is_known(self, params: Params) -> bool:
-        """Whether a configuration need not show on lower rungs that it is good."""
-        return params in self._proposer.first[:KNOWN_ON_TOP]
+        """Whether a configuration need not show on lower rungs that it is good: one of the first few that the experiment
+        names, as long as these do what is expected of them."""
+        return params in self._proposer.first[:KNOWN_ON_TOP] and self._proposer.trusts_knowledge(self.records)
 
     def _least_epochs(self) -> float:
         """That a configuration must have on the top rung."""

@@ -17,7 +17,7 @@ from digitsweep.config.space import Categorical, Choice, Distribution, drawn_by
 from digitsweep.families import Params
 from digitsweep.families.hyperparameters import Scalar
 from digitsweep.search.sampler import fixed_trial, importance_of, tpe
-from digitsweep.trial import DIRECTIONS, Trial, TrialRecord, TrialState, fullest, in_order, trial_seed
+from digitsweep.trial import DIRECTIONS, Trial, TrialRecord, TrialState, best_of, fullest, in_order, sign_of, trial_seed
 
 STEP = 0.2
 """Standard deviation of a mutation, as a share of the (logarithmic) range."""
@@ -27,6 +27,8 @@ WEIGHTS, how much more often a prior's choice is drawn than another: PriorBand's
 WEIGHTS = {"low": 2.0, "medium": 4.0, "high": 6.0}
 MIXTURE = {"neighbour": 0.4, "tpe": 0.4, "prior": 0.2}
 """How often each way proposes a configuration (experiments/LOG.md). Without priors, `prior` draws at random."""
+DOUBT = 0.5
+"""How often a value is drawn uniformly although it has a prior, once what was known has proved to be wrong."""
 INCUMBENTS = 3
 """Of how many of the best configurations neighbours are drawn."""
 RATE = 0.25
@@ -50,12 +52,12 @@ def uniform(random: np.random.Generator) -> Choice:
     return choose
 
 
-def from_priors(random: np.random.Generator) -> Choice:
-    """Near the priors; uniformly where there is none."""
+def from_priors(random: np.random.Generator, doubt: float = 0.0) -> Choice:
+    """Near the priors; uniformly where there is none, and with the probability `doubt` where there is."""
     anywhere = uniform(random)
 
     def choose(name: str, each: Distribution) -> Scalar:
-        if each.prior is None:
+        if each.prior is None or (doubt and random.uniform() < doubt):
             return anywhere(name, each)
         if isinstance(each, Categorical):
             weights = np.array([WEIGHTS[each.prior.sure] if value == each.prior.value else 1.0 for value in each.choices])
@@ -98,7 +100,7 @@ class Proposal:
 
 class Proposer:
     """Proposes configurations of one family, each once: those that the experiment names first, then a mixture of neighbours
-    of the best so far, TPE and the priors.
+    of the best so far, TPE and the priors, which count for half once what is known beforehand has proved to be wrong.
 
     A proposal depends only on the seed, its number, the trials that have ended and what a configuration may cost: a search
     that is rebuilt from its trials goes on as if it had never been interrupted."""
@@ -192,7 +194,24 @@ class Proposer:
             return drawn_by(study.ask()), way
         if way == "random":
             return uniform(random), way
-        return from_priors(random), "prior" if self._space.has_priors() else "random"
+        doubt = 0.0 if self.trusts_knowledge(records) else DOUBT
+        return from_priors(random, doubt), "prior" if self._space.has_priors() else "random"
+
+    def trusts_knowledge(self, records: Sequence[TrialRecord]) -> bool:
+        """Whether the known configurations on the top rung are not worse than what took less: a baseline, or a shorter
+        training of another configuration."""
+        known, others = [], []
+        for each in records:
+            is_on_top = each.trial.rung == len(each.trial.ladder) - 1
+            if is_on_top and each.trial.proposed_by == "first":
+                known.append(each)
+            elif not is_on_top and each.trial.proposed_by != "first":
+                others.append(each)
+        best, other = best_of(known, self._metric), best_of(others, self._metric)
+        if best is None or other is None:
+            return True
+        sign = sign_of(self._metric)
+        return sign * best.result.last(self._metric) <= sign * other.result.last(self._metric)
 
     def _incumbents(self, records: Sequence[TrialRecord]) -> list[Mapping[str, Scalar]]:
         """The best configurations so far, each by its highest rung."""
