@@ -551,13 +551,6 @@ def test_the_same_comparison_gives_the_same_page(small: Comparison) -> None:
     assert report(alone, samples.images()) == report(alone, samples.images())
 
 
-def test_the_short_report_mentions_nobody(whole: Comparison) -> None:
-    """On GitHub, `@name` would notify whoever has that name."""
-    text = report(dataclasses.replace(whole, question="Ask @octocat?"), samples.images())["report.md"].decode()
-    assert "octocat" in text
-    assert not re.search(r"@\w", text)
-
-
 def test_the_short_report(whole: Comparison) -> None:
     """For a pull request: the verdict, a row for each model, and what the winners were on fresh seeds."""
     text = report(whole, samples.images())["report.md"].decode()

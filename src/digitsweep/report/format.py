@@ -149,9 +149,8 @@ def listed(parts: Sequence[str]) -> str:
 
 
 def cell(text: Any) -> str:
-    """Any text inside a Markdown table or sentence, on one line, without its markup taking effect. A space of no width keeps
-    an `@name` from being a mention, which notifies somebody."""
-    plain = " ".join(str(text).split()).replace("@", "@\u200b")
+    """Any text inside a Markdown table or sentence, on one line, without its markup taking effect."""
+    plain = " ".join(str(text).split())
     return "".join(f"\\{sign}" if sign in MARKUP else sign for sign in plain)
 
 
