@@ -1,6 +1,6 @@
 """Fits the constants of `Params.epoch_seconds` to the trainings of search_table.json.gz, and says how good predictions are.
 
-Trains nothing. What it prints belongs into digitsweep/families/hyperparameters.py. Only the top rung counts: in shorter
+Trains nothing. What it prints belongs in digitsweep/families/hyperparameters.py. Only the top rung counts: in shorter
 trainings, what every training takes and the evaluations weigh more."""
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ TOP = 2
 LEAST = {"DROPOUT": 3.8e-9, "AUGMENTATION shift": 8e-9, "AUGMENTATION affine": 1.4e-8}
 """At least so much, as `make bench-step` measures: the table can hardly tell these from what they go with."""
 FREE = {"ACTIVATION relu", "ACTIVATION tanh", "NORMALIZATION none", "AUGMENTATION none"}
+"""What costs nothing more; tanh only in dense networks, where the fit finds nothing."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def parts(params: Params, shape: Shape) -> Counter[str]:
         (value,) = {*np.atleast_1d(values[name])} or {"none"}
         return value
 
-    outputs = params.outputs(shape)
+    outputs = params.activations(shape)
     found = Counter(
         {
             "MULTIPLICATION": params.operations(shape),
@@ -102,8 +103,8 @@ def main() -> None:
             logarithms = np.log([a / b.seconds for a, b in zip(predicted, chosen, strict=True)])
             row += [f"{np.exp(np.median(logarithms)):.2f}", f"{np.exp(logarithms.std()):.2f}"]
         table.append(row)
-    header = ["family", "data", "trainings", "predicted for taken", "spread", "fitted again", "spread"]
-    what = "median of predicted for measured seconds, and by what factor it varies (one standard deviation)"
+    header = ["family", "data", "trainings", "predicted / measured", "spread", "fitted again", "spread"]
+    what = "median of predicted / measured seconds, and by what factor it varies (one standard deviation)"
     report("prediction", what, header, table)
 
 

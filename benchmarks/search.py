@@ -251,8 +251,8 @@ def ours(
     numbers: dict[int, int] = {}
 
     class OfTheTable(Proposer):
-        def draw(self, number: int, records: Any, cost: Any, most: float) -> Proposal | None:
-            proposal = super().draw(number, records, lambda _: 0.0, math.inf)
+        def draw(self, number: int, records: Any, cost: Any, most: float, *, doubt: bool = False) -> Proposal | None:
+            proposal = super().draw(number, records, lambda _: 0.0, math.inf, doubt=doubt)
             at = nearest.take(proposal.drawn) if proposal else None
             if proposal is None or at is None:
                 return None

@@ -85,7 +85,7 @@ def configuration(family: str, number: int) -> tuple[Params, dict[str, Any]]:
 
 def predicted_seconds(params: Params, side: int, images: int) -> float:
     """Of an epoch, roughly; what is measured is recorded beside it. Not `Params.epoch_seconds`, which is fitted to the table
-    and would change what the table holds. When it was made, `outputs` counted what comes before a pooling."""
+    and would change what the table holds."""
     values = params.model_dump()
     activations = params.outputs((side, side, 1)) / 1000
     activation = values["activation"] if params.family == "cnn" else values["activation"][0]

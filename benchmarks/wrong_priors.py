@@ -21,7 +21,7 @@ RATE = 1e-4
 
 
 def misled(experiment: dict[str, Any]) -> dict[str, Any]:
-    """The experiment, with wrong knowledge, and without another one beside it that it falls back on."""
+    """The experiment, with wrong knowledge, and without its fallback, which would have to lie beside it."""
     experiment["data"].pop("fallback", None)
     for name, family in experiment["families"].items():
         wrong = {**NARROW[name], "learning_rate": RATE}

@@ -178,6 +178,6 @@ def test_operations(family: str, values: dict[str, object], expected: int) -> No
         ),
     ],
 )
-def test_outputs(family: str, values: dict[str, object], expected: int) -> None:
-    """What activations work on comes after a pooling or a stride."""
-    assert parse_params(family, values).outputs((28, 28, 1)) == expected
+def test_activations(family: str, values: dict[str, object], expected: int) -> None:
+    """A pooling or a stride leaves activations a quarter of the values."""
+    assert parse_params(family, values).activations((28, 28, 1)) == expected

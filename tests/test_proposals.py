@@ -79,28 +79,6 @@ def test_the_known_ones_come_first(experiment: Experiment) -> None:
     assert proposer.count == len(first) + 1
 
 
-@pytest.mark.parametrize(
-    ("other", "accuracy", "is_good"),
-    [
-        ({"baseline": "softmax"}, 0.79, True),
-        ({"baseline": "softmax"}, 0.81, False),
-        ({"ladder": (1.0, 4.0), "rung": 0}, 0.81, False),
-        ({"ladder": (1.0, 4.0), "rung": 1}, 0.81, True),
-        ({"ladder": (1.0, 4.0), "rung": 0, "proposed_by": "first"}, 0.81, True),
-    ],
-)
-def test_what_is_known_is_doubted(other: dict[str, Any], accuracy: float, is_good: bool, experiment: Experiment) -> None:
-    """Known configurations on the top rung must not be worse than a baseline or than a shorter training of another one."""
-    proposer = Proposer(experiment, "ann")
-    params = experiment.families["ann"].first[0]
-    known = Trial(0, params, 0, 8.0, rung=1, ladder=(1.0, 4.0), proposed_by="first")
-    compared = Trial(1, params, 1, 2.0, **{"proposed_by": "" if "baseline" in other else "tpe", **other})
-    assert proposer.trusts_knowledge([])
-    assert proposer.trusts_knowledge([TrialRecord(known, complete(known, 0.8))])
-    records = [TrialRecord(known, complete(known, 0.8)), TrialRecord(compared, complete(compared, accuracy))]
-    assert proposer.trusts_knowledge(records) == is_good
-
-
 def test_doubt_widens_priors(experiment: Experiment) -> None:
     """In doubt, values come from the whole range as often as said; without it, most are near their priors."""
     space = experiment.families["ann"].space

@@ -104,7 +104,7 @@ class Machine:
         while True:
             while len(running) < self.workers:
                 order = sorted(schedulers.values(), key=lambda each: (-each.priority(), each.progress()))
-                trial = next((trial for each in order if (trial := each.next_trial()) is not None), None)
+                trial = next((trial for each in (*order, *order) if (trial := each.next_trial()) is not None), None)
                 if trial is None:
                     break
                 self.begun.append(trial)

@@ -49,7 +49,7 @@ class AnnParams(Params):
         return sum(before * after for before, after in itertools.pairwise(widths))
 
     def outputs(self, shape: Shape) -> int:
-        """The values for one image that activations and normalisations work on."""
+        """The values for one image that the layers compute, which activations and normalisations work on."""
         return sum(self.units)
 
     def kernels(self, shape: Shape) -> int:

@@ -67,17 +67,23 @@ class CnnParams(Params):
     def operations(self, shape: Shape, classes: int = 10) -> int:
         """Multiplications for one image: what training costs, up to a factor."""
         total, channels = 0, shape[2]
-        sides = self._sides(self.used_side(shape[0]))
-        for (kernel, filters), (made, _) in zip(self._each_convolution(), sides, strict=True):
+        for (made, _), (kernel, filters) in self._maps(shape):
             total += made * made * kernel * kernel * channels * filters
             channels = filters
-        widths = [sides[-1][1] ** 2 * channels, *([self.dense_units] if self.dense_units else []), classes]
+        widths = [
+            self._sides(self.used_side(shape[0]))[-1][1] ** 2 * channels,
+            *([self.dense_units] if self.dense_units else []),
+            classes,
+        ]
         return total + sum(before * after for before, after in itertools.pairwise(widths))
 
     def outputs(self, shape: Shape) -> int:
-        """The values for one image that activations and normalisations work on, which come after a pooling."""
-        sides = self._sides(self.used_side(shape[0]))
-        return sum(left * left * filters for (_, left), (_, filters) in zip(sides, self._each_convolution(), strict=True))
+        """The values for one image that the convolutions compute, which take memory."""
+        return sum(made * made * filters for (made, _), (_, filters) in self._maps(shape))
+
+    def activations(self, shape: Shape) -> int:
+        """The values for one image that activations and normalisations work on: of a pooled map, what the pooling leaves."""
+        return sum(left * left * filters for (_, left), (_, filters) in self._maps(shape))
 
     def kernels(self, shape: Shape) -> int:
         """The weights of all kernels, without those of the last layer."""
@@ -92,14 +98,19 @@ class CnnParams(Params):
         for block in range(self.blocks):
             yield from [(self.kernel_size[block], self.filters[block])] * self.convolutions[block]
 
+    def _maps(self, shape: Shape) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+        """Of each convolution: the sides, and kernel size and filters."""
+        return zip(self._sides(self.used_side(shape[0])), self._each_convolution(), strict=True)
+
     def _sides(self, side: int) -> list[tuple[int, int]]:
         """For each convolution the side of the map that it makes, and what a pooling that follows leaves of it."""
         sides = []
         for kernel, convolutions, pooling in zip(self.kernel_size, self.convolutions, self.pooling, strict=True):
             for index in range(convolutions):
-                made = side = side if self.padding == "same" else side - kernel + 1
+                made = side if self.padding == "same" else side - kernel + 1
+                side = made
                 if index == convolutions - 1:
-                    side = -(-side // 2) if self.padding == "same" or pooling == "stride" else side // 2
+                    side = -(-made // 2) if self.padding == "same" or pooling == "stride" else made // 2
                     made = side if pooling == "stride" else made
                 sides.append((made, side))
         return sides

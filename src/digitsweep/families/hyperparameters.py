@@ -24,14 +24,15 @@ Shape = tuple[int, int, int]
 MOST_LAYERS = 64
 
 MULTIPLICATION, IMAGE, OUTPUT, STEP = 3.0e-11, 1.3e-6, 3.2e-9, 1.5e-4
-"""Seconds of training on the reference machine: for a multiplication of one image, for an image, for an output of a layer,
-and for a step. `make bench-prediction` fits them, and says how good predictions are."""
+"""Seconds of training on the reference machine: for a multiplication of one image, for an image, for a value that is
+activated, and for a step. `make bench-prediction` fits them, and says how good predictions are. What its trainings lack
+(elu, selu, sigmoid, flip, crop) costs as much as what is like it."""
 WEIGHT = {"sgd": 1.0e-9, "adam": 1.7e-9, "adamw": 1.9e-9}
 """For a weight in each step."""
 ACTIVATION = {"gelu": 1.2e-8, "silu": 6.3e-9, "elu": 6e-9, "selu": 6e-9, "sigmoid": 6e-9}
 NORMALIZATION = {"none": 0.0, "batch": 6.8e-9, "layer": 9.1e-9}
 DROPOUT = 3.8e-9
-"""More for each output."""
+"""More for each of these values."""
 AUGMENTATION = {"none": 0.0, "shift": 9.9e-9, "affine": 1.4e-8, "flip": 7e-9, "crop": 2e-8}
 """For each value of an image."""
 
@@ -144,8 +145,12 @@ class Params(BaseModel):
         return 1
 
     def outputs(self, shape: Shape) -> int:
-        """The values for one image that activations and normalisations work on; 0 if they are not worth counting."""
+        """The values for one image that the layers compute, which take memory; 0 if they are not worth counting."""
         return 0
+
+    def activations(self, shape: Shape) -> int:
+        """The values for one image that activations and normalisations work on."""
+        return self.outputs(shape)
 
     def kernels(self, shape: Shape) -> int:
         """The weights of all kernels, without those of the last layer; 0 if they are not worth counting."""
@@ -170,7 +175,7 @@ class Params(BaseModel):
         cost += max((NORMALIZATION.get(name, 0.0) for name in all_of("normalization")), default=0.0)
         cost += DROPOUT * any(all_of("dropout"))
         step = STEP + WEIGHT[self.optimizer] * self.kernels(shape)
-        return images * (each + cost * self.outputs(shape)) + images / self.batch_size * step
+        return images * (each + cost * self.activations(shape)) + images / self.batch_size * step
 
     def __reduce__(self) -> tuple[Any, ...]:
         """By name and values, so that only the family must be known where a configuration is unpickled."""

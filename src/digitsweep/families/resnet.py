@@ -41,7 +41,7 @@ class ResnetParams(Params):
         return convolutions + self.filters[-1] * classes
 
     def outputs(self, shape: Shape) -> int:
-        """The values for one image that activations and normalisations work on."""
+        """The values for one image that the layers compute, which activations and normalisations work on."""
         return sum(side * side * filters for side, _, _, filters in self._convolutions(shape))
 
     def kernels(self, shape: Shape) -> int:

@@ -128,10 +128,10 @@ class SweepTime:
         """By the trial's name: whose it is (empty: a baseline), when it began, and the seconds predicted."""
         self.waiting: dict[str, float] = {}
         """Predicted seconds of the baselines that wait, by family."""
-        self.with_plans = set(self._used)
-        """The families of which planned trainings have still to begin."""
-        self.beginning = set(self._used)
-        """The families of which more can begin, planned or not."""
+        self.has_plan = dict.fromkeys(self._used, True)
+        """Whether planned trainings of a family have still to begin."""
+        self.has_more = dict.fromkeys(self._used, True)
+        """Whether any training of a family may begin, planned or not."""
 
     @property
     def families(self) -> int:

@@ -65,9 +65,8 @@ class Pace(Protocol):
     def pays_for(self, trial: Trial, *, extra: bool = False) -> bool:
         """Whether there is time for a training; extra: for one beyond the plan."""
 
-    def left(self, *, more: bool) -> float:
-        """Training seconds that are left, if that is known without the trainings: inf if not; more: whether more of the
-        family's can begin."""
+    def left(self) -> float:
+        """The family's part of the training seconds that are left; inf if only its trainings tell."""
 
     def begins(self, trial: Trial) -> None:
         """Counts a training that begins."""
@@ -75,8 +74,8 @@ class Pace(Protocol):
     def ended(self, trial: Trial, seconds: float) -> None:
         """Counts a training that took so long, or was lost after so long."""
 
-    def waits(self, *, planned: bool) -> None:
-        """Hears whether planned trainings of the family have still to begin."""
+    def waiting(self, *, planned: bool, more: bool) -> None:
+        """Takes down whether planned trainings of the family have still to begin, and whether any may."""
 
     def may_exceed_plan(self) -> bool:
         """Whether trainings beyond the plan may begin."""
@@ -107,7 +106,7 @@ class Unhurried:
     def pays_for(self, trial: Trial, *, extra: bool = False) -> bool:
         return not extra
 
-    def left(self, *, more: bool) -> float:
+    def left(self) -> float:
         return math.inf
 
     def begins(self, trial: Trial) -> None:
@@ -116,7 +115,7 @@ class Unhurried:
     def ended(self, trial: Trial, seconds: float) -> None:
         self._costs.add(trial, seconds)
 
-    def waits(self, *, planned: bool) -> None:
+    def waiting(self, *, planned: bool, more: bool) -> None:
         pass
 
     def may_exceed_plan(self) -> bool:
@@ -215,12 +214,21 @@ class Finalists:
         ended; confirmation seeds beyond the plan, if there is time, come after the plans of all families."""
         while self._planned and not self._pace.pays_for(self._planned[-1]):
             self._planned.pop()
-        trial = self._planned.pop() if self._planned else self._extra() if self._pace.may_exceed_plan() else None
-        self._pace.waits(planned=bool(self._planned) or not self._has_chosen)
+        self._say_what_waits()
+        trial = None
+        if self._planned:
+            trial = self._planned.pop()
+        elif self._pace.may_exceed_plan():
+            trial = self._extra()
         if trial is not None:
             self._running[trial.name] = trial
             self._pace.begins(trial)
+            self._say_what_waits()
         return trial
+
+    def _say_what_waits(self) -> None:
+        planned = bool(self._planned) or not self._has_chosen
+        self._pace.waiting(planned=planned, more=planned or self._extra() is not None)
 
     def _extra(self) -> Trial | None:
         winner = self.winner() if self._has_chosen else None
@@ -248,7 +256,7 @@ class Finalists:
     def attempt_ended(self, trial: Trial, seconds: float) -> None:
         self._planned.append(self._running.pop(trial.name))
         self._pace.ended(trial, seconds)
-        self._pace.waits(planned=True)
+        self._say_what_waits()
 
     def needs_weights(self, trial: Trial, result: TrialResult) -> bool:
         return True
@@ -260,6 +268,7 @@ class Finalists:
             result = dataclasses.replace(result, state=TrialState.FAIL, weights=None, reason=reason)
         record = self._add(TrialRecord(trial, result))
         self._choose()
+        self._say_what_waits()
         return record
 
     def _add(self, record: TrialRecord) -> TrialRecord:
@@ -294,7 +303,7 @@ class Finalists:
 
     def seconds_left(self) -> float:
         """Of all trainings, those that wait for the choice of the winner included."""
-        known = self._pace.left(more=bool(self._planned) or not self._has_chosen or self._extra() is not None)
+        known = self._pace.left()
         if known < math.inf:
             return known
         followed = [self._trial(self._chosen[0], Kind.REFIT, 0)] * self._unplanned() if self._chosen else []

@@ -9,9 +9,10 @@ A configuration is promoted once it is among the best of its rung: the best quar
 times as long. So new configurations take about the same time on every rung, and no trial waits for another (asynchronous
 successive halving, Li et al. 2020, arXiv 1810.05934, here with whole trainings). Configurations that are known to be good,
 the first few in `first`, need not work their way up: they are trained on the top rung at once, as soon as a first training
-of the search has shown how long trainings take. So a good network is there early, whatever the search finds. But if they do
-worse there than a baseline, or than a shorter training of something else, what was known is wrong for these images. Then the
-ones that are left start on the lowest rung, and half of all values are drawn without their priors.
+of the search has shown how long trainings take. So a good network is there early, whatever the search finds. But if the best
+of them there is worse than a baseline, or than another training that took less time, what was known is doubtful for these
+images. While this is so, those that are left start on the lowest rung, and half of the values that would be drawn near a
+prior are drawn without it.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from digitsweep.trial import (
     TrialState,
     best_of,
     in_order,
+    sign_of,
     trial_seed,
 )
 
@@ -61,8 +63,8 @@ IN_A_ROW = 3.0
 LEAST_ON_TOP = 1.0
 """The least epochs of the top rung for a typical configuration in `first`, if the final trainings have as many."""
 KNOWN_ON_TOP = 4
-"""So many of the configurations in `first` are trained on the top rung at once. These few take more
-than half of the search's time; any others are treated like drawn ones."""
+"""So many of the configurations in `first` are trained on the top rung without a promotion. These few take more than half of
+the search's time; any others are treated like drawn ones."""
 CONFIRM = 3
 """Networks of the winner that are trained after the choice, beside its refit."""
 REFIT = 1.25
@@ -297,7 +299,11 @@ class PromotionStudy:
             None
             if self._is_exhausted
             else self._proposer.draw(
-                self._number, self.records, self._epoch_seconds, ladder.works[-1] / self._least_epochs()
+                self._number,
+                self.records,
+                self._epoch_seconds,
+                ladder.works[-1] / self._least_epochs(),
+                doubt=self.doubts_knowledge(),
             )
         )
         if proposal is None:
@@ -318,8 +324,22 @@ class PromotionStudy:
 
     def _is_known(self, params: Params) -> bool:
         """Whether a configuration need not show on lower rungs that it is good: one of the first few that the experiment
-        names, as long as these do what is expected of them."""
-        return params in self._proposer.first[:KNOWN_ON_TOP] and self._proposer.trusts_knowledge(self.records)
+        names, as long as nothing speaks against them."""
+        return params in self._proposer.first[:KNOWN_ON_TOP] and not self.doubts_knowledge()
+
+    def doubts_knowledge(self) -> bool:
+        """Whether the best of the known configurations on the top rung is worse than what took less time: a baseline, or a
+        shorter training of another configuration."""
+        top = self._ladder.top if self._ladder else 0
+        complete = [each for each in self.records if each.result.state is TrialState.COMPLETE]
+        known = [each for each in complete if each.trial.proposed_by == "first" and each.trial.rung == top]
+        seconds = min((each.result.train_seconds for each in known), default=0.0)
+        others = [each for each in complete if each.trial.proposed_by != "first" and each.result.train_seconds <= seconds]
+
+        def best(records: Sequence[TrialRecord]) -> float:
+            return min((sign_of(self._metric) * each.result.last(self._metric) for each in records), default=math.inf)
+
+        return best(others) < best(known)
 
     def _least_epochs(self) -> float:
         """That a configuration must have on the top rung."""
@@ -522,10 +542,9 @@ class FinalPace:
         late = 0.0 if extra else OVERDUE * 60.0 * self._time.minutes
         return trial.kind is Kind.REFIT or self._time.left() + late >= self.seconds(trial)
 
-    def left(self, *, more: bool) -> float:
+    def left(self) -> float:
         """Until the sweep's time is over; once nothing more of any family can begin, until all that trains has ended."""
-        _note(self._time.beginning, self._study.family, belongs=more)
-        wall = self._time.left() if self._time.beginning else self._time.running()
+        wall = self._time.left() if any(self._time.has_more.values()) else self._time.running()
         return max(0.0, wall) * self._time.workers / self._time.families
 
     def begins(self, trial: Trial) -> None:
@@ -534,13 +553,14 @@ class FinalPace:
     def ended(self, trial: Trial, seconds: float) -> None:
         self._time.end(trial, seconds)
 
-    def waits(self, *, planned: bool) -> None:
-        _note(self._time.with_plans, self._study.family, belongs=planned)
+    def waiting(self, *, planned: bool, more: bool) -> None:
+        self._time.has_plan[self._study.family] = planned
+        self._time.has_more[self._study.family] = more
 
     def may_exceed_plan(self) -> bool:
         """Once all planned trainings of all families have begun. Otherwise one family would take the time of another, whose
         search ends later."""
-        return not self._time.with_plans
+        return not any(self._time.has_plan.values())
 
     def is_overdue(self) -> bool:
         return self._time.is_overdue()
@@ -551,14 +571,6 @@ class FinalPace:
 
     def progress(self, begun: float) -> float:
         return self._study.progress()
-
-
-def _note(families: set[str], family: str, *, belongs: bool) -> None:
-    """Puts a family into a set of them, or takes it out."""
-    if belongs:
-        families.add(family)
-    else:
-        families.discard(family)
 
 
 def _rounded(epochs: float) -> float:

@@ -17,7 +17,7 @@ from digitsweep.config.space import Categorical, Choice, Distribution, drawn_by
 from digitsweep.families import Params
 from digitsweep.families.hyperparameters import Scalar
 from digitsweep.search.sampler import fixed_trial, importance_of, tpe
-from digitsweep.trial import DIRECTIONS, Trial, TrialRecord, TrialState, best_of, fullest, in_order, sign_of, trial_seed
+from digitsweep.trial import DIRECTIONS, Trial, TrialRecord, TrialState, fullest, in_order, trial_seed
 
 STEP = 0.2
 """Standard deviation of a mutation, as a share of the (logarithmic) range."""
@@ -100,9 +100,9 @@ class Proposal:
 
 class Proposer:
     """Proposes configurations of one family, each once: those that the experiment names first, then a mixture of neighbours
-    of the best so far, TPE and the priors, which count for half once what is known beforehand has proved to be wrong.
+    of the best so far, TPE and the priors.
 
-    A proposal depends only on the seed, its number, the trials that have ended and what a configuration may cost: a search
+    A proposal depends only on the seed, its number, the trials that have ended, and what a configuration may cost: a search
     that is rebuilt from its trials goes on as if it had never been interrupted."""
 
     def __init__(self, experiment: Experiment, family: str, accepts: Callable[[Params], bool] = lambda _: True) -> None:
@@ -147,13 +147,20 @@ class Proposer:
         return self._left_out_before + len(self._left_out - self._seen - counted)
 
     def draw(
-        self, number: int, records: Sequence[TrialRecord], cost: Callable[[Params], float], most: float
+        self,
+        number: int,
+        records: Sequence[TrialRecord],
+        cost: Callable[[Params], float],
+        most: float,
+        *,
+        doubt: bool = False,
     ) -> Proposal | None:
         """A new configuration, which trial `number` will train; None if there is none left. One that costs more than `most`
-        is left out, unless all of many draws do: then it is the cheapest of them."""
+        is left out, unless all of many draws do: then it is the cheapest of them. doubt: whether what was known beforehand
+        has proved to be wrong."""
         random = np.random.default_rng(trial_seed(self._seed, self._family, f"draw {number}"))
         left_out: dict[object, Proposal] = {}
-        for params, drawn, by in self._draws(random, records):
+        for params, drawn, by in self._draws(random, records, doubt=doubt):
             if params.key() in self._seen or not self._accepts(params):
                 continue
             proposal = Proposal(params, drawn, by)
@@ -167,7 +174,7 @@ class Proposer:
         return min(left_out.values(), key=lambda each: cost(each.params), default=None)
 
     def _draws(
-        self, random: np.random.Generator, records: Sequence[TrialRecord]
+        self, random: np.random.Generator, records: Sequence[TrialRecord], *, doubt: bool
     ) -> Iterator[tuple[Params, Mapping[str, Scalar], str]]:
         for params in self.first:
             yield params, self._space.drawn(params), "first"
@@ -180,11 +187,13 @@ class Proposer:
                 drawn[name] = choose(name, each)
                 return drawn[name]
 
-            choose, by = self._choice(way, random, records)
+            choose, by = self._choice(way, random, records, doubt=doubt)
             with suppress(ValidationError):  # values that are valid one by one and not together
                 yield self._space.suggest(partial(noted, choose=choose)), drawn, by
 
-    def _choice(self, way: str, random: np.random.Generator, records: Sequence[TrialRecord]) -> tuple[Choice, str]:
+    def _choice(
+        self, way: str, random: np.random.Generator, records: Sequence[TrialRecord], *, doubt: bool
+    ) -> tuple[Choice, str]:
         """What chooses the values, and its name."""
         if way == "neighbour" and (best := self._incumbents(records)):
             return near(best[int(random.integers(len(best)))], random, RATE), way
@@ -194,24 +203,7 @@ class Proposer:
             return drawn_by(study.ask()), way
         if way == "random":
             return uniform(random), way
-        doubt = 0.0 if self.trusts_knowledge(records) else DOUBT
-        return from_priors(random, doubt), "prior" if self._space.has_priors() else "random"
-
-    def trusts_knowledge(self, records: Sequence[TrialRecord]) -> bool:
-        """Whether the known configurations on the top rung are not worse than what took less: a baseline, or a shorter
-        training of another configuration."""
-        known, others = [], []
-        for each in records:
-            is_on_top = each.trial.rung == len(each.trial.ladder) - 1
-            if is_on_top and each.trial.proposed_by == "first":
-                known.append(each)
-            elif not is_on_top and each.trial.proposed_by != "first":
-                others.append(each)
-        best, other = best_of(known, self._metric), best_of(others, self._metric)
-        if best is None or other is None:
-            return True
-        sign = sign_of(self._metric)
-        return sign * best.result.last(self._metric) <= sign * other.result.last(self._metric)
+        return from_priors(random, DOUBT if doubt else 0.0), "prior" if self._space.has_priors() else "random"
 
     def _incumbents(self, records: Sequence[TrialRecord]) -> list[Mapping[str, Scalar]]:
         """The best configurations so far, each by its highest rung."""

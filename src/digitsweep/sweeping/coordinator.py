@@ -193,11 +193,9 @@ class Coordinator:
 
     def _next_trial(self) -> Trial | None:
         """The most urgent trial that must be trained; else one of the search that has used the least of its budget."""
-        for scheduler in sorted(self._schedulers.values(), key=lambda each: (-each.priority(), each.progress())):
-            trial = scheduler.next_trial()
-            if trial is not None:
-                return trial
-        return None
+        order = sorted(self._schedulers.values(), key=lambda each: (-each.priority(), each.progress()))
+        # Twice: one may wait for the others, and these find out only when they are asked that they have nothing more.
+        return next((trial for each in (*order, *order) if (trial := each.next_trial()) is not None), None)
 
     def _stop(self, running: _Running) -> None:
         running.told_to_stop = True
