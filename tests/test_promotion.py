@@ -6,6 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -167,6 +168,52 @@ def test_known_configurations_that_disappoint(learning_rate: float, on_top: int,
     rungs = [each.rung for each in begun[: KNOWN_ON_TOP + 1]]
     assert all(each.params in first for each in begun[: KNOWN_ON_TOP + 1])
     assert rungs == [0, *[2] * on_top, *[0] * (KNOWN_ON_TOP - on_top)]
+
+
+@pytest.mark.parametrize(
+    ("other", "accuracy", "seconds", "doubts"),
+    [
+        ({"baseline": "softmax"}, 0.81, 3.0, True),
+        ({"baseline": "softmax"}, 0.79, 3.0, False),
+        ({"baseline": "softmax"}, 0.81, 5.0, False),
+        ({"ladder": (1.0, 4.0), "proposed_by": "tpe"}, 0.81, 3.0, True),
+        ({"ladder": (1.0, 4.0), "proposed_by": "tpe", "rung": 1}, 0.81, 5.0, False),
+        ({"ladder": (1.0, 4.0), "proposed_by": "first"}, 0.81, 3.0, False),
+    ],
+)
+def test_what_is_known_is_doubted(
+    other: dict[str, Any], accuracy: float, seconds: float, doubts: bool, experiment: Experiment
+) -> None:
+    """If what took less time than the known configurations on the top rung did better than the best of them."""
+    params = experiment.families["ann"].first[0]
+    known = Trial(1, params, 0, 8.0, rung=1, ladder=(1.0, 4.0), proposed_by="first")
+    compared = Trial(2, params, 1, 2.0, **other)
+    study = Machine().study(experiment)
+    study.restore([TrialRecord(known, complete(known, 0.8, 4.0))], [])
+    assert not study.doubts_knowledge()
+    study = Machine().study(experiment)
+    both = (TrialRecord(known, complete(known, 0.8, 4.0)), TrialRecord(compared, complete(compared, accuracy, seconds)))
+    study.restore(both, [])
+    assert study.doubts_knowledge() == doubts
+
+
+def test_extra_seeds_are_trained_after_a_resume(experiment: Experiment) -> None:
+    """If all that was planned had been trained when a sweep was interrupted, seeds beyond the plan follow."""
+    families = swept(Machine(), experiment)
+    again = Machine()
+    shared = again.time(experiment, elapsed=240.0)
+    followers = {}
+    for family, before in families.items():
+        study = again.study(experiment, family, shared)
+        study.restore(before.search.records, [])
+        study.end_search()
+        followers[family] = succession(again, experiment, study)
+        followers[family].end_search()
+        finalists = followers[family].finalists
+        assert finalists is not None
+        finalists.restore([each for each in before.followed if each.trial.repetition <= CONFIRM])
+    again.run(followers)
+    assert {each.repetition for each in again.begun} == set(range(CONFIRM + 1, MOST_CONFIRMATIONS + 1))
 
 
 def test_rungs_count_in_work(experiment: Experiment) -> None:
