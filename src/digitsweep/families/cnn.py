@@ -71,7 +71,7 @@ class CnnParams(Params):
             total += made * made * kernel * kernel * channels * filters
             channels = filters
         widths = [
-            self._sides(self.used_side(shape[0]))[-1][1] ** 2 * channels,
+            self._last_side(shape) ** 2 * channels,
             *([self.dense_units] if self.dense_units else []),
             classes,
         ]
@@ -91,7 +91,7 @@ class CnnParams(Params):
         for kernel, filters in self._each_convolution():
             total += kernel * kernel * channels * filters
             channels = filters
-        return total + self._sides(self.used_side(shape[0]))[-1][1] ** 2 * channels * self.dense_units
+        return total + self._last_side(shape) ** 2 * channels * self.dense_units
 
     def _each_convolution(self) -> Iterator[tuple[int, int]]:
         """Kernel size and filters."""
@@ -102,17 +102,21 @@ class CnnParams(Params):
         """Of each convolution: the sides, and kernel size and filters."""
         return zip(self._sides(self.used_side(shape[0])), self._each_convolution(), strict=True)
 
+    def _last_side(self, shape: Shape) -> int:
+        """Of the map that is flattened."""
+        return self._sides(self.used_side(shape[0]))[-1][1]
+
     def _sides(self, side: int) -> list[tuple[int, int]]:
         """For each convolution the side of the map that it makes, and what a pooling that follows leaves of it."""
         sides = []
         for kernel, convolutions, pooling in zip(self.kernel_size, self.convolutions, self.pooling, strict=True):
             for index in range(convolutions):
-                made = side if self.padding == "same" else side - kernel + 1
-                side = made
+                made = left = side if self.padding == "same" else side - kernel + 1
                 if index == convolutions - 1:
-                    side = -(-made // 2) if self.padding == "same" or pooling == "stride" else made // 2
-                    made = side if pooling == "stride" else made
-                sides.append((made, side))
+                    left = -(-made // 2) if self.padding == "same" or pooling == "stride" else made // 2
+                    made = left if pooling == "stride" else made
+                sides.append((made, left))
+                side = left
         return sides
 
     def _needed(self, side: int) -> int:

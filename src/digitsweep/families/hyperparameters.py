@@ -25,8 +25,8 @@ MOST_LAYERS = 64
 
 MULTIPLICATION, IMAGE, OUTPUT, STEP = 3.0e-11, 1.3e-6, 3.2e-9, 1.5e-4
 """Seconds of training on the reference machine: for a multiplication of one image, for an image, for a value that is
-activated, and for a step. `make bench-prediction` fits them, and says how good predictions are. What its trainings lack
-(elu, selu, sigmoid, flip, crop) costs as much as what is like it."""
+activated, and for a step. `make bench-prediction` fits them, and says how good predictions are. For what
+its trainings lack (elu, selu, sigmoid, flip, crop), these are guesses."""
 WEIGHT = {"sgd": 1.0e-9, "adam": 1.7e-9, "adamw": 1.9e-9}
 """For a weight in each step."""
 ACTIVATION = {"gelu": 1.2e-8, "silu": 6.3e-9, "elu": 6e-9, "selu": 6e-9, "sigmoid": 6e-9}

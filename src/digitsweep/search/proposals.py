@@ -28,7 +28,7 @@ WEIGHTS = {"low": 2.0, "medium": 4.0, "high": 6.0}
 MIXTURE = {"neighbour": 0.4, "tpe": 0.4, "prior": 0.2}
 """How often each way proposes a configuration (experiments/LOG.md). Without priors, `prior` draws at random."""
 DOUBT = 0.5
-"""How often a value is drawn uniformly although it has a prior, once what was known has proved to be wrong."""
+"""How often a value is drawn uniformly although it has a prior, while what was known is in doubt."""
 INCUMBENTS = 3
 """Of how many of the best configurations neighbours are drawn."""
 RATE = 0.25
@@ -102,7 +102,7 @@ class Proposer:
     """Proposes configurations of one family, each once: those that the experiment names first, then a mixture of neighbours
     of the best so far, TPE and the priors.
 
-    A proposal depends only on the seed, its number, the trials that have ended, and what a configuration may cost: a search
+    A proposal depends only on the seed, its number, the trials that have ended and what a configuration may cost: a search
     that is rebuilt from its trials goes on as if it had never been interrupted."""
 
     def __init__(self, experiment: Experiment, family: str, accepts: Callable[[Params], bool] = lambda _: True) -> None:
@@ -157,7 +157,7 @@ class Proposer:
     ) -> Proposal | None:
         """A new configuration, which trial `number` will train; None if there is none left. One that costs more than `most`
         is left out, unless all of many draws do: then it is the cheapest of them. doubt: whether what was known beforehand
-        has proved to be wrong."""
+        seems to be wrong."""
         random = np.random.default_rng(trial_seed(self._seed, self._family, f"draw {number}"))
         left_out: dict[object, Proposal] = {}
         for params, drawn, by in self._draws(random, records, doubt=doubt):
