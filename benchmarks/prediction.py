@@ -1,4 +1,5 @@
-"""Fits the constants of `Params.epoch_seconds` to the trainings of search_table.json.gz, and says how good predictions are.
+"""Fits SECONDS, of which `Params.epoch_seconds` consists, to the trainings of search_table.json.gz, and says how good
+predictions are.
 
 Trains nothing. What it prints belongs in digitsweep/families/hyperparameters.py. Only the top rung counts: in shorter
 trainings, what every training takes and the evaluations weigh more."""
@@ -16,8 +17,7 @@ from common import report
 from scipy.optimize import lsq_linear
 from search import TABLE, images
 
-from digitsweep.families import Params
-from digitsweep.families.hyperparameters import Shape
+from digitsweep.families.hyperparameters import SECONDS, Shape
 from digitsweep.search.budget import START_SECONDS
 
 DATA: dict[str, tuple[Shape, int]] = {
@@ -27,10 +27,8 @@ DATA: dict[str, tuple[Shape, int]] = {
 }
 """The shape and the number of the training images."""
 TOP = 2
-LEAST = {"DROPOUT": 3.8e-9, "AUGMENTATION shift": 8e-9, "AUGMENTATION affine": 1.4e-8}
+LEAST = {"value, dropout": 3.8e-9, "pixel, shift": 8e-9, "pixel, affine": 1.4e-8}
 """At least so much, as `make bench-step` measures: the table can hardly tell these from what they go with."""
-FREE = {"ACTIVATION relu", "ACTIVATION tanh", "NORMALIZATION none", "AUGMENTATION none"}
-"""What costs nothing more; tanh only in dense networks, where the fit finds nothing."""
 
 
 @dataclass(frozen=True)
@@ -40,40 +38,15 @@ class Measured:
     family: str
     data: str
     parts: Counter[str]
-    """What it consisted of, by the constant that says what one costs."""
+    """`Params.work` of all its images together."""
     predicted: float
     seconds: float
-
-
-def parts(params: Params, shape: Shape) -> Counter[str]:
-    """What one image's training consists of."""
-    values = params.model_dump()
-
-    def only(name: str) -> Any:
-        (value,) = {*np.atleast_1d(values[name])} or {"none"}
-        return value
-
-    outputs = params.activations(shape)
-    found = Counter(
-        {
-            "MULTIPLICATION": params.operations(shape),
-            "IMAGE": 1,
-            "OUTPUT": outputs,
-            f"ACTIVATION {only('activation')}": outputs,
-            f"NORMALIZATION {only('normalization')}": outputs,
-            "DROPOUT": outputs * any(np.atleast_1d(values["dropout"])),
-            f"AUGMENTATION {params.augmentation}": int(np.prod(shape)),
-            "STEP": 1 / params.batch_size,
-            f"WEIGHT {params.optimizer}": params.kernels(shape) / params.batch_size,
-        }
-    )
-    return Counter({name: value for name, value in found.items() if name not in FREE})
 
 
 def measured(row: dict[str, Any]) -> Measured:
     shape, count = DATA[row["data"]]
     params = images().families[row["family"]].space.suggest(lambda name, _: row["drawn"][name])
-    each = Counter({name: value * count * row["epochs"] for name, value in parts(params, shape).items()})
+    each = Counter({name: value * count * row["epochs"] for name, value in params.work(shape).items() if name in SECONDS})
     predicted = row["epochs"] * params.epoch_seconds(shape, count)
     return Measured(row["family"], row["data"], each, predicted, row["seconds"] - START_SECONDS)
 

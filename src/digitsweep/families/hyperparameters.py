@@ -6,6 +6,7 @@ of them; in YAML one value may be given for all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -23,18 +24,31 @@ Shape = tuple[int, int, int]
 
 MOST_LAYERS = 64
 
-MULTIPLICATION, IMAGE, OUTPUT, STEP = 3.0e-11, 1.3e-6, 3.2e-9, 1.5e-4
-"""Seconds of training on the reference machine: for a multiplication of one image, for an image, for a value that is
-activated, and for a step. `make bench-prediction` fits them, and says how good predictions are. For what
-its trainings lack (elu, selu, sigmoid, flip, crop), these are guesses."""
-WEIGHT = {"sgd": 1.0e-9, "adam": 1.7e-9, "adamw": 1.9e-9}
-"""For a weight in each step."""
-ACTIVATION = {"gelu": 1.2e-8, "silu": 6.3e-9, "elu": 6e-9, "selu": 6e-9, "sigmoid": 6e-9}
-NORMALIZATION = {"none": 0.0, "batch": 6.8e-9, "layer": 9.1e-9}
-DROPOUT = 3.8e-9
-"""More for each of these values."""
-AUGMENTATION = {"none": 0.0, "shift": 9.9e-9, "affine": 1.4e-8, "flip": 7e-9, "crop": 2e-8}
-"""For each value of an image."""
+SECONDS: Mapping[str, float] = {
+    "multiplication": 3.0e-11,
+    "image": 1.3e-6,
+    "step": 1.5e-4,
+    "weight, sgd": 1.0e-9,
+    "weight, adam": 1.7e-9,
+    "weight, adamw": 1.9e-9,
+    "value": 3.2e-9,
+    "value, gelu": 1.2e-8,
+    "value, silu": 6.3e-9,
+    "value, elu": 6e-9,
+    "value, selu": 6e-9,
+    "value, sigmoid": 6e-9,
+    "value, batch": 6.8e-9,
+    "value, layer": 9.1e-9,
+    "value, dropout": 3.8e-9,
+    "pixel, shift": 9.9e-9,
+    "pixel, affine": 1.4e-8,
+    "pixel, flip": 7e-9,
+    "pixel, crop": 2e-8,
+}
+"""Of training on the reference machine, for each item of `Params.work`: a multiplication of one image, an image, a step, a
+weight in each step, a value that is activated (more with some activations, with normalisation and with dropout), and a
+value of an image that is augmented. What is not here costs nothing. `make bench-prediction` fits them, and says how good
+predictions are. For what its trainings lack (elu, selu, sigmoid, flip, crop), these are guesses."""
 
 TRAINING_SPACE: Mapping[str, Any] = {
     "optimizer": {"type": "categorical", "choices": ["sgd", "adam", "adamw"], "prior": {"value": "adamw", "sure": "high"}},
@@ -164,18 +178,28 @@ class Params(BaseModel):
     def epoch_seconds(self, shape: Shape, images: int) -> float:
         """Predicted seconds of an epoch of so many training images on the reference machine: one core of an AMD EPYC that
         computes in bfloat16. Rungs and plans count in these; how fast a machine is, is measured beside them."""
+        return images * sum(SECONDS.get(name, 0.0) * count for name, count in self.work(shape).items())
 
-        def all_of(name: str) -> tuple[Any, ...]:
+    def work(self, shape: Shape) -> dict[str, float]:
+        """What the training on one image consists of: how many there are of each item of SECONDS."""
+
+        def dearest(name: str) -> str:
             value = getattr(self, name, ())
-            return value if isinstance(value, tuple) else (value,)
+            names = value if isinstance(value, tuple) else (value,)
+            return max(names, key=lambda each: SECONDS.get(f"value, {each}", 0.0), default="none")
 
-        values = shape[0] * shape[1] * shape[2]
-        each = MULTIPLICATION * self.operations(shape) + IMAGE + AUGMENTATION[self.augmentation] * values
-        cost = OUTPUT + max((ACTIVATION.get(name, 0.0) for name in all_of("activation")), default=0.0)
-        cost += max((NORMALIZATION.get(name, 0.0) for name in all_of("normalization")), default=0.0)
-        cost += DROPOUT * any(all_of("dropout"))
-        step = STEP + WEIGHT[self.optimizer] * self.kernels(shape)
-        return images * (each + cost * self.activations(shape)) + images / self.batch_size * step
+        dropout, values = getattr(self, "dropout", 0.0), self.activations(shape)
+        return {
+            "multiplication": self.operations(shape),
+            "image": 1.0,
+            "step": 1.0 / self.batch_size,
+            f"weight, {self.optimizer}": self.kernels(shape) / self.batch_size,
+            "value": values,
+            f"value, {dearest('activation')}": values,
+            f"value, {dearest('normalization')}": values,
+            "value, dropout": values * any(dropout if isinstance(dropout, tuple) else (dropout,)),
+            f"pixel, {self.augmentation}": math.prod(shape),
+        }
 
     def __reduce__(self) -> tuple[Any, ...]:
         """By name and values, so that only the family must be known where a configuration is unpickled."""
