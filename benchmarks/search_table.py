@@ -66,8 +66,9 @@ def configuration(family: str, number: int) -> tuple[Params, dict[str, Any]]:
     """The configuration with this number, and what was drawn for it: even ones anywhere, odd ones near the recipe."""
     space = load_experiment(IMAGES).families[family].space
     random = np.random.default_rng([number, sorted(RECIPES).index(family)])
+    anywhere = uniform(random)
     while True:
-        choose = near(RECIPES[family], random, RATES[number // 2 % 4]) if number % 2 else uniform(random)
+        choose = near(RECIPES[family], random, RATES[number // 2 % 4], anywhere) if number % 2 else anywhere
         drawn: dict[str, Any] = {}
 
         def note(name: str, each: Distribution, *, choose: Choice = choose, drawn: dict[str, Any] = drawn) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from trials import complete
 
 from digitsweep.config.experiment import Experiment, SamplerSpec
 from digitsweep.config.experiment_file import load_experiment
-from digitsweep.config.space import PerLayer
+from digitsweep.config.space import Distribution, IntegerRange, PerLayer
 from digitsweep.families import Params
+from digitsweep.families.hyperparameters import Scalar
 from digitsweep.search.proposals import FEWEST_FOR_TPE, MIXTURE, Proposal, Proposer, from_priors, near, uniform
 from digitsweep.trial import Trial, TrialRecord, TrialResult, TrialState
 
@@ -31,6 +33,10 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
 
 def free(params: Params) -> float:
     return 0.0
+
+
+def never(name: str, each: Distribution) -> Scalar:
+    raise AssertionError(f"{name} is drawn anew")
 
 
 def drawn(proposer: Proposer, number: int, records: list[TrialRecord]) -> Proposal:
@@ -79,15 +85,26 @@ def test_the_known_ones_come_first(experiment: Experiment) -> None:
     assert proposer.count == len(first) + 1
 
 
-def test_doubt_widens_priors(experiment: Experiment) -> None:
-    """In doubt, values come from the whole range as often as said; without it, most are near their priors."""
-    space = experiment.families["ann"].space
-    rates = {}
-    for doubt in (0.0, 0.5, 1.0):
-        choose = from_priors(np.random.default_rng(0), doubt)
-        drawn = [space.suggest(choose).learning_rate for _ in range(300)]
-        rates[doubt] = sum(rate < 0.0004 or rate > 0.03 for rate in drawn) / 300
-    assert rates[0.0] < 0.1 < rates[0.5] < rates[1.0]
+def test_in_doubt_nothing_is_drawn_near_what_was_known(experiment: Experiment) -> None:
+    """Neither near priors nor near the configurations that the experiment names, though these are the best so far."""
+    first = tuple(experiment.families["ann"].first[0].model_copy(update={"units": (units,)}) for units in (32, 48, 64, 96))
+    family = experiment.families["ann"].model_copy(update={"first": first})
+    proposer = Proposer(experiment.model_copy(update={"families": {"ann": family}}), "ann")
+    records = []
+    for number in range(len(first)):
+        trial = begun(proposer, number, drawn(proposer, number, []))
+        records.append(TrialRecord(trial, complete(trial, 0.9)))
+    ways = {doubt: Counter[str]() for doubt in (False, True)}
+    rates = {doubt: list[float]() for doubt in ways}
+    for doubt in ways:
+        for number in range(len(records), 200):
+            proposal = proposer.draw(number, records, free, 1.0, doubt=doubt)
+            assert proposal is not None
+            ways[doubt][proposal.proposed_by] += 1
+            rates[doubt].append(proposal.params.learning_rate)
+    assert set(ways[False]) == {"neighbour", "prior"}
+    assert set(ways[True]) == {"random"}
+    assert np.std(np.log(rates[True])) > 1.5 * np.std(np.log(rates[False]))
 
 
 def test_each_configuration_once(long: tuple[Proposer, list[TrialRecord]]) -> None:
@@ -176,7 +193,7 @@ def test_proposals_lie_within_the_space(family: str, experiment: Experiment) -> 
     _, records = searched(experiment, 24, family)
     for record in records:
         assert space.outside(record.trial.params) == ""
-        assert space.suggest(near(record.trial.drawn, np.random.default_rng(0), 0.0)) == record.trial.params
+        assert space.suggest(near(record.trial.drawn, np.random.default_rng(0), 0.0, never)) == record.trial.params
 
 
 def test_only_what_can_be_paid_for(experiment: Experiment) -> None:
@@ -245,21 +262,49 @@ def test_choices_keep_to_the_distributions(seed: int, experiment: Experiment) ->
     random = np.random.default_rng(seed)
     space = experiment.families["ann"].space
     base = space.drawn(experiment.families["ann"].first[0])
-    for choose in (uniform(random), from_priors(random), near(base, random, 0.0), near(base, random, 1.0)):
+    for choose in (
+        uniform(random),
+        from_priors(random),
+        near(base, random, 0.0, uniform(random)),
+        near(base, random, 1.0, uniform(random)),
+    ):
         for name, each in space.searched.items():
             assert not isinstance(each, PerLayer)
             assert each.contains(choose(name, each))
 
 
 def test_a_neighbour_that_changes_nothing_is_the_same(experiment: Experiment) -> None:
-    """With rate 0 a neighbour is its base; with rate 1 every choice among several differs from it."""
+    """With rate 0 a neighbour is its base; with rate 1 every value of several differs from it."""
     random = np.random.default_rng(0)
     family = experiment.families["ann"]
     base = family.space.drawn(family.first[0])
-    assert family.space.suggest(near(base, random, 0.0)) == family.first[0]
-    changed = family.space.drawn(family.space.suggest(near(base, random, 1.0)))
-    for name in ("schedule", "batch_size"):
-        assert changed[name] != base[name]
+    assert family.space.suggest(near(base, random, 0.0, never)) == family.first[0]
+    changed = family.space.drawn(family.space.suggest(near(base, random, 1.0, uniform(random))))
+    assert not [name for name in changed.keys() & base.keys() if changed[name] == base[name]]
+
+
+@pytest.mark.parametrize(
+    ("ended", "ways"), [(3, {"prior"}), (4, {"prior", "neighbour"}), (8, {"prior", "neighbour", "tpe"})]
+)
+def test_what_must_have_ended_first(ended: int, ways: set[str], experiment: Experiment) -> None:
+    """Neighbours of the best need some to choose from, and TPE more."""
+    _, records = searched(experiment, ended)
+    proposer = Proposer(experiment, "ann")
+    for record in records:
+        proposer.began(record.trial)
+    found = [drawn(proposer, number, records).proposed_by for number in range(100, 140)]
+    assert set(found) - {"first"} == ways
+
+
+@PROPERTY
+@given(seed=st.integers(0, 2**31), high=st.integers(2, 5), data=st.data())
+def test_a_changed_number_is_another(seed: int, high: int, data: st.DataObject) -> None:
+    """Even in a range of few numbers, in which most normal steps lead nowhere."""
+    few = IntegerRange(type="int", low=1, high=high)
+    value = data.draw(st.integers(1, high))
+    changed = near({"blocks": value}, np.random.default_rng(seed), 1.0, never)("blocks", few)
+    assert few.contains(changed)
+    assert changed != value
 
 
 def test_priors_are_followed(experiment: Experiment) -> None:

@@ -11,8 +11,8 @@ successive halving, Li et al. 2020, arXiv 1810.05934, here with whole trainings)
 the first few in `first`, need not work their way up: they are trained on the top rung at once, as soon as a first training
 of the search has shown how long trainings take. So a good network is there early, whatever the search finds. But if the best
 of them there is worse than a baseline, or than another training that took less time, what was known is doubtful for these
-images. While this is so, those that are left start on the lowest rung, and half of the values that would be drawn near a
-prior are drawn without it.
+images. While this is so, the search goes on as if nothing had been known: those that are left start on the lowest rung, and
+nothing is drawn near them or near a prior.
 """
 
 from __future__ import annotations

@@ -27,14 +27,12 @@ WEIGHTS, how much more often a prior's choice is drawn than another: PriorBand's
 WEIGHTS = {"low": 2.0, "medium": 4.0, "high": 6.0}
 MIXTURE = {"neighbour": 0.4, "tpe": 0.4, "prior": 0.2}
 """How often each way proposes a configuration (experiments/LOG.md). Without priors, `prior` draws at random."""
-DOUBT = 0.5
-"""How often a value is drawn uniformly although it has a prior, while what was known is in doubt."""
 INCUMBENTS = 3
 """Of how many of the best configurations neighbours are drawn."""
 RATE = 0.25
 """Probability that a neighbour changes a value."""
-FEWEST_FOR_TPE = 8
-"""Configurations that must have ended before TPE proposes any."""
+FEWEST_FOR_NEIGHBOURS, FEWEST_FOR_TPE = 4, 8
+"""Configurations that must have ended before neighbours of the best are tried, and before TPE proposes any."""
 MOST_DRAWS = 200
 """After so many draws without a new configuration the space counts as exhausted. After half as many that are too slow, and
 none that is not, the cheapest of these is taken."""
@@ -52,12 +50,12 @@ def uniform(random: np.random.Generator) -> Choice:
     return choose
 
 
-def from_priors(random: np.random.Generator, doubt: float = 0.0) -> Choice:
-    """Near the priors; uniformly where there is none, and with the probability `doubt` where there is."""
+def from_priors(random: np.random.Generator) -> Choice:
+    """Near the priors; uniformly where there is none."""
     anywhere = uniform(random)
 
     def choose(name: str, each: Distribution) -> Scalar:
-        if each.prior is None or (doubt and random.uniform() < doubt):
+        if each.prior is None:
             return anywhere(name, each)
         if isinstance(each, Categorical):
             weights = np.array([WEIGHTS[each.prior.sure] if value == each.prior.value else 1.0 for value in each.choices])
@@ -68,10 +66,9 @@ def from_priors(random: np.random.Generator, doubt: float = 0.0) -> Choice:
     return choose
 
 
-def near(base: Mapping[str, Scalar], random: np.random.Generator, rate: float) -> Choice:
+def near(base: Mapping[str, Scalar], random: np.random.Generator, rate: float, anew: Choice) -> Choice:
     """The values of `base`, each changed with probability `rate`: a number by a normal step, a choice to any other one. A
-    value that `base` does not have comes from the priors."""
-    anew = from_priors(random)
+    value that `base` does not have comes from `anew`."""
 
     def choose(name: str, each: Distribution) -> Scalar:
         value = base.get(name)
@@ -82,7 +79,10 @@ def near(base: Mapping[str, Scalar], random: np.random.Generator, rate: float) -
         if isinstance(each, Categorical):
             others = [other for other in each.choices if other != value]
             return others[int(random.integers(len(others)))] if others else value
-        return each.at_share(each.share_of(value) + float(random.normal(0.0, STEP)))
+        changed = value
+        while changed == value:  # a step of a range of few numbers often leads nowhere
+            changed = each.at_share(each.share_of(value) + float(random.normal(0.0, STEP)))
+        return changed
 
     return choose
 
@@ -157,7 +157,7 @@ class Proposer:
     ) -> Proposal | None:
         """A new configuration, which trial `number` will train; None if there is none left. One that costs more than `most`
         is left out, unless all of many draws do: then it is the cheapest of them. doubt: whether what was known beforehand
-        seems to be wrong."""
+        seems to be wrong; then nothing is drawn near it."""
         random = np.random.default_rng(trial_seed(self._seed, self._family, f"draw {number}"))
         left_out: dict[object, Proposal] = {}
         for params, drawn, by in self._draws(random, records, doubt=doubt):
@@ -195,21 +195,22 @@ class Proposer:
         self, way: str, random: np.random.Generator, records: Sequence[TrialRecord], *, doubt: bool
     ) -> tuple[Choice, str]:
         """What chooses the values, and its name."""
-        if way == "neighbour" and (best := self._incumbents(records)):
-            return near(best[int(random.integers(len(best)))], random, RATE), way
+        anywhere = way == "random" or doubt
+        anew = uniform(random) if anywhere else from_priors(random)
+        if way == "neighbour" and (best := self._incumbents(records, doubt=doubt)):
+            return near(best[int(random.integers(len(best)))], random, RATE, anew), way
         if way == "tpe" and len(told := self.told(records)) >= FEWEST_FOR_TPE:
             study = optuna.create_study(direction=DIRECTIONS[self._metric], sampler=tpe(int(random.integers(2**31))))
             study.add_trials(told)
             return drawn_by(study.ask()), way
-        if way == "random":
-            return uniform(random), way
-        return from_priors(random, DOUBT if doubt else 0.0), "prior" if self._space.has_priors() else "random"
+        return anew, "random" if anywhere or not self._space.has_priors() else "prior"
 
-    def _incumbents(self, records: Sequence[TrialRecord]) -> list[Mapping[str, Scalar]]:
-        """The best configurations so far, each by its highest rung."""
-        complete = self._complete(records)
+    def _incumbents(self, records: Sequence[TrialRecord], *, doubt: bool) -> list[Mapping[str, Scalar]]:
+        """The best configurations so far, each by its highest rung; in doubt none that was known beforehand. None at all if
+        there are too few to choose from."""
+        complete = [each for each in self._complete(records) if not (doubt and each.trial.proposed_by == "first")]
         best = {each.trial.number: each.trial.drawn for each in in_order(complete, self._metric)}
-        return list(best.values())[:INCUMBENTS]
+        return list(best.values())[:INCUMBENTS] if len(best) >= FEWEST_FOR_NEIGHBOURS else []
 
     def told(self, records: Sequence[TrialRecord]) -> list[optuna.trial.FrozenTrial]:
         """The configurations that have ended, in Optuna's form, each by its highest rung: as trials that were pruned there,
