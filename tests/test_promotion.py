@@ -30,7 +30,17 @@ from digitsweep.search.promotion import (
     PromotionStudy,
 )
 from digitsweep.tracking.records import planned, restored_trial
-from digitsweep.trial import OUT_OF_TIME, Kind, Trial, TrialRecord, TrialResult, TrialState, in_order
+from digitsweep.trial import (
+    INTERRUPTED,
+    OUT_OF_TIME,
+    Kind,
+    Trial,
+    TrialRecord,
+    TrialResult,
+    TrialState,
+    failed,
+    in_order,
+)
 
 WITHIN = 1.1
 """How late a sweep may be, as a part of its minutes."""
@@ -155,9 +165,14 @@ def test_known_configurations_get_to_the_top_rung(experiment: Experiment) -> Non
 
 
 @pytest.mark.usefixtures("three_rungs")
-@pytest.mark.parametrize(("learning_rate", "on_top"), [(0.01, KNOWN_ON_TOP), (1e-4, 1)])
-def test_known_configurations_that_disappoint(learning_rate: float, on_top: int, experiment: Experiment) -> None:
-    """Once one on the top rung has done worse than a baseline, those that are left start on the lowest rung."""
+@pytest.mark.parametrize(
+    ("learning_rate", "expected"),
+    [(0.01, [(0, 0), (0, 2), (1, 2), (2, 2), (3, 2)]), (1e-4, [(0, 0), (0, 1), (1, 0), (2, 0), (3, 0)])],
+)
+def test_known_configurations_that_disappoint(
+    learning_rate: float, expected: list[tuple[int, int]], experiment: Experiment
+) -> None:
+    """Once one has done worse than a baseline, and not on the lowest rung, those that are left compete like all others."""
     known, *_ = experiment.families["ann"].first
     params = {**known.model_dump(exclude_unset=True), "hidden_layers": 1, "learning_rate": learning_rate}
     first = tuple(parse_params("ann", {**params, "units": [units]}) for units in range(20, 20 + KNOWN_ON_TOP))
@@ -165,9 +180,8 @@ def test_known_configurations_that_disappoint(learning_rate: float, on_top: int,
     machine = Machine()
     machine.run({"ann": machine.study(experiment.model_copy(update={"families": {"ann": family}}))})
     begun = [each for each in machine.begun if each.kind is Kind.TRIAL and each.baseline is None]
-    rungs = [each.rung for each in begun[: KNOWN_ON_TOP + 1]]
-    assert all(each.params in first for each in begun[: KNOWN_ON_TOP + 1])
-    assert rungs == [0, *[2] * on_top, *[0] * (KNOWN_ON_TOP - on_top)]
+    rungs = [(first.index(each.params), each.rung) for each in begun if each.params in first]
+    assert rungs[: len(expected)] == expected
 
 
 @pytest.mark.parametrize(
@@ -177,14 +191,14 @@ def test_known_configurations_that_disappoint(learning_rate: float, on_top: int,
         ({"baseline": "softmax"}, 0.79, 3.0, False),
         ({"baseline": "softmax"}, 0.81, 5.0, False),
         ({"ladder": (1.0, 4.0), "proposed_by": "tpe"}, 0.81, 3.0, True),
-        ({"ladder": (1.0, 4.0), "proposed_by": "tpe", "rung": 1}, 0.81, 5.0, False),
+        ({"ladder": (1.0, 4.0), "proposed_by": "tpe", "rung": 1}, 0.81, 3.0, False),
         ({"ladder": (1.0, 4.0), "proposed_by": "first"}, 0.81, 3.0, False),
     ],
 )
 def test_what_is_known_is_doubted(
     other: dict[str, Any], accuracy: float, seconds: float, doubts: bool, experiment: Experiment
 ) -> None:
-    """If what took less time than the known configurations on the top rung did better than the best of them."""
+    """If a baseline or a configuration on a lower rung took no longer than the known ones on the top rung, and was better."""
     params = experiment.families["ann"].first[0]
     known = Trial(1, params, 0, 8.0, rung=1, ladder=(1.0, 4.0), proposed_by="first")
     compared = Trial(2, params, 1, 2.0, **other)
@@ -194,6 +208,41 @@ def test_what_is_known_is_doubted(
     study = Machine().study(experiment)
     both = (TrialRecord(known, complete(known, 0.8, 4.0)), TrialRecord(compared, complete(compared, accuracy, seconds)))
     study.restore(both, [])
+    assert study.doubts_knowledge() == doubts
+
+
+def test_a_rung_says_nothing_of_longer_trainings(experiment: Experiment) -> None:
+    """That a known configuration is worse than a baseline on the lowest rung raises no doubts: what is good after a long
+    training need not be good after a short one. But it has to show more on the next rung."""
+    params = experiment.families["ann"].first[0]
+    known = Trial(1, params, 0, 2.0, rung=0, ladder=(1.0, 4.0, 16.0), proposed_by="first")
+    baseline = Trial(2, params, 1, 2.0, "softmax")
+    machine = Machine()
+    time = machine.time(experiment, families=["ann"])
+    study = PromotionStudy(
+        experiment, "ann", machine.shape, machine.images, machine.images, time, ladder=Ladder(known.ladder)
+    )
+    study.restore([TrialRecord(baseline, complete(baseline, 0.9, 1.0)), TrialRecord(known, complete(known, 0.8, 1.0))], [])
+    assert not study.doubts_knowledge()
+    study._planned.clear()
+    promoted = study.next_trial()
+    assert promoted is not None
+    assert (promoted.number, promoted.rung) == (1, 1)
+    study.trial_ended(promoted, complete(promoted, 0.91, 4.0))
+    promoted = study.next_trial()
+    assert promoted is not None
+    assert (promoted.number, promoted.rung) == (1, 2)
+
+
+@pytest.mark.parametrize(("reason", "doubts"), [("the loss is not finite", True), (INTERRUPTED, False)])
+def test_known_configurations_that_fail(reason: str, doubts: bool, experiment: Experiment) -> None:
+    """They raise doubts, unless it was the sweep that ended them."""
+    params = experiment.families["ann"].first[0]
+    known = Trial(1, params, 0, 8.0, rung=1, ladder=(1.0, 4.0), proposed_by="first")
+    other = Trial(2, params, 1, 2.0, rung=0, ladder=(1.0, 4.0), proposed_by="tpe")
+    study = Machine().study(experiment)
+    records = [TrialRecord(known, failed([], reason, 4.0)), TrialRecord(other, complete(other, 0.6, 2.0))]
+    study.restore(records, [])
     assert study.doubts_knowledge() == doubts
 
 
@@ -409,6 +458,62 @@ def test_what_is_late_is_stopped(experiment: Experiment) -> None:
     record = study.trial_ended(trial, TrialResult(TrialState.PRUNED, (metrics(),), train_seconds=60 * 8, reason="stopped"))
     assert (record.result.state, record.result.outcome) == (TrialState.PRUNED, OUT_OF_TIME)
     assert study.is_over()
+
+
+def test_what_must_be_trained_again_is_not_stopped(experiment: Experiment) -> None:
+    """A complete training whose weights are lost is trained again, however late it is; one that was cut is not."""
+    machine = Machine(workers=2)
+    study = machine.study(experiment)
+    for _ in range(8):
+        machine.train(study)
+    (*ended, cut, lost) = study.records
+    again = machine.study(experiment)
+    again.restore(ended, [cut.trial], [lost.trial])
+    running = [again.next_trial(), again.next_trial()]
+    assert sorted(each.name for each in running if each) == sorted([cut.trial.name, lost.trial.name])
+    machine.clock.now += 60 * 8
+    assert again.out_of_time() == [cut.trial]
+
+
+@pytest.mark.parametrize("outcome", [TrialState.COMPLETE, TrialState.FAIL])
+def test_a_first_training_has_all_the_time_it_takes(outcome: TrialState, written: Experiment) -> None:
+    """As long as nothing is complete, nothing is stopped, and after a failure another configuration is tried."""
+    family = written.families["ann"].model_copy(update={"baselines": {}})
+    machine = Machine()
+    study = machine.study(budgeted(written.model_copy(update={"families": {"ann": family}}), minutes=1))
+    trial = study.next_trial()
+    assert trial is not None
+    machine.clock.now += 60 * 2
+    assert study.out_of_time() == []
+    result = complete(trial) if outcome is TrialState.COMPLETE else failed([], "the loss is not finite", 120.0)
+    study.trial_ended(trial, result)
+    assert (study.next_trial() is None) == (outcome is TrialState.COMPLETE)
+
+
+def test_a_refit_is_planned_by_its_images(written: Experiment) -> None:
+    """A refit has the validation images, too; if there are many, the final trainings are shorter."""
+    machine = Machine()
+    studies = [
+        PromotionStudy(written, "ann", machine.shape, 1000, validation, machine.time(written, families=["ann"]))
+        for validation in (100, 4000)
+    ]
+    trials = [dataclasses.replace(Trial(1, written.families["ann"].first[0], 0, 8.0), kind=kind) for kind in Kind]
+    for study, longer in zip(studies, (1.1, 5.0), strict=True):
+        seconds = {trial.kind: study.predicted(trial) for trial in trials}
+        assert seconds[Kind.REFIT] == pytest.approx(longer * seconds[Kind.CONFIRMATION])
+    few, many = (study._planned_final() for study in studies)
+    assert many < few
+
+
+def test_without_first_configurations_trainings_are_limited(written: Experiment) -> None:
+    """Small networks on few images are not trained for thousands of epochs, whoever proposed them."""
+    family = written.families["ann"].model_copy(update={"first": ()})
+    experiment = budgeted(written.model_copy(update={"families": {"ann": family}}), minutes=60, trials=12)
+    machine = Machine(images=100)
+    machine.run({"ann": succession(machine, experiment, machine.study(experiment))})
+    for kind in (Kind.TRIAL, Kind.CONFIRMATION):
+        epochs = [each.epochs for each in machine.begun if each.kind is kind and each.baseline is None]
+        assert MOST_EPOCHS / 20 < max(epochs) < MOST_EPOCHS * 20
 
 
 def test_the_sweeps_time_runs_out_for_nobody_twice(written: Experiment) -> None:

@@ -66,7 +66,12 @@ class Machine:
     ) -> PromotionStudy:
         """A family's search on this machine; without a time that it shares with others, as if its sweep began now."""
         return PromotionStudy(
-            experiment, family, self.shape, self.images, sweep_time or self.time(experiment, after=after, families=[family])
+            experiment,
+            family,
+            self.shape,
+            self.images,
+            self.images // 5,
+            sweep_time or self.time(experiment, after=after, families=[family]),
         )
 
     def time(

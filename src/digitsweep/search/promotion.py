@@ -8,11 +8,11 @@ time allows.
 A configuration is promoted once it is among the best of its rung: the best quarter, if trainings of the next rung take four
 times as long. So new configurations take about the same time on every rung, and no trial waits for another (asynchronous
 successive halving, Li et al. 2020, arXiv 1810.05934, here with whole trainings). Configurations that are known to be good,
-the first few in `first`, need not work their way up: they are trained on the top rung at once, as soon as a first training
-of the search has shown how long trainings take. So a good network is there early, whatever the search finds. But if the best
-of them there is worse than a baseline, or than another training that took less time, what was known is doubtful for these
-images. While this is so, the search goes on as if nothing had been known: those that are left start on the lowest rung, and
-nothing is drawn near them or near a prior.
+the first few in `first`, need not compete. Once one of them is better than the baselines, which shows on the lowest rung
+if it is good, they are trained on the top rung at once. So a good network is there early, whatever the search finds. But if
+the best of them is worse than a baseline, or than a configuration on a lower rung, whose training took no longer, what was
+known is doubtful for these images. While this is so, the search goes on as if nothing had been known: those that are left
+compete like all others, and nothing is drawn near them or near a prior.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from digitsweep.search.budget import OVERDUE, START_SECONDS, Speed, SweepTime
 from digitsweep.search.proposals import Proposer
 from digitsweep.search.scheduler import Failures, SchedulerDecision
 from digitsweep.trial import (
+    CUT_OFF,
     INTERRUPTED,
     LATE,
     EpochMetrics,
@@ -53,8 +54,8 @@ LEAST_WORK = 1.0
 USUAL_RUNGS, WORTH_A_RUNG = 2, 4.0
 """If there are more rungs than this, the lowest trains for at least so many predicted seconds: shorter trainings do not
 preserve the order."""
-TRAININGS = 8.5
-"""So many final trainings fit into a family's share: half of it is for them, and two fifths are for the search."""
+FINAL_SHARE = 0.5
+"""The share of the time for the final trainings. The other half is for the search."""
 LONGER = 2.0
 """How much longer than a training of the top rung a final one is planned to be. Longer final trainings improve the winner.
 But if they are four times as long, the top rung prefers networks that learn fast to better ones (experiments/LOG.md)."""
@@ -63,12 +64,10 @@ IN_A_ROW = 3.0
 LEAST_ON_TOP = 1.0
 """The least epochs of the top rung for a typical configuration in `first`, if the final trainings have as many."""
 KNOWN_ON_TOP = 4
-"""So many of the configurations in `first` are trained on the top rung without a promotion. These few take more than half of
-the search's time; any others are treated like drawn ones."""
+"""So many of the configurations in `first` are trained on the top rung without competing for it. These few take about half
+of the search's time; any others are treated like drawn ones."""
 CONFIRM = 3
 """Networks of the winner that are trained after the choice, beside its refit."""
-REFIT = 1.25
-"""How long a refit takes, compared with the other final trainings: it has the validation images, too."""
 MOST_LONGER = 8.0
 """How much longer than in the search a final training may be, if it is cheaper than predicted or the search ended early."""
 SLACK = 1.05
@@ -82,12 +81,14 @@ LEAST_ON_A_RUNG = 0.5
 """The least epochs of the lowest rung for a typical configuration in `first`. With fewer, batch normalisation has too few
 steps, and the order on it says little about the order on the top rung (experiments/LOG.md)."""
 MOST_EPOCHS = 300.0
-"""No training takes longer than this many epochs of a configuration in `first`: more configurations gain more than longer
-trainings."""
+"""No training takes longer than this many epochs of the dearest configuration in `first`: more configurations gain more than
+longer trainings."""
 BASELINE_SHARE = 0.1
 """The share of all training seconds for the baselines, which train for fewer epochs in a sweep of few minutes."""
 REPLAN = 1.3
 """If the prediction of the first trainings is wrong by this factor, the rungs are planned again."""
+UNTOLD = (INTERRUPTED, CUT_OFF, LATE)
+"""Why a training ended, if that tells nothing about its configuration."""
 MOST_REPLANS = 4
 """After so many trainings of the search, the rungs are not planned again."""
 
@@ -122,9 +123,10 @@ FINALISTS = FinalistsSpec(top=1, seeds=0, confirm=CONFIRM, refit=True)
 """What follows the search: the best of the top rung is trained on seeds that choose nothing, and on all images."""
 
 
-def final_rounds(families: int, workers: int) -> float:
-    """How many final trainings, of all families, follow one another on each worker."""
-    return math.ceil(families * (CONFIRM + 1) / workers) + (REFIT - 1.0) * math.ceil(families / workers)
+def final_rounds(families: int, workers: int, refit: float) -> float:
+    """How many final trainings, of all families, follow one another on each worker; refit: how long one takes, compared with
+    the others."""
+    return math.ceil(families * (CONFIRM + 1) / workers) + (refit - 1.0) * math.ceil(families / workers)
 
 
 class PromotionStudy:
@@ -136,20 +138,29 @@ class PromotionStudy:
         family: str,
         shape: Shape,
         images: int,
+        validation: int,
         sweep_time: SweepTime,
         proposer: Proposer | None = None,
         ladder: Ladder | None = None,
     ) -> None:
-        """shape: of an image; images: for training; ladder: None to plan it from the time there is."""
+        """shape: of an image; images, validation: how many there are for training and for validation; ladder: None to plan
+        it from the time there is."""
         assert isinstance(experiment.budget, MinutesBudget)
         self.family, self.shape = family, shape
         self._seed, self._budget, self._metric = experiment.seed, experiment.budget, experiment.objective.metric
         self._log = TrialLog(self._metric)
         self.records = self._log.records
         self._images, self.sweep_time = images, sweep_time
+        self.refit = (images + validation) / images
+        """How long a refit takes, compared with another training: it has the validation images, too."""
         self._proposer = proposer or Proposer(experiment, family, lambda params: params.smallest_image() <= shape[0])
-        self._first_epochs = [self._epoch_seconds(each) for each in self._proposer.first]
-        """Predicted seconds of an epoch of each configuration in `first`."""
+        self._first = [each for each in self._proposer.first if each.smallest_image() <= shape[0]]
+        """The configurations in `first` that fit the images."""
+        self._first_epochs = [self._epoch_seconds(each) for each in self._first]
+        """Predicted seconds of an epoch of each of them."""
+        drawn = [] if self._first_epochs else [self._epoch_seconds(each) for each in self._proposer.typical()]
+        self._longest_epoch = median(drawn) if drawn else max(self._first_epochs, default=math.inf)
+        """Predicted seconds of an epoch of the dearest of them; if there is none, of a typical draw from the priors."""
         self._speed = Speed()
         self._ladder, self._is_planned = ladder, ladder is None
         self._history: list[TrialPoint] = []
@@ -157,6 +168,8 @@ class PromotionStudy:
         self._stopped: set[str] = set()
         self._lost: set[str] = set()
         """Trials that are trained again, as they were."""
+        self._whole: set[str] = set()
+        """Those of them that are never stopped: complete trials whose weights are needed, and lost."""
         self._number = 0
         self._is_over = False
         self._is_exhausted = False
@@ -200,7 +213,7 @@ class PromotionStudy:
         """Goes on from what an interrupted sweep had done; `Search.restore` says what the parts are."""
         self._attempt_seconds += attempt_seconds
         self.sweep_time.add(self.family, attempt_seconds)
-        self._lost = {each.name for each in (*cut, *lost)}
+        self._lost, self._whole = {each.name for each in (*cut, *lost)}, {each.name for each in lost}
         again = sorted((*cut, *lost), key=lambda each: (each.number, each.rung), reverse=True)
         begun = [*(each.trial for each in ended), *again]
         searched = sorted((each for each in begun if each.baseline is None), key=lambda each: (each.number, each.rung))
@@ -270,7 +283,8 @@ class PromotionStudy:
 
     def _promotions(self) -> Iterator[tuple[TrialRecord, int, bool]]:
         """What can be promoted, to which rung, and whether it is good enough to be promoted now; the highest rungs first. Of
-        each rung it is the best that was not promoted yet; a known configuration goes straight to the top."""
+        each rung it is the best that was not promoted yet. A known configuration is always good enough: for the top rung if
+        one of them has reached the best baseline, else for the next rung."""
         assert self._ladder is not None
         top = self._ladder.top
         searched = [each for each in self.records if each.trial.baseline is None]
@@ -281,9 +295,11 @@ class PromotionStudy:
         for rung in range(top, 0, -1):
             if left < self._speed.seconds(self._ladder.works[rung]):
                 continue
-            if rung == top:
-                known = (each for each in complete if self._is_known(each.trial.params))
-                yield from ((each, top, True) for each in known if highest[each.trial.number] < top)
+            known = (each for each in complete if each.trial.rung == highest[each.trial.number])
+            rises = (rung - 1, *(range(top) if rung == top and self._are_proven() else ()))
+            yield from (
+                (each, rung, True) for each in known if each.trial.rung in rises and self._is_known(each.trial.params)
+            )
             below = in_order([each for each in complete if each.trial.rung == rung - 1], self._metric)
             for place, record in enumerate(below, start=1):
                 if highest[record.trial.number] < rung:
@@ -310,7 +326,7 @@ class PromotionStudy:
             self._is_exhausted = True
             return None
         is_measured = not self._is_planned or any(each.state == "COMPLETE" for each in self._history)
-        rung = ladder.top if is_measured and self._is_known(proposal.params) else 0
+        rung = ladder.top if is_measured and self._is_known(proposal.params) and self._are_proven() else 0
         trial = dataclasses.replace(
             self._trial(proposal.params, self._epochs(proposal.params, rung)),
             rung=rung,
@@ -323,28 +339,47 @@ class PromotionStudy:
         return trial
 
     def _is_known(self, params: Params) -> bool:
-        """Whether a configuration need not show on lower rungs that it is good: one of the first few that the experiment
-        names, as long as nothing speaks against them."""
+        """Whether a configuration need not compete for its promotion: it is one of the first few that the experiment names,
+        and nothing speaks against them."""
         return params in self._proposer.first[:KNOWN_ON_TOP] and not self.doubts_knowledge()
 
+    def _are_proven(self) -> bool:
+        """Whether the best of the known configurations is as good as all baselines."""
+        baselines = [each for each in self.records if each.trial.baseline is not None]
+        return self._best(self._known()) <= self._best(baselines)
+
     def doubts_knowledge(self) -> bool:
-        """Whether the best of the known configurations on the top rung is worse than what took less time: a baseline, or a
-        shorter training of another configuration."""
-        top = self._ladder.top if self._ladder else 0
-        complete = [each for each in self.records if each.result.state is TrialState.COMPLETE]
-        known = [each for each in complete if each.trial.proposed_by == "first" and each.trial.rung == top]
+        """Whether the best of the known configurations, on the highest rung that any of them has reached, is worse than what
+        took no longer: a baseline, or another configuration on a lower rung. The lowest rung raises no doubts, unless it is
+        the only one."""
+        known = self._known()
+        rung = max((each.trial.rung for each in known), default=0)
+        if not rung and self._ladder and self._ladder.top:
+            return False  # what is best after a long training need not be best after the shortest
+        known = [each for each in known if each.trial.rung == rung]
         seconds = min((each.result.train_seconds for each in known), default=0.0)
-        others = [each for each in complete if each.trial.proposed_by != "first" and each.result.train_seconds <= seconds]
+        others = [
+            each
+            for each in self.records
+            if (each.trial.baseline is not None or (each.trial.proposed_by != "first" and each.trial.rung < rung))
+            and each.result.train_seconds <= seconds
+        ]
+        return self._best(others) < self._best(known)
 
-        def best(records: Sequence[TrialRecord]) -> float:
-            return min((sign_of(self._metric) * each.result.last(self._metric) for each in records), default=math.inf)
+    def _known(self) -> list[TrialRecord]:
+        """The trainings of configurations that the experiment names. One that failed tells as much as one that is bad; one
+        that was interrupted tells nothing."""
+        return [each for each in self.records if each.trial.proposed_by == "first" and each.result.reason not in UNTOLD]
 
-        return best(others) < best(known)
+    def _best(self, records: Sequence[TrialRecord]) -> float:
+        """The best value, the smaller the better; inf if none is complete."""
+        complete = (each.result for each in records if each.result.state is TrialState.COMPLETE)
+        return min((sign_of(self._metric) * each.last(self._metric) for each in complete), default=math.inf)
 
     def _least_epochs(self) -> float:
         """That a configuration must have on the top rung."""
         assert self._ladder is not None
-        known = [self._epochs(each, self._ladder.top) for each in self._proposer.first]
+        known = [self._epochs(each, self._ladder.top) for each in self._first]
         return min([LEAST_EPOCHS, *([max(known) / 2] if known else [])])
 
     def _promoted(self, record: TrialRecord, rung: int) -> Trial:
@@ -356,10 +391,14 @@ class PromotionStudy:
     def _planned_final(self) -> float:
         """Predicted seconds of one final training, on the reference machine: the longest that the family's share and the
         time pay for."""
-        share, time = self.sweep_time.share(self.family), self.sweep_time
-        seconds = min(share / TRAININGS, share * time.families / time.workers / IN_A_ROW)
-        most = MOST_EPOCHS * max(self._first_epochs, default=math.inf)
-        return max(0.05, min((seconds - START_SECONDS) / self._speed.factor(), most))
+        time = self.sweep_time
+        wall = time.share(self.family) * time.families / time.workers
+        seconds = min(FINAL_SHARE * wall / self.final_rounds(), wall / IN_A_ROW)
+        return max(0.05, min((seconds - START_SECONDS) / self._speed.factor(), MOST_EPOCHS * self._longest_epoch))
+
+    def final_rounds(self) -> float:
+        """How many final trainings, of all families, follow one another on each worker."""
+        return final_rounds(self.sweep_time.families, self.sweep_time.workers, self.refit)
 
     def _planned_ladder(self) -> Ladder:
         """The rungs. A final training is LONGER times as long as one of the top rung; less, if the top rung would otherwise
@@ -381,20 +420,27 @@ class PromotionStudy:
         assert self._ladder is not None
         top = self._ladder.works[-1]
         each = self._speed.seconds(min(LONGER * top, max(top, self._planned_final())))
-        return SLACK * each * final_rounds(self.sweep_time.families, self.sweep_time.workers)
+        return SLACK * each * self.final_rounds()
 
     def _has_time(self) -> bool:
-        """Whether a training of the top rung can still end before the final ones must begin."""
+        """Whether a training of the top rung can still end before the final ones must begin; or nothing is complete yet, and
+        nothing runs."""
+        if not (self._running or self._has_answer()):
+            return True
         if self._ladder is None:
             return self.sweep_time.left() > 0.0
         return self.sweep_time.left() - self._final_seconds() >= self._speed.seconds(self._ladder.works[-1])
 
     def _has_time_for_new(self) -> bool:
-        """Whether a new configuration can still get to the top."""
+        """Whether a new configuration can still get to the top; the first one is trained in any case."""
         assert self._ladder is not None
         whole = sum(map(self._speed.seconds, self._ladder.works))
-        nothing_yet = not any(each.trial.baseline is None for each in self.records)
-        return nothing_yet or self.sweep_time.left() - self._final_seconds() >= whole
+        is_first = not any(each.trial.baseline is None for each in self.records) or not self._has_answer()
+        return is_first or self.sweep_time.left() - self._final_seconds() >= whole
+
+    def _has_answer(self) -> bool:
+        """Whether any training is complete, a baseline's included."""
+        return any(each.result.state is TrialState.COMPLETE for each in self.records)
 
     def epoch_ended(self, trial: Trial, metrics: EpochMetrics) -> SchedulerDecision:
         return SchedulerDecision.CONTINUE
@@ -403,10 +449,11 @@ class PromotionStudy:
         """What the final trainings can no longer wait for."""
         if (
             self._ladder is None
+            or not self._has_answer()
             or self.sweep_time.left() - self._final_seconds() > -OVERDUE * 60.0 * self.sweep_time.minutes
         ):
             return []
-        found = [each for each in self._running.values() if each.name not in self._stopped]
+        found = [each for each in self._running.values() if each.name not in self._stopped | self._whole]
         self._stopped |= {each.name for each in found}
         return found
 
@@ -512,7 +559,11 @@ class PromotionStudy:
     def predicted(self, trial: Trial) -> float:
         """Seconds that a training will take on this machine."""
         seconds = self._speed.seconds(self._work(trial))
-        return seconds * REFIT if trial.kind is Kind.REFIT else seconds
+        return seconds * self.refit if trial.kind is Kind.REFIT else seconds
+
+    def most_epochs(self, params: Params) -> float:
+        """Of a training of a configuration, however much time there is."""
+        return MOST_EPOCHS * self._longest_epoch / self._epoch_seconds(params)
 
 
 class FinalPace:
@@ -525,8 +576,9 @@ class FinalPace:
         """As many as there is time for, but at least those of the search, and at most MOST_LONGER times as many. A baseline
         gets no more than its source says."""
         trial = record.trial
-        most = MOST_EPOCHS if trial.baseline is None else self._study.source_epochs[trial.baseline]
-        each = self._time.left() / (SLACK * final_rounds(self._time.families, self._time.workers))
+        study, baseline = self._study, trial.baseline
+        most = study.most_epochs(trial.params) if baseline is None else study.source_epochs[baseline]
+        each = self._time.left() / (SLACK * study.final_rounds())
         longer = min(MOST_LONGER, each / self.seconds(trial))
         return max(trial.epochs, min(most, _rounded(longer * trial.epochs)))
 

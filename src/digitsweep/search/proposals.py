@@ -33,6 +33,8 @@ RATE = 0.25
 """Probability that a neighbour changes a value."""
 FEWEST_FOR_NEIGHBOURS, FEWEST_FOR_TPE = 4, 8
 """Configurations that must have ended before neighbours of the best are tried, and before TPE proposes any."""
+TYPICAL = 25
+"""Draws that say what a configuration of a space usually is."""
 MOST_DRAWS = 200
 """After so many draws without a new configuration the space counts as exhausted. After half as many that are too slow, and
 none that is not, the cheapest of these is taken."""
@@ -135,6 +137,14 @@ class Proposer:
         """Configurations so far, without baselines."""
         return len(self._numbers)
 
+    def typical(self) -> list[Params]:
+        """Some configurations near the priors, the same whatever the seed of the sweep."""
+        random, found = np.random.default_rng(0), list[Params]()
+        for _ in range(TYPICAL):
+            with suppress(ValidationError):
+                found.append(self._space.suggest(from_priors(random)))
+        return found
+
     def resume(self, left_out: int) -> None:
         """Counts so many configurations that were left out before the sweep was interrupted."""
         self._left_out_before = left_out
@@ -197,7 +207,9 @@ class Proposer:
         """What chooses the values, and its name."""
         anywhere = way == "random" or doubt
         anew = uniform(random) if anywhere else from_priors(random)
-        if way == "neighbour" and (best := self._incumbents(records, doubt=doubt)):
+        if doubt:
+            records = [each for each in records if each.trial.proposed_by != "first"]
+        if way == "neighbour" and (best := self._incumbents(records)):
             return near(best[int(random.integers(len(best)))], random, RATE, anew), way
         if way == "tpe" and len(told := self.told(records)) >= FEWEST_FOR_TPE:
             study = optuna.create_study(direction=DIRECTIONS[self._metric], sampler=tpe(int(random.integers(2**31))))
@@ -205,11 +217,9 @@ class Proposer:
             return drawn_by(study.ask()), way
         return anew, "random" if anywhere or not self._space.has_priors() else "prior"
 
-    def _incumbents(self, records: Sequence[TrialRecord], *, doubt: bool) -> list[Mapping[str, Scalar]]:
-        """The best configurations so far, each by its highest rung; in doubt none that was known beforehand. None at all if
-        there are too few to choose from."""
-        complete = [each for each in self._complete(records) if not (doubt and each.trial.proposed_by == "first")]
-        best = {each.trial.number: each.trial.drawn for each in in_order(complete, self._metric)}
+    def _incumbents(self, records: Sequence[TrialRecord]) -> list[Mapping[str, Scalar]]:
+        """The best configurations so far, each by its highest rung; none if there are too few to choose from."""
+        best = {each.trial.number: each.trial.drawn for each in in_order(self._complete(records), self._metric)}
         return list(best.values())[:INCUMBENTS] if len(best) >= FEWEST_FOR_NEIGHBOURS else []
 
     def told(self, records: Sequence[TrialRecord]) -> list[optuna.trial.FrozenTrial]:

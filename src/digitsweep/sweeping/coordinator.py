@@ -217,6 +217,7 @@ class Coordinator:
                     listener.epoch_ended(trial, epoch.metrics)
             case TrialEnded(trial, result, lost):
                 del self._running[trial.name]
+                self._finished = False  # what follows it may have to wait for a worker
                 if lost:  # a worker that died could not tell how long it had trained
                     result = dataclasses.replace(result, train_seconds=self._clock() - running.begun)
                 if running.stopped_by_scheduler:

@@ -144,8 +144,8 @@ def restored_searches(experiment: Experiment, dataset: Dataset, past: Past, work
         trained = sum(each.result.train_seconds for each in past.ended) + past.lost_seconds
         elapsed = time.monotonic() - begun + trained / workers
         sweep_time = SweepTime(experiment.budget.minutes, workers, families, after_seconds(experiment, dataset), elapsed)
-        images = len(dataset.training.train)
-        searches = {family: PromotionStudy(experiment, family, shape, images, sweep_time) for family in families}
+        counts = len(dataset.training.train), len(dataset.training.validation)
+        searches = {family: PromotionStudy(experiment, family, shape, *counts, sweep_time) for family in families}
     else:
         searches = {family: Study(experiment, family, shape) for family in families}
     for family, search in searches.items():
