@@ -15,7 +15,7 @@ STOPPING_SECONDS = 1.0
 START_SECONDS = 0.7
 """What every training takes beside its steps: to build and trace its network, and to report its end."""
 TRUST = 0.5
-"""Seconds of training that the reference machine's speed is believed for."""
+"""Weight of the reference machine's speed in the estimate, in seconds of training."""
 OVERDUE = 0.04
 """Share of a sweep's minutes that its trainings may be late."""
 
@@ -202,7 +202,7 @@ class Speed:
 
 
 class _Sums:
-    """Predicted and actual seconds, added up. The reference machine's speed is believed for TRUST seconds."""
+    """Predicted and actual seconds, added up. The reference machine's speed counts like TRUST seconds of training."""
 
     def __init__(self) -> None:
         self.count = 0

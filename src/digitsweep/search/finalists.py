@@ -41,7 +41,7 @@ KINDS = (Kind.FINALIST, Kind.CONFIRMATION, Kind.REFIT)
 
 
 MOST_CONFIRMATIONS = 5
-"""Of a sweep whose minutes pay for more than its plan."""
+"""The most confirmation seeds of a winner, if time is left after the planned trainings."""
 
 
 def planned_seconds(experiment: Experiment, family: str, epoch_seconds: float) -> float:
@@ -75,7 +75,7 @@ class Pace(Protocol):
         """Counts a training that took so long, or was lost after so long."""
 
     def waiting(self, *, planned: bool, more: bool) -> None:
-        """Takes down whether planned trainings of the family have still to begin, and whether any may."""
+        """Records whether planned trainings of the family have yet to begin, and whether any training may."""
 
     def may_exceed_plan(self) -> bool:
         """Whether trainings beyond the plan may begin."""
@@ -91,7 +91,7 @@ class Pace(Protocol):
 
 
 class Unhurried:
-    """The pace of finalists that all are trained, however long that takes."""
+    """The pace without a time limit: every finalist is trained."""
 
     def __init__(self, shape: Shape) -> None:
         """shape: of an image."""

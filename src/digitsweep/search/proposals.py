@@ -22,9 +22,10 @@ from digitsweep.trial import DIRECTIONS, Trial, TrialRecord, TrialState, fullest
 STEP = 0.2
 """Standard deviation of a mutation, as a share of the (logarithmic) range."""
 WIDTHS = {"low": 0.5, "medium": 0.25, "high": 0.125}
-"""Standard deviation of a prior over a range, as a share of it, by how sure the prior is; and
-WEIGHTS, how much more often a prior's choice is drawn than another: PriorBand's (Mallik et al. 2023, arXiv 2306.12370)."""
+"""Standard deviation of a prior over a range, as a share of it, by how sure the prior is (PriorBand, Mallik et al. 2023,
+arXiv 2306.12370)."""
 WEIGHTS = {"low": 2.0, "medium": 4.0, "high": 6.0}
+"""How many times as often a prior's choice is drawn as each other choice (PriorBand, too)."""
 MIXTURE = {"neighbour": 0.4, "tpe": 0.4, "prior": 0.2}
 """How often each way proposes a configuration (experiments/LOG.md). Without priors, `prior` draws at random."""
 INCUMBENTS = 3

@@ -44,7 +44,7 @@ class Scheduler(Protocol):
         that is PRUNED although the scheduler had not stopped the trial means that the sweep was interrupted."""
 
     def priority(self) -> float:
-        """How soon the next trial should start, beside the other family's; 0 for one of a search."""
+        """How soon the next trial should start, compared with those of other families; 0 for one that a search proposed."""
 
     def progress(self) -> float:
         """The share of the work that has begun, 0 to 1."""
