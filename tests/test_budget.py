@@ -27,7 +27,7 @@ from digitsweep.search.study import Study
 from digitsweep.tracking.mlflow_tracker import MlflowTracker
 from digitsweep.tracking.provenance import current_commit
 from digitsweep.tracking.records import planned, restored_trial
-from digitsweep.tracking.resume import recover, take_over
+from digitsweep.tracking.resume import _covered, recover, take_over
 from digitsweep.trial import INTERRUPTED, EpochMetrics, Kind, Trial, TrialResult, TrialState, failed
 
 
@@ -186,7 +186,16 @@ def test_a_killed_coordinators_trial_took_until_its_last_epoch(made_store: Path)
         run_id = client.create_run(experiment, start_time=1_000_000, tags=tags, run_name=trial.name).info.run_id
         figures = [Metric("epoch_seconds", 10.0, 1_000_000 + 15_000 * epoch, epoch) for epoch in (1, 2)]
         client.log_batch(run_id, figures)
-    assert recover(client, experiment, sweep, "val_accuracy").attempt_seconds == {"ann": 30.0}
+    past = recover(client, experiment, sweep, "val_accuracy")
+    assert past.attempt_seconds == {"ann": 30.0}
+    assert past.elapsed == 30.0  # both were trained side by side
+
+
+@PROPERTY
+@given(spans=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20))))
+def test_what_is_trained_side_by_side_takes_time_once(spans: list[tuple[int, int]]) -> None:
+    """However many workers there were: the seconds of a sweep in which anything was trained."""
+    assert _covered(spans) == len({second for begun, seconds in spans for second in range(begun, begun + seconds)})
 
 
 def test_a_promoted_trial_comes_back_as_it_was() -> None:

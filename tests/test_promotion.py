@@ -234,6 +234,17 @@ def test_a_rung_says_nothing_of_longer_trainings(experiment: Experiment) -> None
     assert (promoted.number, promoted.rung) == (1, 2)
 
 
+def test_doubts_stay(experiment: Experiment) -> None:
+    """A long training of a known configuration that does well does not make up for what it showed before."""
+    params = experiment.families["ann"].first[0]
+    known = [Trial(1, params, 0, 2.0 * 4**rung, rung=rung, ladder=(1.0, 4.0, 16.0), proposed_by="first") for rung in (1, 2)]
+    baseline = Trial(2, params, 1, 2.0, "softmax")
+    study = Machine().study(experiment)
+    trials = [(baseline, 0.9, 1.0), (known[0], 0.8, 4.0), (known[1], 0.95, 16.0)]
+    study.restore([TrialRecord(trial, complete(trial, value, seconds)) for trial, value, seconds in trials], [])
+    assert study.doubts_knowledge()
+
+
 @pytest.mark.parametrize(("reason", "doubts"), [("the loss is not finite", True), (INTERRUPTED, False)])
 def test_known_configurations_that_fail(reason: str, doubts: bool, experiment: Experiment) -> None:
     """They raise doubts, unless it was the sweep that ended them."""

@@ -85,8 +85,8 @@ def test_the_known_ones_come_first(experiment: Experiment) -> None:
     assert proposer.count == len(first) + 1
 
 
-def test_in_doubt_nothing_is_drawn_near_what_was_known(experiment: Experiment) -> None:
-    """Neither near priors nor near the configurations that the experiment names, though these are the best so far."""
+def test_in_doubt_less_is_drawn_near_what_was_known(experiment: Experiment) -> None:
+    """Not near the configurations that the experiment names, though these are the best so far, and less near priors."""
     first = tuple(experiment.families["ann"].first[0].model_copy(update={"units": (units,)}) for units in (32, 48, 64, 96))
     family = experiment.families["ann"].model_copy(update={"first": first})
     proposer = Proposer(experiment.model_copy(update={"families": {"ann": family}}), "ann")
@@ -103,8 +103,8 @@ def test_in_doubt_nothing_is_drawn_near_what_was_known(experiment: Experiment) -
             ways[doubt][proposal.proposed_by] += 1
             rates[doubt].append(proposal.params.learning_rate)
     assert set(ways[False]) == {"neighbour", "prior"}
-    assert set(ways[True]) == {"random"}
-    assert np.std(np.log(rates[True])) > 1.5 * np.std(np.log(rates[False]))
+    assert set(ways[True]) == {"prior"}
+    assert np.std(np.log(rates[True])) > 1.2 * np.std(np.log(rates[False]))
 
 
 def test_each_configuration_once(long: tuple[Proposer, list[TrialRecord]]) -> None:

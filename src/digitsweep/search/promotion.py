@@ -11,8 +11,8 @@ successive halving, Li et al. 2020, arXiv 1810.05934, here with whole trainings)
 the first few in `first`, need not compete. Once one of them is better than the baselines, which shows on the lowest rung
 if it is good, they are trained on the top rung at once. So a good network is there early, whatever the search finds. But if
 the best of them is worse than a baseline, or than a configuration on a lower rung, whose training took no longer, what was
-known is doubtful for these images. While this is so, the search goes on as if nothing had been known: those that are left
-compete like all others, and nothing is drawn near them or near a prior.
+known is doubtful for these images. While this is so, known configurations compete like all others, nothing is drawn near
+them, and priors count for half.
 """
 
 from __future__ import annotations
@@ -349,15 +349,15 @@ class PromotionStudy:
         return self._best(self._known()) <= self._best(baselines)
 
     def doubts_knowledge(self) -> bool:
-        """Whether the best of the known configurations, on the highest rung that any of them has reached, is worse than what
-        took no longer: a baseline, or another configuration on a lower rung. The lowest rung raises no doubts, unless it is
-        the only one."""
-        known = self._known()
-        rung = max((each.trial.rung for each in known), default=0)
-        if not rung and self._ladder and self._ladder.top:
-            return False  # what is best after a long training need not be best after the shortest
-        known = [each for each in known if each.trial.rung == rung]
-        seconds = min((each.result.train_seconds for each in known), default=0.0)
+        """Whether on any rung the best of the known configurations is worse than what took no longer: a baseline, or another
+        configuration on a lower rung. The lowest rung raises no doubts, unless it is the only one: what is best after a long
+        training need not be best after the shortest."""
+        top = self._ladder.top if self._ladder else 0
+        return any(self._is_beaten(rung) for rung in {each.trial.rung for each in self._known()} if rung or not top)
+
+    def _is_beaten(self, rung: int) -> bool:
+        known = [each for each in self._known() if each.trial.rung == rung]
+        seconds = min(each.result.train_seconds for each in known)
         others = [
             each
             for each in self.records

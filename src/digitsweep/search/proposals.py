@@ -28,6 +28,8 @@ WEIGHTS = {"low": 2.0, "medium": 4.0, "high": 6.0}
 """How many times as often a prior's choice is drawn as each other choice (PriorBand, too)."""
 MIXTURE = {"neighbour": 0.4, "tpe": 0.4, "prior": 0.2}
 """How often each way proposes a configuration (experiments/LOG.md). Without priors, `prior` draws at random."""
+DOUBT = 0.5
+"""How often a value is drawn uniformly although it has a prior, if what was known is in doubt. Some of it may be right."""
 INCUMBENTS = 3
 """Of how many of the best configurations neighbours are drawn."""
 RATE = 0.25
@@ -53,12 +55,12 @@ def uniform(random: np.random.Generator) -> Choice:
     return choose
 
 
-def from_priors(random: np.random.Generator) -> Choice:
-    """Near the priors; uniformly where there is none."""
+def from_priors(random: np.random.Generator, doubt: float = 0.0) -> Choice:
+    """Near the priors; uniformly where there is none, and with the probability `doubt` where there is."""
     anywhere = uniform(random)
 
     def choose(name: str, each: Distribution) -> Scalar:
-        if each.prior is None:
+        if each.prior is None or (doubt and random.uniform() < doubt):
             return anywhere(name, each)
         if isinstance(each, Categorical):
             weights = np.array([WEIGHTS[each.prior.sure] if value == each.prior.value else 1.0 for value in each.choices])
@@ -168,7 +170,7 @@ class Proposer:
     ) -> Proposal | None:
         """A new configuration, which trial `number` will train; None if there is none left. One that costs more than `most`
         is left out, unless all of many draws do: then it is the cheapest of them. doubt: whether what was known beforehand
-        seems to be wrong; then nothing is drawn near it."""
+        seems to be wrong; then it counts for less."""
         random = np.random.default_rng(trial_seed(self._seed, self._family, f"draw {number}"))
         left_out: dict[object, Proposal] = {}
         for params, drawn, by in self._draws(random, records, doubt=doubt):
@@ -206,8 +208,7 @@ class Proposer:
         self, way: str, random: np.random.Generator, records: Sequence[TrialRecord], *, doubt: bool
     ) -> tuple[Choice, str]:
         """What chooses the values, and its name."""
-        anywhere = way == "random" or doubt
-        anew = uniform(random) if anywhere else from_priors(random)
+        anew = uniform(random) if way == "random" else from_priors(random, DOUBT if doubt else 0.0)
         if doubt:
             records = [each for each in records if each.trial.proposed_by != "first"]
         if way == "neighbour" and (best := self._incumbents(records)):
@@ -216,7 +217,7 @@ class Proposer:
             study = optuna.create_study(direction=DIRECTIONS[self._metric], sampler=tpe(int(random.integers(2**31))))
             study.add_trials(told)
             return drawn_by(study.ask()), way
-        return anew, "random" if anywhere or not self._space.has_priors() else "prior"
+        return anew, "random" if way == "random" or not self._space.has_priors() else "prior"
 
     def _incumbents(self, records: Sequence[TrialRecord]) -> list[Mapping[str, Scalar]]:
         """The best configurations so far, each by its highest rung; none if there are too few to choose from."""

@@ -141,8 +141,7 @@ def restored_searches(experiment: Experiment, dataset: Dataset, past: Past, work
     families, shape = list(map(str, experiment.families)), dataset.training.shape
     searches: dict[str, Search] = {}
     if isinstance(experiment.budget, MinutesBudget):
-        trained = sum(each.result.train_seconds for each in past.ended) + past.lost_seconds
-        elapsed = time.monotonic() - begun + trained / workers
+        elapsed = time.monotonic() - begun + past.elapsed
         sweep_time = SweepTime(experiment.budget.minutes, workers, families, after_seconds(experiment, dataset), elapsed)
         counts = len(dataset.training.train), len(dataset.training.validation)
         searches = {family: PromotionStudy(experiment, family, shape, *counts, sweep_time) for family in families}

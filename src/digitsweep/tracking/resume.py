@@ -267,6 +267,8 @@ def recover(client: MlflowClient, experiment_id: str, sweep_run: str, metric: st
     lost: dict[str, Trial] = {}
     runs: dict[tuple[str, int], str] = {}
     attempts: list[tuple[Trial, float]] = []
+    spans: list[tuple[float, float]] = []
+    """When each training began, and its seconds."""
     for run in children(client, experiment_id, sweep_run):
         if records.TRIAL not in run.data.tags:
             _close(client, run, "FAILED")
@@ -276,11 +278,13 @@ def recover(client: MlflowClient, experiment_id: str, sweep_run: str, metric: st
         runs[trial.name, attempt_of(run)] = str(run.info.run_id)
         record = _record(client, run, trial, values, metric) if "state" in values else None
         if run.data.tags.get("digitsweep.kind") == "attempt":
-            attempts.append((trial, trained_seconds(client, run)))
+            seconds = trained_seconds(client, run)
+            attempts.append((trial, seconds))
             _close(client, run, "FAILED")
             (lost if run.data.tags.get("trial.reason") == LOST else cut)[trial.name] = trial
         elif record is None or record.result.reason in (INTERRUPTED, CUT_OFF):
-            attempts.append((trial, make_attempt(client, run, record.result.reason if record else BROKEN_OFF)))
+            seconds = make_attempt(client, run, record.result.reason if record else BROKEN_OFF)
+            attempts.append((trial, seconds))
             _close(client, run, "FAILED")
             cut[trial.name] = trial
         else:
@@ -288,6 +292,8 @@ def recover(client: MlflowClient, experiment_id: str, sweep_run: str, metric: st
                 derive_missing(client, run)
             _close(client, run, records.TRIAL_STATUS[record.result.state])
             found[trial.name] = run, record
+            seconds = record.result.train_seconds
+        spans.append((run.info.start_time / 1000, seconds))
     for name in _load_weights(client, found, metric):
         run, record = found.pop(name)
         attempts.append((record.trial, make_attempt(client, run, LOST)))
@@ -303,8 +309,17 @@ def recover(client: MlflowClient, experiment_id: str, sweep_run: str, metric: st
         openings=_openings(client.get_run(sweep_run).data.tags),
         commits={name: Commit.from_tags(run.data.tags) or UNKNOWN for name, (run, _) in found.items()},
         attempt_seconds=_searched(attempts),
-        lost_seconds=sum(seconds for _, seconds in attempts),
+        elapsed=_covered(spans),
     )
+
+
+def _covered(spans: Sequence[tuple[float, float]]) -> float:
+    """Seconds in any of the spans, each with its beginning and its length. What was trained side by side counts once."""
+    total, end = 0.0, -math.inf
+    for begun, seconds in sorted(spans):
+        total += max(0.0, begun + seconds - max(begun, end))
+        end = max(end, begun + seconds)
+    return total
 
 
 def _searched(attempts: Sequence[tuple[Trial, float]]) -> dict[str, float]:

@@ -69,8 +69,8 @@ class Past:
     """Of the code that trained what had ended, by the trial's name."""
     attempt_seconds: Mapping[str, float] = field(default_factory=dict)
     """Training seconds of the searched trials' attempts that did not end, by family."""
-    lost_seconds: float = 0.0
-    """Training seconds of all attempts that did not end."""
+    elapsed: float = 0.0
+    """Seconds, by the clock, in which anything was trained."""
 
     def of(self, family: str, *kinds: Kind) -> tuple[list[TrialRecord], list[Trial], list[Trial]]:
         """What had ended, what was cut and what is lost of one family."""
