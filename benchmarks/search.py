@@ -254,7 +254,7 @@ def ours(
         table, [table.params[each] for each in known], priors(table.family, others) if priors else {}, seed
     )
     now = [0.0]
-    time = SweepTime(budget / 60.0, 1, [table.family], 0.0, clock=lambda: now[0])
+    time = SweepTime(budget / 60.0, lambda: 1, [table.family], 0.0, clock=lambda: now[0])
     nearest = Nearest(table, scales_of(table.family))
     numbers: dict[int, int] = {}
 

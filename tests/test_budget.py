@@ -212,7 +212,7 @@ def test_the_minutes_of_a_sweep() -> None:
     that run, come off before."""
     clock = Clock()
     params = load_experiment(EXPERIMENTS / "smoke.yaml").families["ann"].baselines["softmax"].params
-    time = SweepTime(2.0, 2, ["ann", "cnn"], after=20.0, elapsed=10.0, clock=clock)
+    time = SweepTime(2.0, lambda: 2, ["ann", "cnn"], after=20.0, elapsed=10.0, clock=clock)
     assert time.left() == 90.0
     assert time.share("ann") == time.share("cnn") == 90.0
     time.waiting["ann"] = 30.0

@@ -501,6 +501,20 @@ def test_a_first_training_has_all_the_time_it_takes(outcome: TrialState, written
     assert (study.next_trial() is None) == (outcome is TrialState.COMPLETE)
 
 
+def test_final_trainings_are_planned_for_the_workers_there_are(written: Experiment) -> None:
+    """On a cluster, workers come and go: with more of them, the same time left pays for longer final trainings."""
+    machine = Machine(images=200_000)
+    study = machine.study(budgeted(written, minutes=3))
+    while machine.train(study) is not None:
+        pass
+    winner = in_order([each for each in study.records if each.trial.baseline is None], "val_accuracy")[0]
+    epochs = []
+    for workers in (1, 4):
+        machine.workers = workers
+        epochs.append(FinalPace(study).epochs(winner))
+    assert epochs[1] > 1.5 * epochs[0]
+
+
 def test_a_refit_is_planned_by_its_images(written: Experiment) -> None:
     """A refit has the validation images, too; if there are many, the final trainings are shorter."""
     machine = Machine()

@@ -60,7 +60,7 @@ def simulate(
     reference machine."""
     experiment = load_experiment(EXPERIMENTS / f"{name}.yaml").changed(minutes=minutes, seed=seed)
     now, random = [3.0], np.random.default_rng(seed)
-    time = SweepTime(minutes, workers, experiment.families, AFTER, 3.0, clock=lambda: now[0])
+    time = SweepTime(minutes, lambda: workers, experiment.families, AFTER, 3.0, clock=lambda: now[0])
 
     def succession(family: str) -> Succession:
         study = PromotionStudy(experiment, family, shape, images, images // 5, time)

@@ -79,7 +79,7 @@ class Machine:
     ) -> SweepTime:
         assert isinstance(experiment.budget, MinutesBudget)
         named = families or list(map(str, experiment.families))
-        return SweepTime(experiment.budget.minutes, self.workers, named, after, elapsed, self.clock)
+        return SweepTime(experiment.budget.minutes, lambda: self.workers, named, after, elapsed, self.clock)
 
     def seconds(self, trial: Trial) -> float:
         """What a training takes: a refit has a fifth more images."""

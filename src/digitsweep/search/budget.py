@@ -109,15 +109,15 @@ class SweepTime:
     def __init__(
         self,
         minutes: float,
-        workers: int,
+        workers: Callable[[], int],
         families: Iterable[str],
         after: float,
         elapsed: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """after: seconds that registering and judging take once everything is trained; elapsed: seconds since the command
-        was given, and of the sweep before it was interrupted."""
-        self.workers = workers
+        """workers: how many there are now, at least 1; after: seconds that registering and judging take once everything is
+        trained; elapsed: seconds since the command was given, and of the sweep before it was interrupted."""
+        self._workers = workers
         self.minutes = minutes
         self.after = after
         self._clock = clock
@@ -137,6 +137,11 @@ class SweepTime:
     def families(self) -> int:
         """How many there are."""
         return len(self._used)
+
+    @property
+    def workers(self) -> int:
+        """How many there are now: on a Ray cluster they come and go."""
+        return self._workers()
 
     def left(self) -> float:
         """Seconds until everything must be trained."""

@@ -72,7 +72,7 @@ def sweep(
         listeners = [tracker, display, evaluation]
         for listener in listeners:
             listener.sweep_started(experiment, dataset, workers.count())
-        searches = restored_searches(experiment, dataset, tracker.past, workers.count(), begun)
+        searches = restored_searches(experiment, dataset, tracker.past, workers.count, begun)
         for record in (each for search in searches.values() for each in search.records):
             for listener in listeners:
                 listener.trial_restored(record)
@@ -134,10 +134,12 @@ class EvaluationImport(Listener):
         import digitsweep.sweeping.judge  # noqa: F401
 
 
-def restored_searches(experiment: Experiment, dataset: Dataset, past: Past, workers: int, begun: float) -> dict[str, Search]:
+def restored_searches(
+    experiment: Experiment, dataset: Dataset, past: Past, workers: Callable[[], int], begun: float
+) -> dict[str, Search]:
     """Each family's search, with what the sweep had done.
 
-    begun: when the command was given, by the monotonic clock."""
+    workers: how many there are now; begun: when the command was given, by the monotonic clock."""
     families, shape = list(map(str, experiment.families)), dataset.training.shape
     searches: dict[str, Search] = {}
     if isinstance(experiment.budget, MinutesBudget):
