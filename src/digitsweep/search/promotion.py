@@ -10,8 +10,8 @@ times as long. So new configurations take about the same time on every rung, and
 successive halving, Li et al. 2020, arXiv 1810.05934, here with whole trainings). Configurations that are known to be good,
 the first few in `first`, need not compete. Once one of them is better than the baselines, which shows on the lowest rung
 if it is good, they are trained on the top rung at once. So a good network is there early, whatever the search finds. But if
-the best of them is worse than a baseline, or than a configuration on a lower rung, whose training took no longer, what was
-known is doubtful for these images. While this is so, known configurations compete like all others, nothing is drawn near
+the best of them is worse than a baseline, or than a configuration of TPE or chance on a lower rung, whose training took no
+longer, what was known is doubtful for these images. Then known configurations compete like all others, nothing is drawn near
 them, and priors count for half.
 """
 
@@ -89,6 +89,8 @@ REPLAN = 1.3
 """If the prediction of the first trainings is wrong by this factor, the rungs are planned again."""
 UNTOLD = (INTERRUPTED, CUT_OFF, LATE)
 """Why a training ended, if that tells nothing about its configuration."""
+INFORMED = ("first", "prior", "neighbour")
+"""Who proposes what owes something to what the experiment knows."""
 MOST_REPLANS = 4
 """After so many trainings of the search, the rungs are not planned again."""
 
@@ -349,9 +351,9 @@ class PromotionStudy:
         return self._best(self._known()) <= self._best(baselines)
 
     def doubts_knowledge(self) -> bool:
-        """Whether on any rung the best of the known configurations is worse than what took no longer: a baseline, or another
-        configuration on a lower rung. The lowest rung raises no doubts, unless it is the only one: what is best after a long
-        training need not be best after the shortest."""
+        """Whether on any rung the best of the known configurations is worse than what took no longer: a baseline, or a
+        configuration on a lower rung that owes nothing to this knowledge. The lowest rung raises no doubts, unless it is the
+        only one: what is best after a long training need not be best after the shortest."""
         top = self._ladder.top if self._ladder else 0
         return any(self._is_beaten(rung) for rung in {each.trial.rung for each in self._known()} if rung or not top)
 
@@ -361,7 +363,7 @@ class PromotionStudy:
         others = [
             each
             for each in self.records
-            if (each.trial.baseline is not None or (each.trial.proposed_by != "first" and each.trial.rung < rung))
+            if (each.trial.baseline is not None or (each.trial.proposed_by not in INFORMED and each.trial.rung < rung))
             and each.result.train_seconds <= seconds
         ]
         return self._best(others) < self._best(known)
