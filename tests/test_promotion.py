@@ -199,8 +199,8 @@ def test_known_configurations_that_disappoint(
 def test_what_is_known_is_doubted(
     other: dict[str, Any], accuracy: float, seconds: float, doubts: bool, experiment: Experiment
 ) -> None:
-    """If a baseline, or a configuration on a lower rung that owes nothing to what was known, took no longer than the known ones
-    on the top rung and was better."""
+    """If a baseline, or a configuration on a lower rung that owes nothing to what was known, took no longer than the known
+    ones on the top rung and was better."""
     params = experiment.families["ann"].first[0]
     known = Trial(1, params, 0, 8.0, rung=1, ladder=(1.0, 4.0), proposed_by="first")
     compared = Trial(2, params, 1, 2.0, **other)
