@@ -245,6 +245,9 @@ def test_doubts_stay(experiment: Experiment) -> None:
     trials = [(baseline, 0.9, 1.0), (known[0], 0.8, 4.0), (known[1], 0.95, 16.0)]
     study.restore([TrialRecord(trial, complete(trial, value, seconds)) for trial, value, seconds in trials], [])
     assert study.doubts_knowledge()
+    (notice,) = study.notices()
+    assert "ANN" in notice
+    assert study.notices() == []
 
 
 @pytest.mark.parametrize(("reason", "doubts"), [("the loss is not finite", True), (INTERRUPTED, False)])

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from digitsweep.config.experiment import Experiment, FinalistsSpec, MinutesBudget
-from digitsweep.families import Params, Shape
+from digitsweep.families import Params, Shape, title_of
 from digitsweep.search.budget import OVERDUE, START_SECONDS, Speed, SweepTime
 from digitsweep.search.proposals import Proposer
 from digitsweep.search.scheduler import Failures, SchedulerDecision
@@ -177,6 +177,9 @@ class PromotionStudy:
         self._is_exhausted = False
         """Whether the space has no configuration left."""
         self._failures = Failures(family)
+        self._notices: list[str] = []
+        self._has_doubts = False
+        """Whether it was said that what was known is in doubt."""
         self._without_gain = 0
         """Trainings in a row that were not the best of their rung."""
         self._attempt_seconds = 0.0
@@ -509,6 +512,13 @@ class PromotionStudy:
         if self._budget.patience is not None and self._without_gain >= self._budget.patience:
             self._is_over = True
         self._replan()
+        if not self._has_doubts and self.doubts_knowledge():
+            self._has_doubts = True
+            family = title_of(self.family)
+            self._notices.append(
+                f"The {family} configurations that are tried first do worse on these images than a shorter training; the "
+                "search relies less on them and on the priors."
+            )
         return kept
 
     def _replan(self) -> None:
@@ -536,7 +546,8 @@ class PromotionStudy:
         return max(0.0, self.sweep_time.left()) * self.sweep_time.workers / self.sweep_time.families
 
     def notices(self) -> list[str]:
-        return self._failures.notices()
+        found, self._notices = [*self._failures.notices(), *self._notices], []
+        return found
 
     def attempt_seconds(self) -> float:
         """Training seconds of the searched trials' attempts that did not end."""
