@@ -125,12 +125,6 @@ FINALISTS = FinalistsSpec(top=1, seeds=0, confirm=CONFIRM, refit=True)
 """What follows the search: the best of the top rung is trained on seeds that choose nothing, and on all images."""
 
 
-def final_rounds(families: int, workers: int, refit: float) -> float:
-    """How many final trainings, of all families, follow one another on each worker; refit: how long one takes, compared with
-    the others."""
-    return math.ceil(families * (CONFIRM + 1) / workers) + (refit - 1.0) * math.ceil(families / workers)
-
-
 class PromotionStudy:
     """The scheduler of a family's search where the budget is in minutes. Baselines come first."""
 
@@ -403,7 +397,8 @@ class PromotionStudy:
 
     def final_rounds(self) -> float:
         """How many final trainings, of all families, follow one another on each worker."""
-        return final_rounds(self.sweep_time.families, self.sweep_time.workers, self.refit)
+        families, workers = self.sweep_time.families, self.sweep_time.workers
+        return math.ceil(families * (CONFIRM + 1) / workers) + (self.refit - 1.0) * math.ceil(families / workers)
 
     def _planned_ladder(self) -> Ladder:
         """The rungs. A final training is LONGER times as long as one of the top rung; less, if the top rung would otherwise

@@ -236,7 +236,6 @@ class Coordinator:
 
     def _begin_again(self, trial: Trial, lost: TrialResult) -> None:
         self._schedulers[trial.family].attempt_ended(trial, lost.train_seconds)
-        self._finished = False
         for listener in self._listeners:
             listener.attempt_ended(trial, lost.reason, lost.train_seconds)
         attempt = f"attempt {self._attempts[trial.name] + 1} of {MOST_ATTEMPTS}"
