@@ -140,9 +140,15 @@ class Nearest:
         return found
 
     def take(self, drawn: Mapping[str, Any]) -> int | None:
-        """The number of the nearest one, by Gower's distance; None where none is left."""
+        """The number of the nearest one; None where none is left."""
         if not self.left.any():
             return None
+        found = self.closest(drawn)
+        self.left[found] = False
+        return found
+
+    def closest(self, drawn: Mapping[str, Any]) -> int:
+        """The number of the nearest one, by Gower's distance, which may be taken later."""
         target = self._features(drawn)
         distances = np.zeros(len(self._rows))
         for column, (name, value) in enumerate(zip(self._names, target, strict=True)):
@@ -152,9 +158,7 @@ class Nearest:
             else:
                 distances += [1.0 if each is None else abs(each - value) for each in theirs]
         distances[~self.left] = np.inf
-        found = int(np.argmin(distances))
-        self.left[found] = False
-        return found
+        return int(np.argmin(distances))
 
 
 @cache
@@ -240,7 +244,9 @@ def ours(
     *,
     mixture: Mapping[str, float] | None = None,
     first: int = 4,
-    portfolio: Callable[[Sequence[Table], int], list[int]] = portfolio,
+    named: Callable[[Sequence[Table], int], list[int]] = portfolio,
+    defaults: int = 0,
+    baselines: bool = False,
     is_on_top: bool = True,
     priors: Callable[[str, Sequence[Table]], dict[str, Prior]] | None = priors,
     rungs: bool = True,
@@ -248,19 +254,24 @@ def ours(
     """PromotionStudy, with a clock that shows what the table says. Its rungs are given, so it needs no short training of the
     first known configuration to plan them, as a sweep does.
 
-    is_on_top: whether the known configurations get to the top rung at once."""
-    known = portfolio(others, first) if first else []
-    experiment = _experiment(
-        table, [table.params[each] for each in known], priors(table.family, others) if priors else {}, seed
-    )
+    first, named: how many configurations the experiment names, and which; defaults: how many digitsweep names; baselines:
+    whether what is nearest to the baselines of images.yaml is trained before the search, on the lowest rung;
+    is_on_top: whether known configurations get to the top rung at once."""
+    known: dict[str, Any] = {
+        "first": tuple(table.params[each] for each in named(others, first)),
+        "defaults": tuple(table.params[each] for each in portfolio(others, defaults)),
+    }
+    if baselines:
+        known["baselines"] = images().families[table.family].baselines
+    experiment = _experiment(table, known, priors(table.family, others) if priors else {}, seed)
     now = [0.0]
     time = SweepTime(budget / 60.0, lambda: 1, [table.family], 0.0, clock=lambda: now[0])
     nearest = Nearest(table, scales_of(table.family))
     numbers: dict[int, int] = {}
 
     class OfTheTable(Proposer):
-        def draw(self, number: int, records: Any, cost: Any, most: float, *, doubt: bool = False) -> Proposal | None:
-            proposal = super().draw(number, records, lambda _: 0.0, math.inf, doubt=doubt)
+        def draw(self, number: int, records: Any, cost: Any, most: float, *, doubted: Any = ()) -> Proposal | None:
+            proposal = super().draw(number, records, lambda _: 0.0, math.inf, doubted=doubted)
             at = nearest.take(proposal.drawn) if proposal else None
             if proposal is None or at is None:
                 return None
@@ -268,8 +279,8 @@ def ours(
             return Proposal(table.params[at], table.drawn[at], proposal.proposed_by)
 
     class SearchOnly(PromotionStudy):
-        def _is_known(self, params: Params) -> bool:
-            return is_on_top and super()._is_known(params)
+        def _trusted(self) -> Sequence[Params]:
+            return super()._trusted() if is_on_top else ()
 
         def _final_seconds(self) -> float:
             return 0.0
@@ -279,6 +290,8 @@ def ours(
         proposer._mixture = {way: share / sum(mixture.values()) for way, share in mixture.items()}
     ladder = Ladder(tuple(table.work(rung) for rung in range(len(RUNGS))) if rungs else (table.work(-1),))
     study = SearchOnly(experiment, table.family, (28, 28, 1), 6800, 1200, time, proposer, ladder)
+    for baseline in study._planned:
+        numbers[baseline.number] = nearest.closest(baseline.params.flat())
     study.predicted = lambda trial: table.rungs[numbers[trial.number]][_at(trial, rungs)].seconds  # type: ignore[method-assign]
     path: Path_ = []
     best: tuple[int, float] = (-1, -1.0)
@@ -301,15 +314,15 @@ def _result(trained: Trained) -> TrialResult:
     return TrialResult(TrialState.COMPLETE, (metrics,), train_seconds=trained.seconds)
 
 
-def _experiment(table: Table, first: Sequence[Params], known: Mapping[str, Prior], seed: int) -> Experiment:
-    """That of the table's configurations, with these priors in place of its own."""
+def _experiment(table: Table, known: Mapping[str, Any], near: Mapping[str, Prior], seed: int) -> Experiment:
+    """That of the table's configurations, with these known ones and priors in place of its own."""
     family = images().families[table.family]
     searched = {
-        name: each if isinstance(each, PerLayer) else each.model_copy(update={"prior": known.get(name)})
+        name: each if isinstance(each, PerLayer) else each.model_copy(update={"prior": near.get(name)})
         for name, each in family.space.searched.items()
     }
     space = dataclasses.replace(family.space, searched=searched)
-    family = family.model_copy(update={"first": tuple(first), "baselines": {}, "space": space})
+    family = family.model_copy(update={"baselines": {}, **known, "space": space})
     return images().model_copy(update={"families": {table.family: family}, "seed": seed})
 
 
@@ -439,6 +452,7 @@ def _without(way: str) -> dict[str, float]:
     return {name: share for name, share in proposals.MIXTURE.items() if name != way}
 
 
+WRONG: Any = {"named": misleading, "priors": partial(priors, wrong=True), "baselines": True}
 SEARCHERS: dict[str, Callable[..., Path_]] = {
     "ours": ours,
     "ours, known configurations on the lowest rung": partial(ours, is_on_top=False),
@@ -450,7 +464,8 @@ SEARCHERS: dict[str, Callable[..., Path_]] = {
     "ours, no known configurations, no TPE": partial(ours, first=0, mixture=_without("tpe")),
     "ours, no known configurations, priors only": partial(ours, first=0, mixture={"prior": 1.0}),
     "ours, no known configurations, wrong priors": partial(ours, first=0, priors=partial(priors, wrong=True)),
-    "ours, wrong knowledge": partial(ours, portfolio=misleading, priors=partial(priors, wrong=True)),
+    "ours, wrong knowledge": partial(ours, **WRONG, defaults=4),
+    "ours, wrong knowledge, none of digitsweep's": partial(ours, **WRONG),
     "ours, nothing known": partial(ours, first=0, priors=None),
     "ours, nothing known, no rungs": partial(ours, first=0, priors=None, rungs=False),
     "ours, nothing known, no neighbours": partial(ours, first=0, priors=None, mixture=_without("neighbour")),

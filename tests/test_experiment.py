@@ -252,6 +252,21 @@ def test_what_changes_the_digest_in_minutes(tmp_path: Path, old: str, new: str) 
     assert same.digest() == in_minutes(tmp_path).digest()
 
 
+def test_what_digitsweep_knows(tmp_path: Path) -> None:
+    """A search in minutes has digitsweep's own configurations, moved into its space, unless the experiment wants none or
+    names one of them itself."""
+    experiment = in_minutes(tmp_path)
+    for family in experiment.families.values():
+        assert len(family.defaults) >= 1
+        assert {family.space.outside(each) for each in family.defaults} == {""}
+    none = in_minutes(tmp_path, ("      batch_size: 64\n", "      batch_size: 64\n    first: []\n"))
+    assert none.families["cnn"].defaults == ()
+    assert none.digest() != experiment.digest()
+    shipped = load_experiment(EXPERIMENTS / "mnist.yaml")
+    assert all(each.first and not each.defaults for each in shipped.families.values())
+    assert not any(each.defaults for each in small(tmp_path).families.values())
+
+
 def test_a_baselines_only_experiment_draws_no_trials(tmp_path: Path) -> None:
     """Without trials a family needs no space, and then `--trials` must be 0."""
     start, end = SMALL_EXPERIMENT.index("    space:"), len(SMALL_EXPERIMENT)
@@ -288,7 +303,7 @@ def test_finding_an_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_the_experiments_know_is_what_the_table_teaches() -> None:
-    """Priors and first configurations in `experiments/` are those that `make portfolio` writes."""
+    """Priors and known configurations, of the experiments and in defaults.yaml, are those that `make portfolio` writes."""
     benchmarks = FOLDER.parent / "benchmarks"
     found = subprocess.run(
         [sys.executable, "portfolio.py", "check"], cwd=benchmarks, capture_output=True, text=True, check=False

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support import MINUTES_EXPERIMENT, PROPERTY
 from trials import Machine, complete, metrics
 
-from digitsweep.config.experiment import Experiment, MinutesBudget
+from digitsweep.config.experiment import Experiment, MinutesBudget, SamplerSpec
 from digitsweep.config.experiment_file import load_experiment
 from digitsweep.families import parse_params
 from digitsweep.search import promotion
@@ -184,6 +184,27 @@ def test_known_configurations_that_disappoint(
     assert rungs[: len(expected)] == expected
 
 
+@pytest.mark.usefixtures("three_rungs")
+def test_digitsweeps_own_take_the_place_of_what_is_in_doubt(experiment: Experiment) -> None:
+    """They compete on the lowest rung while nothing speaks against what the experiment names. Once that is in doubt, they
+    are trained on the top rung without competing, and what the experiment names is not."""
+    experiment = experiment.model_copy(update={"sampler": SamplerSpec(type="mixture")})
+    known, *_ = experiment.families["ann"].first
+    params = {**known.model_dump(exclude_unset=True), "hidden_layers": 1}
+    good, bad = (
+        tuple(parse_params("ann", {**params, "units": [units], "learning_rate": rate}) for units in range(20, 23))
+        for rate in (0.01, 1e-4)
+    )
+    for first, rungs in ((good, {"first": {0, 2}, "default": {0}}), (bad, {"first": {0, 1}, "default": {0, 2}})):
+        defaults = bad if first is good else good
+        family = experiment.families["ann"].model_copy(update={"first": first, "defaults": defaults})
+        machine = Machine()
+        machine.run({"ann": machine.study(experiment.model_copy(update={"families": {"ann": family}}))})
+        begun = [each for each in machine.begun if each.kind is Kind.TRIAL and each.baseline is None]
+        for by, expected in rungs.items():
+            assert {each.rung for each in begun[:12] if each.proposed_by == by} == expected
+
+
 @pytest.mark.parametrize(
     ("other", "accuracy", "seconds", "doubts"),
     [
@@ -206,11 +227,11 @@ def test_what_is_known_is_doubted(
     compared = Trial(2, params, 1, 2.0, **other)
     study = Machine().study(experiment)
     study.restore([TrialRecord(known, complete(known, 0.8, 4.0))], [])
-    assert not study.doubts_knowledge()
+    assert "first" not in study.doubted
     study = Machine().study(experiment)
     both = (TrialRecord(known, complete(known, 0.8, 4.0)), TrialRecord(compared, complete(compared, accuracy, seconds)))
     study.restore(both, [])
-    assert study.doubts_knowledge() == doubts
+    assert ("first" in study.doubted) == doubts
 
 
 def test_a_rung_says_nothing_of_longer_trainings(experiment: Experiment) -> None:
@@ -225,7 +246,7 @@ def test_a_rung_says_nothing_of_longer_trainings(experiment: Experiment) -> None
         experiment, "ann", machine.shape, machine.images, machine.images, time, ladder=Ladder(known.ladder)
     )
     study.restore([TrialRecord(baseline, complete(baseline, 0.9, 1.0)), TrialRecord(known, complete(known, 0.8, 1.0))], [])
-    assert not study.doubts_knowledge()
+    assert "first" not in study.doubted
     study._planned.clear()
     promoted = study.next_trial()
     assert promoted is not None
@@ -244,7 +265,7 @@ def test_doubts_stay(experiment: Experiment) -> None:
     study = Machine().study(experiment)
     trials = [(baseline, 0.9, 1.0), (known[0], 0.8, 4.0), (known[1], 0.95, 16.0)]
     study.restore([TrialRecord(trial, complete(trial, value, seconds)) for trial, value, seconds in trials], [])
-    assert study.doubts_knowledge()
+    assert "first" in study.doubted
     (notice,) = study.notices()
     assert "ANN" in notice
     assert study.notices() == []
@@ -259,7 +280,7 @@ def test_known_configurations_that_fail(reason: str, doubts: bool, experiment: E
     study = Machine().study(experiment)
     records = [TrialRecord(known, failed([], reason, 4.0)), TrialRecord(other, complete(other, 0.6, 2.0))]
     study.restore(records, [])
-    assert study.doubts_knowledge() == doubts
+    assert ("first" in study.doubted) == doubts
 
 
 def test_extra_seeds_are_trained_after_a_resume(experiment: Experiment) -> None:

@@ -18,7 +18,7 @@ from digitsweep.config.experiment_file import load_experiment
 from digitsweep.config.space import Distribution, IntegerRange, PerLayer
 from digitsweep.families import Params
 from digitsweep.families.hyperparameters import Scalar
-from digitsweep.search.proposals import FEWEST_FOR_TPE, MIXTURE, Proposal, Proposer, from_priors, near, uniform
+from digitsweep.search.proposals import FEWEST_FOR_TPE, KNOWN, MIXTURE, Proposal, Proposer, from_priors, near, uniform
 from digitsweep.trial import Trial, TrialRecord, TrialResult, TrialState
 
 SMALL_SPACE = "    space: {hidden_layers: 1, units: {type: categorical, choices: [16, 32, 64]}, batch_size: 32}\n"
@@ -72,23 +72,25 @@ def long(experiment: Experiment) -> tuple[Proposer, list[TrialRecord]]:
 
 
 def test_the_known_ones_come_first(experiment: Experiment) -> None:
-    """The experiment's `first` configurations are proposed before any other, in their order."""
-    first = experiment.families["ann"].first
+    """The experiment's `first` configurations are proposed before any other, in their order; then those of digitsweep."""
+    spec = experiment.families["ann"]
+    assert spec.defaults
+    known = [*((each, "first") for each in spec.first), *((each, "default") for each in spec.defaults)]
     proposer = Proposer(experiment, "ann")
-    for number in range(len(first) + 1):
+    for number in range(len(known) + 1):
         proposal = drawn(proposer, number, [])
         begun(proposer, number, proposal)
-        if number < len(first):
-            assert (proposal.params, proposal.proposed_by) == (first[number], "first")
+        if number < len(known):
+            assert (proposal.params, proposal.proposed_by) == known[number]
         else:
-            assert proposal.proposed_by != "first"
-    assert proposer.count == len(first) + 1
+            assert proposal.proposed_by not in KNOWN
+    assert proposer.count == len(known) + 1
 
 
 def test_in_doubt_less_is_drawn_near_what_was_known(experiment: Experiment) -> None:
     """Not near the configurations that the experiment names, though these are the best so far, and less near priors."""
     first = tuple(experiment.families["ann"].first[0].model_copy(update={"units": (units,)}) for units in (32, 48, 64, 96))
-    family = experiment.families["ann"].model_copy(update={"first": first})
+    family = experiment.families["ann"].model_copy(update={"first": first, "defaults": ()})
     proposer = Proposer(experiment.model_copy(update={"families": {"ann": family}}), "ann")
     records = []
     for number in range(len(first)):
@@ -98,7 +100,7 @@ def test_in_doubt_less_is_drawn_near_what_was_known(experiment: Experiment) -> N
     rates = {doubt: list[float]() for doubt in ways}
     for doubt in ways:
         for number in range(len(records), 200):
-            proposal = proposer.draw(number, records, free, 1.0, doubt=doubt)
+            proposal = proposer.draw(number, records, free, 1.0, doubted={"first"} if doubt else ())
             assert proposal is not None
             ways[doubt][proposal.proposed_by] += 1
             rates[doubt].append(proposal.params.learning_rate)
@@ -177,7 +179,7 @@ def test_who_proposed_it_is_told(long: tuple[Proposer, list[TrialRecord]], exper
     """Each proposal names its way: `first`, or one of the mixture; TPE has a say only once there is enough to learn from."""
     _, records = long
     for record in records:
-        assert record.trial.proposed_by in {"first", *MIXTURE, ""}
+        assert record.trial.proposed_by in {*KNOWN, *MIXTURE, ""}
     proposer = Proposer(experiment.model_copy(update={"sampler": SamplerSpec(type="tpe")}), "ann")
     few = [each for each in records if each.trial.rung == 0]
     for record in few:
@@ -288,6 +290,8 @@ def test_a_neighbour_that_changes_nothing_is_the_same(experiment: Experiment) ->
 )
 def test_what_must_have_ended_first(ended: int, ways: set[str], experiment: Experiment) -> None:
     """Neighbours of the best need some to choose from, and TPE more."""
+    family = experiment.families["ann"].model_copy(update={"defaults": ()})
+    experiment = experiment.model_copy(update={"families": {"ann": family}})
     _, records = searched(experiment, ended)
     proposer = Proposer(experiment, "ann")
     for record in records:

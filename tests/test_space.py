@@ -149,6 +149,49 @@ def test_what_was_drawn_can_be_read_back(family: str, data: st.DataObject) -> No
     assert space.suggest(lambda name, _: found[name]) == params
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@PROPERTY
+@given(data=st.data())
+def test_the_nearest_configuration_lies_within_the_space(family: str, data: st.DataObject) -> None:
+    """Whatever another space draws; and what the space draws itself is the nearest to itself."""
+    space, other = (right(family, data.draw(spaces(family))) for _ in range(2))
+    own, foreign = (each.suggest(drawn_by(next(trials(1)))) for each in (space, other))
+    assert space.nearest(own) == own
+    found = space.nearest(foreign)
+    assert found is None or space.outside(found) == ""
+
+
+@pytest.mark.parametrize(
+    ("searched", "expected"),
+    [
+        ({"hidden_layers": {"type": "int", "low": 1, "high": 4}, "units": 64}, {"hidden_layers": 2, "units": (64, 64)}),
+        (
+            {"hidden_layers": 3, "units": {"type": "int", "low": 16, "high": 256, "step": 16, "per": "hidden_layers"}},
+            {"units": (256, 96, 96)},
+        ),
+        (
+            {"hidden_layers": 2, "units": 64, "learning_rate": {"type": "float", "low": 0.1, "high": 1.0, "log": True}},
+            {"learning_rate": 0.1},
+        ),
+        (
+            {"hidden_layers": 2, "units": 64, "batch_size": {"type": "categorical", "choices": [8, 32, 64]}},
+            {"batch_size": 64},
+        ),
+        ({"hidden_layers": 2, "units": 64, "optimizer": {"type": "categorical", "choices": ["sgd", "adam"]}}, None),
+    ],
+)
+def test_the_nearest_configuration(searched: Raw, expected: dict[str, Any] | None) -> None:
+    """Numbers move to the nearest that the space has, layers that are missing are like the last one, what is fixed stays;
+    a word has nothing near to it."""
+    known = parse_params(
+        "ann", {"hidden_layers": 2, "units": [512, 100], "learning_rate": 0.004, "optimizer": "adamw", "batch_size": 128}
+    )
+    found = right("ann", searched).nearest(known)
+    assert (found is None) == (expected is None)
+    if found is not None and expected is not None:
+        assert found.model_dump(include=set(expected)) == expected
+
+
 @st.composite
 def ranges(draw: st.DrawFn) -> IntegerRange | FloatRange:
     """A range of whole numbers or of any numbers, some on a log scale."""

@@ -266,6 +266,8 @@ class FamilySpec(_Part):
     baselines: dict[str, Baseline] = {}
     first: tuple[Params, ...] = ()
     """Configurations that the search tries first, in this order; with `budget.minutes` only."""
+    defaults: tuple[Params, ...] = ()
+    """Those that digitsweep knows, moved into the space. The sampler `mixture` tries them next. They are not in the file."""
     build: Origin | None = None
     """Where the family comes from; None: it is built in. A file names it as `my_models.py:MIXER`."""
 
@@ -314,7 +316,11 @@ class Experiment(_Part):
                 "baselines": {
                     key: [each.params.flat(), self.baseline_epochs(each)] for key, each in family.baselines.items()
                 },
-                **({"first": [each.flat() for each in family.first]} if family.first else {}),
+                **{
+                    key: [each.flat() for each in known]
+                    for key, known in (("first", family.first), ("defaults", family.defaults))
+                    if known
+                },
                 **({"build": family.build.identity} if family.build else {}),
             }
             for name, family in self.families.items()

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import yaml
 from pydantic import ValidationError
 
 from digitsweep.config.experiment import Baseline, Experiment, FamilySpec, MinutesBudget, beside
@@ -33,6 +35,8 @@ from digitsweep.families.outside import (
 
 FOLDER = Path("experiments")
 """The folder of experiments that are given by name, such as `mnist`; those that come with digitsweep are next."""
+DEFAULTS = Path(__file__).with_name("defaults.yaml")
+"""By family, configurations that did well on images of several kinds."""
 
 
 def find_experiment(name: str) -> Path:
@@ -189,7 +193,9 @@ def _parse_family(name: str, raw: Any, searched: bool, in_minutes: bool) -> tupl
         return FamilySpec(space=space), [((), "must be a mapping with `space`, `baselines` or both")]
     if searched and "space" not in raw and (default := FAMILIES[name].space):
         raw = {**raw, "space": default if in_minutes else without_priors(default)}
-    problems: list[Problem] = [((str(key),), UNKNOWN) for key in raw if key not in FamilySpec.model_fields]
+    problems: list[Problem] = [
+        ((str(key),), UNKNOWN) for key in raw if key not in FamilySpec.model_fields or key == "defaults"
+    ]
     wrong: list[Problem] = []
     if isinstance(raw.get("space"), Mapping):
         space, wrong = parse_space(name, raw["space"])
@@ -210,7 +216,24 @@ def _parse_family(name: str, raw: Any, searched: bool, in_minutes: bool) -> tupl
         if baseline:
             baselines[str(key)] = baseline
     first, wrong = _parse_first(name, raw.get("first"), None if is_wrong else space)
-    return FamilySpec(space=space, baselines=baselines, first=first), [*problems, *wrong]
+    defaults: tuple[Params, ...] = ()
+    if in_minutes and raw.get("first") != [] and not (is_wrong or wrong):
+        defaults = _defaults(name, space)
+    if any(each in first for each in defaults):  # then the experiment has learned from the same trainings
+        defaults = ()
+    return FamilySpec(space=space, baselines=baselines, first=first, defaults=defaults), [*problems, *wrong]
+
+
+@cache
+def _all_defaults() -> Mapping[str, Sequence[Mapping[str, Any]]]:
+    read: Mapping[str, Sequence[Mapping[str, Any]]] = yaml.safe_load(DEFAULTS.read_text())
+    return read
+
+
+def _defaults(family: str, space: Space) -> tuple[Params, ...]:
+    """The family's configurations in defaults.yaml, or what is nearest to them in the space."""
+    near = (space.nearest(parse_params(family, each)) for each in _all_defaults().get(family, ()))
+    return tuple({each.key(): each for each in near if each is not None}.values())
 
 
 def _parse_first(family: str, raw: Any, space: Space | None) -> tuple[tuple[Params, ...], list[Problem]]:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from digitsweep.config.yaml_file import Problem, readable
 from digitsweep.families import FAMILIES, Params, parse_params
-from digitsweep.families.hyperparameters import Scalar
+from digitsweep.families.hyperparameters import MOST_LAYERS, Scalar
 
 if TYPE_CHECKING:
     import optuna
@@ -94,6 +94,11 @@ class IntegerRange(_Distribution):
         """Half a step beyond the bounds, so that these are as likely as what lies between."""
         return _scaled(self.low - self.step / 2, self.log), _scaled(self.high + self.step / 2, self.log)
 
+    def nearest(self, value: Scalar) -> Scalar:
+        """The value of the distribution that is nearest to this one; raises ValueError if there is none."""
+        steps = round((float(value) - self.low) / self.step)
+        return min(max(self.low + steps * self.step, self.low), self.high)
+
     def samples(self) -> list[Scalar]:
         return [self.low, self.high]
 
@@ -132,6 +137,10 @@ class FloatRange(_Distribution):
         low, high = _scaled(self.low, self.log), _scaled(self.high, self.log)
         at = low + _reflected(share) * (high - low)
         return min(max(math.exp(at) if self.log else at, self.low), self.high)
+
+    def nearest(self, value: Scalar) -> Scalar:
+        """As of an IntegerRange."""
+        return min(max(float(value), self.low), self.high)
 
     def samples(self) -> list[Scalar]:
         between = self.low + (self.high - self.low) * 0.6180339887  # rarely a whole number, unlike many bounds
@@ -185,6 +194,13 @@ class Categorical(_Distribution):
 
     def contains(self, value: Scalar) -> bool:
         return value in self.choices
+
+    def nearest(self, value: Scalar) -> Scalar:
+        """As of an IntegerRange. Words are never near each other."""
+        if value in self.choices:
+            return value
+        numbers = [each for each in self.choices if not isinstance(each, str)]
+        return cast("Scalar", min(numbers, key=lambda each: abs(each - float(value))))
 
     def samples(self) -> list[Scalar]:
         return list(self.choices)
@@ -325,6 +341,18 @@ class Space:
 
         self.suggest(choose)
         return found
+
+    def nearest(self, params: Params) -> Params | None:
+        """The configuration of the space that is like another one: with the space's fixed values, and numbers moved to the
+        nearest that it has; layers beyond those of the other one are like its last. None if a word is not among the choices,
+        or the values do not go together."""
+        layered = {name: getattr(params, name) for name in params.layered}
+        more = {f"{name}_{layer + 1}": each[-1] for name, each in layered.items() if each for layer in range(MOST_LAYERS)}
+        flat = {**more, **params.flat()}
+        try:
+            return self.suggest(lambda name, distribution: distribution.nearest(_value_of(flat, name, distribution)))
+        except ValueError:  # pydantic's is one
+            return None
 
     def values(self) -> dict[str, Any]:
         """Everything that determines what is drawn, for JSON."""

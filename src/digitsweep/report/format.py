@@ -134,7 +134,7 @@ PROPOSERS = {"tpe": "TPE"}
 
 
 def proposer(by: str) -> str:
-    """Who proposed a configuration: `first`, `neighbour`, `TPE`, `prior` or `random`."""
+    """Who proposed a configuration: `first`, `default`, `neighbour`, `TPE`, `prior` or `random`."""
     return PROPOSERS.get(by, by)
 
 

@@ -278,6 +278,7 @@ def _flattering(metric: str) -> str:
 
 ORIGINS = {
     "first": "named in the experiment",
+    "default": "named by digitsweep",
     "neighbour": "drawn near one of the best at the time",
     "tpe": "drawn by TPE",
     "prior": "drawn near the priors",

@@ -10,9 +10,9 @@ times as long. So new configurations take about the same time on every rung, and
 successive halving, Li et al. 2020, arXiv 1810.05934, here with whole trainings). Configurations that are known to be good,
 the first few in `first`, need not compete. Once one of them is better than the baselines, which shows on the lowest rung
 if it is good, they are trained on the top rung at once. So a good network is there early, whatever the search finds. But if
-the best of them is worse than a baseline, or than a configuration of TPE or chance on a lower rung, whose training took no
-longer, what was known is doubtful for these images. Then known configurations compete like all others, nothing is drawn near
-them, and priors count for half.
+the best of them is worse than a baseline, or than a configuration on a lower rung that owes nothing to them, whose training
+took no longer, they are doubtful for these images. Then they compete like all others, nothing is drawn near them, and priors
+count for half. Those that digitsweep knows take their place; until then, they compete like drawn ones.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from statistics import median
 
 from digitsweep.config.experiment import Experiment, FinalistsSpec, MinutesBudget
 from digitsweep.families import Params, Shape, title_of
 from digitsweep.search.budget import OVERDUE, START_SECONDS, Speed, SweepTime
-from digitsweep.search.proposals import Proposer
+from digitsweep.search.proposals import KNOWN, Proposer
 from digitsweep.search.scheduler import Failures, SchedulerDecision
 from digitsweep.trial import (
     CUT_OFF,
@@ -89,8 +90,8 @@ REPLAN = 1.3
 """If the prediction of the first trainings is wrong by this factor, the rungs are planned again."""
 UNTOLD = (INTERRUPTED, CUT_OFF, LATE)
 """Why a training ended, if that tells nothing about its configuration."""
-INFORMED = ("first", "prior", "neighbour")
-"""Who proposes what owes something to what the experiment knows."""
+INFORMED = ("prior", "neighbour")
+"""Who proposes what owes something to what was known."""
 MOST_REPLANS = 4
 """After so many trainings of the search, the rungs are not planned again."""
 
@@ -150,13 +151,8 @@ class PromotionStudy:
         self.refit = (images + validation) / images
         """How long a refit takes, compared with another training: it has the validation images, too."""
         self._proposer = proposer or Proposer(experiment, family, lambda params: params.smallest_image() <= shape[0])
-        self._first = [each for each in self._proposer.first if each.smallest_image() <= shape[0]]
-        """The configurations in `first` that fit the images."""
-        self._first_epochs = [self._epoch_seconds(each) for each in self._first]
-        """Predicted seconds of an epoch of each of them."""
-        drawn = [] if self._first_epochs else [self._epoch_seconds(each) for each in self._proposer.typical()]
-        self._longest_epoch = median(drawn) if drawn else max(self._first_epochs, default=math.inf)
-        """Predicted seconds of an epoch of the dearest of them; if there is none, of a typical draw from the priors."""
+        self._typical_epoch = median([self._epoch_seconds(each) for each in self._proposer.typical()] or [math.inf])
+        """Predicted seconds of an epoch of a typical draw from the priors."""
         self._speed = Speed()
         self._ladder, self._is_planned = ladder, ladder is None
         self._history: list[TrialPoint] = []
@@ -172,8 +168,10 @@ class PromotionStudy:
         """Whether the space has no configuration left."""
         self._failures = Failures(family)
         self._notices: list[str] = []
-        self._has_doubts = False
-        """Whether it was said that what was known is in doubt."""
+        self.doubted: frozenset[str] = frozenset()
+        """Whose knowledge (KNOWN) is in doubt."""
+        self._known_epochs = self._epochs_of_known()
+        """Predicted seconds of an epoch of each known configuration."""
         self._without_gain = 0
         """Trainings in a row that were not the best of their rung."""
         self._attempt_seconds = 0.0
@@ -290,15 +288,16 @@ class PromotionStudy:
         begun = [*(each.trial for each in searched), *self._running.values()]
         highest = {each.number: each.rung for each in sorted(begun, key=lambda each: each.rung)}
         complete = [each for each in searched if each.result.state is TrialState.COMPLETE]
+        trusted = self._trusted()
+        known = [each for each in complete if each.trial.params in trusted and each.trial.rung == highest[each.trial.number]]
         left = self.sweep_time.left() - self._final_seconds()
         for rung in range(top, 0, -1):
             if left < self._speed.seconds(self._ladder.works[rung]):
                 continue
-            known = (each for each in complete if each.trial.rung == highest[each.trial.number])
-            rises = (rung - 1, *(range(top) if rung == top and self._are_proven() else ()))
-            yield from (
-                (each, rung, True) for each in known if each.trial.rung in rises and self._is_known(each.trial.params)
-            )
+            for each in known:
+                is_below = each.trial.rung == rung - 1
+                if is_below or (each.trial.rung < rung == top and self._is_proven(each.trial.proposed_by)):
+                    yield each, rung, True
             below = in_order([each for each in complete if each.trial.rung == rung - 1], self._metric)
             for place, record in enumerate(below, start=1):
                 if highest[record.trial.number] < rung:
@@ -318,57 +317,73 @@ class PromotionStudy:
                 self.records,
                 self._epoch_seconds,
                 ladder.works[-1] / self._least_epochs(),
-                doubt=self.doubts_knowledge(),
+                doubted=self.doubted,
             )
         )
         if proposal is None:
             self._is_exhausted = True
             return None
         is_measured = not self._is_planned or any(each.state == "COMPLETE" for each in self._history)
-        rung = ladder.top if is_measured and self._is_known(proposal.params) and self._are_proven() else 0
+        by = proposal.proposed_by
+        rung = ladder.top if is_measured and proposal.params in self._trusted() and self._is_proven(by) else 0
         trial = dataclasses.replace(
             self._trial(proposal.params, self._epochs(proposal.params, rung)),
             rung=rung,
             drawn=proposal.drawn,
-            proposed_by=proposal.proposed_by,
+            proposed_by=by,
             ladder=ladder.works,
             left_out=self._proposer.too_slow,
         )
         self._proposer.began(trial)
         return trial
 
-    def _is_known(self, params: Params) -> bool:
-        """Whether a configuration need not compete for its promotion: it is one of the first few that the experiment names,
-        and nothing speaks against them."""
-        return params in self._proposer.first[:KNOWN_ON_TOP] and not self.doubts_knowledge()
+    def _trusted(self) -> Sequence[Params]:
+        """The configurations that need not compete for their promotion: the first few that the experiment names; if it names
+        none, or they are in doubt, those of digitsweep, unless these are in doubt, too."""
+        named = (known for by, known in self._proposer.known.items() if known and by not in self.doubted)
+        return next(named, ())[:KNOWN_ON_TOP]
 
-    def _are_proven(self) -> bool:
-        """Whether the best of the known configurations is as good as all baselines."""
+    def _is_proven(self, by: str) -> bool:
+        """Whether the best of the configurations that the experiment or digitsweep names is as good as all baselines."""
         baselines = [each for each in self.records if each.trial.baseline is not None]
-        return self._best(self._known()) <= self._best(baselines)
+        return self._best(self._named(by)) <= self._best(baselines)
 
-    def doubts_knowledge(self) -> bool:
-        """Whether on any rung the best of the known configurations is worse than what took no longer: a baseline, or a
-        configuration on a lower rung that owes nothing to this knowledge. The lowest rung raises no doubts, unless it is the
-        only one: what is best after a long training need not be best after the shortest."""
+    def _is_doubted(self, by: str) -> bool:
+        """Whether on any rung the best of the configurations that the experiment or digitsweep names is worse than what took
+        no longer: a baseline, or a configuration on a lower rung that owes nothing to this knowledge. The lowest rung raises
+        no doubts, unless it is the only one: what is best after a long training need not be best after the shortest."""
         top = self._ladder.top if self._ladder else 0
-        return any(self._is_beaten(rung) for rung in {each.trial.rung for each in self._known()} if rung or not top)
+        return any(self._is_beaten(by, rung) for rung in {each.trial.rung for each in self._named(by)} if rung or not top)
 
-    def _is_beaten(self, rung: int) -> bool:
-        known = [each for each in self._known() if each.trial.rung == rung]
+    def _is_beaten(self, by: str, rung: int) -> bool:
+        known = [each for each in self._named(by) if each.trial.rung == rung]
         seconds = min(each.result.train_seconds for each in known)
         others = [
             each
             for each in self.records
-            if (each.trial.baseline is not None or (each.trial.proposed_by not in INFORMED and each.trial.rung < rung))
+            if (
+                each.trial.baseline is not None or (each.trial.proposed_by not in (by, *INFORMED) and each.trial.rung < rung)
+            )
             and each.result.train_seconds <= seconds
         ]
         return self._best(others) < self._best(known)
 
-    def _known(self) -> list[TrialRecord]:
-        """The trainings of configurations that the experiment names. One that failed tells as much as one that is bad; one
-        that was interrupted tells nothing."""
-        return [each for each in self.records if each.trial.proposed_by == "first" and each.result.reason not in UNTOLD]
+    def _named(self, by: str) -> list[TrialRecord]:
+        """The trainings of configurations that the experiment or digitsweep names. One that failed tells as much as one that
+        is bad; one that was interrupted tells nothing."""
+        return [each for each in self.records if each.trial.proposed_by == by and each.result.reason not in UNTOLD]
+
+    def _epochs_of_known(self) -> list[float]:
+        """Predicted seconds of an epoch of each known configuration that fits the images, without those in doubt, unless all
+        are."""
+        known = self._proposer.known
+        used = [*chain.from_iterable(each for by, each in known.items() if by not in self.doubted)]
+        used = used or [*chain.from_iterable(known.values())]
+        return [self._epoch_seconds(each) for each in used if each.smallest_image() <= self.shape[0]]
+
+    def _longest_epoch(self) -> float:
+        """Predicted seconds of an epoch of the dearest of them; if there is none, of a typical draw from the priors."""
+        return max(self._known_epochs, default=self._typical_epoch)
 
     def _best(self, records: Sequence[TrialRecord]) -> float:
         """The best value, the smaller the better; inf if none is complete."""
@@ -378,8 +393,8 @@ class PromotionStudy:
     def _least_epochs(self) -> float:
         """That a configuration must have on the top rung."""
         assert self._ladder is not None
-        known = [self._epochs(each, self._ladder.top) for each in self._first]
-        return min([LEAST_EPOCHS, *([max(known) / 2] if known else [])])
+        known = self._known_epochs
+        return min([LEAST_EPOCHS, *([self._ladder.works[-1] / min(known) / 2] if known else [])])
 
     def _promoted(self, record: TrialRecord, rung: int) -> Trial:
         assert self._ladder is not None
@@ -393,7 +408,7 @@ class PromotionStudy:
         time = self.sweep_time
         wall = time.share(self.family) * time.families / time.workers
         seconds = min(FINAL_SHARE * wall / self.final_rounds(), wall / IN_A_ROW)
-        return max(0.05, min((seconds - START_SECONDS) / self._speed.factor(), MOST_EPOCHS * self._longest_epoch))
+        return max(0.05, min((seconds - START_SECONDS) / self._speed.factor(), MOST_EPOCHS * self._longest_epoch()))
 
     def final_rounds(self) -> float:
         """How many final trainings, of all families, follow one another on each worker."""
@@ -404,7 +419,7 @@ class PromotionStudy:
         """The rungs. A final training is LONGER times as long as one of the top rung; less, if the top rung would otherwise
         be too short."""
         final = self._planned_final()
-        usual = median(self._first_epochs) if self._first_epochs else 0.0
+        usual = median(self._known_epochs) if self._known_epochs else 0.0
         return Ladder.under(max(final / LONGER, min(final, LEAST_ON_TOP * usual)), LEAST_ON_A_RUNG * usual)
 
     def _epoch_seconds(self, params: Params) -> float:
@@ -485,7 +500,9 @@ class PromotionStudy:
         if result.state is TrialState.COMPLETE:
             self._speed.add(trial, work, result.train_seconds)
         if trial.baseline is not None:
-            return self._log.add(record)
+            kept = self._log.add(record)
+            self._weigh_knowledge()
+            return kept
         self._is_over |= self._failures.end_search(result)
         if record.used is None:
             record = dataclasses.replace(record, used=self.sweep_time.used(self.family))
@@ -507,14 +524,18 @@ class PromotionStudy:
         if self._budget.patience is not None and self._without_gain >= self._budget.patience:
             self._is_over = True
         self._replan()
-        if not self._has_doubts and self.doubts_knowledge():
-            self._has_doubts = True
-            family = title_of(self.family)
+        self._weigh_knowledge()
+        return kept
+
+    def _weigh_knowledge(self) -> None:
+        before, self.doubted = self.doubted, frozenset(filter(self._is_doubted, KNOWN))
+        self._known_epochs = self._epochs_of_known()
+        for by in sorted(self.doubted - before):
+            named = "named in the experiment" if by == "first" else "named by digitsweep"
             self._notices.append(
-                f"The {family} configurations that are tried first do worse on these images than a shorter training; the "
+                f"The {title_of(self.family)} configurations {named} do worse on these images than a shorter training; the "
                 "search relies less on them and on the priors."
             )
-        return kept
 
     def _replan(self) -> None:
         """Plans the rungs again if trainings are much faster or slower than predicted, until one above the
@@ -571,7 +592,7 @@ class PromotionStudy:
 
     def most_epochs(self, params: Params) -> float:
         """Of a training of a configuration, however much time there is."""
-        return MOST_EPOCHS * self._longest_epoch / self._epoch_seconds(params)
+        return MOST_EPOCHS * self._longest_epoch() / self._epoch_seconds(params)
 
 
 class FinalPace:

@@ -3,10 +3,11 @@ priors that people gave, or at random."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import optuna
@@ -28,6 +29,8 @@ WEIGHTS = {"low": 2.0, "medium": 4.0, "high": 6.0}
 """How many times as often a prior's choice is drawn as each other choice (PriorBand, too)."""
 MIXTURE = {"neighbour": 0.4, "tpe": 0.4, "prior": 0.2}
 """How often each way proposes a configuration (experiments/LOG.md). Without priors, `prior` draws at random."""
+KNOWN = ("first", "default")
+"""Who names configurations that are tried before others: the experiment, and digitsweep (config/defaults.yaml)."""
 DOUBT = 0.5
 """How often a value is drawn uniformly although it has a prior, if what was known is in doubt. Some of it may be right."""
 INCUMBENTS = 3
@@ -100,12 +103,12 @@ class Proposal:
     drawn: Mapping[str, Scalar]
     """The searched values, by Optuna's names."""
     proposed_by: str
-    """`first`, `random`, or one of MIXTURE."""
+    """One of KNOWN, `random`, or one of MIXTURE."""
 
 
 class Proposer:
-    """Proposes configurations of one family, each once: those that the experiment names first, then a mixture of neighbours
-    of the best so far, TPE and the priors.
+    """Proposes configurations of one family, each once: known ones first, then a mixture of neighbours of the best so far,
+    TPE and the priors.
 
     A proposal depends only on the seed, its number, the trials that have ended and what a configuration may cost: a search
     that is rebuilt from its trials goes on as if it had never been interrupted."""
@@ -114,9 +117,13 @@ class Proposer:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._family, self._seed, self._accepts = family, experiment.seed, accepts
         self._metric = experiment.objective.metric
-        self._space, self.first = experiment.families[family].space, experiment.families[family].first
+        spec = experiment.families[family]
+        self._space = spec.space
         kind = experiment.sampler.type
         self._mixture = MIXTURE if kind == "mixture" else {kind: 1.0}
+        defaults = spec.defaults if kind == "mixture" else ()
+        self.known = dict(zip(KNOWN, (spec.first, defaults), strict=True))
+        """The configurations that are tried before any is drawn, by who names them."""
         self._seen: set[object] = set()
         self._left_out: set[object] = set()
         """Configurations that the budget did not pay for."""
@@ -155,8 +162,9 @@ class Proposer:
     @property
     def too_slow(self) -> int:
         """Configurations that were drawn, left out as too slow, and not trained later."""
-        # Those that the experiment names are asked for at each draw: they are among the ones from before.
-        counted = {each.key() for each in self.first} if self._left_out_before else set()
+        # Known ones are asked for at each draw: they are among the ones from before.
+        known = chain.from_iterable(self.known.values())
+        counted = {each.key() for each in known} if self._left_out_before else set()
         return self._left_out_before + len(self._left_out - self._seen - counted)
 
     def draw(
@@ -166,14 +174,14 @@ class Proposer:
         cost: Callable[[Params], float],
         most: float,
         *,
-        doubt: bool = False,
+        doubted: Container[str] = (),
     ) -> Proposal | None:
         """A new configuration, which trial `number` will train; None if there is none left. One that costs more than `most`
-        is left out, unless all of many draws do: then it is the cheapest of them. doubt: whether what was known beforehand
-        seems to be wrong; then it counts for less."""
+        is left out, unless all of many draws do: then it is the cheapest of them. doubted: whose knowledge (KNOWN) seems to
+        be wrong; then it counts for less."""
         random = np.random.default_rng(trial_seed(self._seed, self._family, f"draw {number}"))
         left_out: dict[object, Proposal] = {}
-        for params, drawn, by in self._draws(random, records, doubt=doubt):
+        for params, drawn, by in self._draws(random, records, doubted):
             if params.key() in self._seen or not self._accepts(params):
                 continue
             proposal = Proposal(params, drawn, by)
@@ -187,10 +195,11 @@ class Proposer:
         return min(left_out.values(), key=lambda each: cost(each.params), default=None)
 
     def _draws(
-        self, random: np.random.Generator, records: Sequence[TrialRecord], *, doubt: bool
+        self, random: np.random.Generator, records: Sequence[TrialRecord], doubted: Container[str]
     ) -> Iterator[tuple[Params, Mapping[str, Scalar], str]]:
-        for params in self.first:
-            yield params, self._space.drawn(params), "first"
+        for by, known in self.known.items():
+            for params in known:
+                yield params, self._space.drawn(params), by
         ways, weights = list(self._mixture), list(self._mixture.values())
         for draw in range(MOST_DRAWS):
             way = ways[int(random.choice(len(ways), p=weights))] if draw < MOST_DRAWS // 2 else "random"
@@ -200,17 +209,17 @@ class Proposer:
                 drawn[name] = choose(name, each)
                 return drawn[name]
 
-            choose, by = self._choice(way, random, records, doubt=doubt)
+            choose, by = self._choice(way, random, records, doubted)
             with suppress(ValidationError):  # values that are valid one by one and not together
                 yield self._space.suggest(partial(noted, choose=choose)), drawn, by
 
     def _choice(
-        self, way: str, random: np.random.Generator, records: Sequence[TrialRecord], *, doubt: bool
+        self, way: str, random: np.random.Generator, records: Sequence[TrialRecord], doubted: Container[str]
     ) -> tuple[Choice, str]:
         """What chooses the values, and its name."""
-        anew = uniform(random) if way == "random" else from_priors(random, DOUBT if doubt else 0.0)
-        if doubt:
-            records = [each for each in records if each.trial.proposed_by != "first"]
+        doubt = DOUBT if any(by in doubted for by in KNOWN) else 0.0
+        anew = uniform(random) if way == "random" else from_priors(random, doubt)
+        records = [each for each in records if each.trial.proposed_by not in doubted]
         if way == "neighbour" and (best := self._incumbents(records)):
             return near(best[int(random.integers(len(best)))], random, RATE, anew), way
         if way == "tpe" and len(told := self.told(records)) >= FEWEST_FOR_TPE:

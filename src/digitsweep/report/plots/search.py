@@ -28,7 +28,7 @@ from digitsweep.trial import DIRECTIONS, OUT_OF_TIME, OUTCOMES, SearchHistory, T
 
 CUT_MARKERS = {"PRUNED": "x", OUT_OF_TIME: "^", "FAIL": "+"}
 """Of trials that did not come to their end."""
-MARKERS: Mapping[str, str] = {"first": "s", "neighbour": "o", "tpe": "^", "prior": "D", "random": "o"}
+MARKERS: Mapping[str, str] = {"first": "s", "default": "p", "neighbour": "o", "tpe": "^", "prior": "D", "random": "o"}
 """Of a configuration, by who proposed it; that of `random` is hollow."""
 SPREAD = 1.4
 """The marks of a rung are drawn at up to so many times its work, or that part of it."""
