@@ -138,6 +138,7 @@ def test_ray_that_is_not_installed(store: Path, monkeypatch: pytest.MonkeyPatch)
             ("learning_rate", "for each of hidden_layers", "baseline conv-pool", "at most 14 trials", "20 training sec"),
         ),
         ("mnist", ("learning_rate", "for each of hidden_layers", "baseline conv-32", "15 minutes", "at most 7 config")),
+        ("three", ("ann configurations named by digitsweep", "cnn configurations named by digitsweep")),
     ],
 )
 def test_validate_prints_the_space_and_the_cost(experiment: str, expected: tuple[str, ...]) -> None:

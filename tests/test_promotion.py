@@ -212,6 +212,7 @@ def test_digitsweeps_own_take_the_place_of_what_is_in_doubt(experiment: Experime
         ({"baseline": "softmax"}, 0.79, 3.0, False),
         ({"baseline": "softmax"}, 0.81, 5.0, False),
         ({"ladder": (1.0, 4.0), "proposed_by": "tpe"}, 0.81, 3.0, True),
+        ({"ladder": (1.0, 4.0), "proposed_by": "default"}, 0.81, 3.0, True),
         ({"ladder": (1.0, 4.0), "proposed_by": "tpe", "rung": 1}, 0.81, 3.0, False),
         ({"ladder": (1.0, 4.0), "proposed_by": "neighbour"}, 0.81, 3.0, False),
         ({"ladder": (1.0, 4.0), "proposed_by": "first"}, 0.81, 3.0, False),

@@ -18,7 +18,7 @@ from digitsweep.config.experiment_file import load_experiment
 from digitsweep.config.space import Distribution, IntegerRange, PerLayer
 from digitsweep.families import Params
 from digitsweep.families.hyperparameters import Scalar
-from digitsweep.search.proposals import FEWEST_FOR_TPE, KNOWN, MIXTURE, Proposal, Proposer, from_priors, near, uniform
+from digitsweep.search.proposals import FEWEST_FOR_TPE, MIXTURE, Proposal, Proposer, from_priors, near, uniform
 from digitsweep.trial import Trial, TrialRecord, TrialResult, TrialState
 
 SMALL_SPACE = "    space: {hidden_layers: 1, units: {type: categorical, choices: [16, 32, 64]}, batch_size: 32}\n"
@@ -83,7 +83,7 @@ def test_the_known_ones_come_first(experiment: Experiment) -> None:
         if number < len(known):
             assert (proposal.params, proposal.proposed_by) == known[number]
         else:
-            assert proposal.proposed_by not in KNOWN
+            assert proposal.proposed_by not in {"first", "default"}
     assert proposer.count == len(known) + 1
 
 
@@ -179,7 +179,7 @@ def test_who_proposed_it_is_told(long: tuple[Proposer, list[TrialRecord]], exper
     """Each proposal names its way: `first`, or one of the mixture; TPE has a say only once there is enough to learn from."""
     _, records = long
     for record in records:
-        assert record.trial.proposed_by in {*KNOWN, *MIXTURE, ""}
+        assert record.trial.proposed_by in {"first", "default", *MIXTURE, ""}
     proposer = Proposer(experiment.model_copy(update={"sampler": SamplerSpec(type="tpe")}), "ann")
     few = [each for each in records if each.trial.rung == 0]
     for record in few:

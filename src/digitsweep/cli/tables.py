@@ -36,6 +36,7 @@ from digitsweep.report.format import (
     times,
 )
 from digitsweep.report.sentences import (
+    ORIGINS,
     cautions,
     counted_alike,
     earlier_openings,
@@ -91,6 +92,10 @@ def print_plan(experiment: Experiment, workers: int, console: Console) -> None:
         for name, baseline in each.baselines.items():
             epochs = experiment.baseline_epochs(baseline)
             print_text(f"{family} baseline {name}: {baseline.params.describe()}, {epochs} epochs", console)
+        for by, known in experiment.known(family).items():
+            if known:
+                networks = "; ".join(params.describe() for params in known)
+                print_text(f"{family} configurations {ORIGINS[by]}, tried early: {networks}", console)
     print_text(_cost(experiment, workers), console)
 
 

@@ -267,7 +267,7 @@ class FamilySpec(_Part):
     first: tuple[Params, ...] = ()
     """Configurations that the search tries first, in this order; with `budget.minutes` only."""
     defaults: tuple[Params, ...] = ()
-    """Those that digitsweep knows, moved into the space. The sampler `mixture` tries them next. They are not in the file."""
+    """Those that digitsweep knows, moved into the space; they are not in the file."""
     build: Origin | None = None
     """Where the family comes from; None: it is built in. A file names it as `my_models.py:MIXER`."""
 
@@ -329,6 +329,12 @@ class Experiment(_Part):
             epochs = self.finalists.epochs
             values["finalists"]["epochs"] = {name: each for name, each in epochs.items() if name in self.families}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+    def known(self, family: str) -> dict[str, tuple[Params, ...]]:
+        """The configurations of a family that a search in minutes tries before any other, by who names them: `first` is the
+        experiment, `default` digitsweep, whose own only the sampler `mixture` tries."""
+        spec = self.families[family]
+        return {"first": spec.first, "default": spec.defaults if self.sampler.type == "mixture" else ()}
 
     def baseline_epochs(self, baseline: Baseline) -> int:
         """Epochs of a baseline, unless a budget in minutes is too short for it."""

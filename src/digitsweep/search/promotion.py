@@ -27,7 +27,7 @@ from statistics import median
 from digitsweep.config.experiment import Experiment, FinalistsSpec, MinutesBudget
 from digitsweep.families import Params, Shape, title_of
 from digitsweep.search.budget import OVERDUE, START_SECONDS, Speed, SweepTime
-from digitsweep.search.proposals import KNOWN, Proposer
+from digitsweep.search.proposals import Proposer
 from digitsweep.search.scheduler import Failures, SchedulerDecision
 from digitsweep.trial import (
     CUT_OFF,
@@ -169,7 +169,7 @@ class PromotionStudy:
         self._failures = Failures(family)
         self._notices: list[str] = []
         self.doubted: frozenset[str] = frozenset()
-        """Whose knowledge (KNOWN) is in doubt."""
+        """Whose known configurations are in doubt, as in `Experiment.known`."""
         self._known_epochs = self._epochs_of_known()
         """Predicted seconds of an epoch of each known configuration."""
         self._without_gain = 0
@@ -528,7 +528,7 @@ class PromotionStudy:
         return kept
 
     def _weigh_knowledge(self) -> None:
-        before, self.doubted = self.doubted, frozenset(filter(self._is_doubted, KNOWN))
+        before, self.doubted = self.doubted, frozenset(filter(self._is_doubted, self._proposer.known))
         self._known_epochs = self._epochs_of_known()
         for by in sorted(self.doubted - before):
             named = "named in the experiment" if by == "first" else "named by digitsweep"

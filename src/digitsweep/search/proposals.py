@@ -29,8 +29,6 @@ WEIGHTS = {"low": 2.0, "medium": 4.0, "high": 6.0}
 """How many times as often a prior's choice is drawn as each other choice (PriorBand, too)."""
 MIXTURE = {"neighbour": 0.4, "tpe": 0.4, "prior": 0.2}
 """How often each way proposes a configuration (experiments/LOG.md). Without priors, `prior` draws at random."""
-KNOWN = ("first", "default")
-"""Who names configurations that are tried before others: the experiment, and digitsweep (config/defaults.yaml)."""
 DOUBT = 0.5
 """How often a value is drawn uniformly although it has a prior, if what was known is in doubt. Some of it may be right."""
 INCUMBENTS = 3
@@ -103,7 +101,7 @@ class Proposal:
     drawn: Mapping[str, Scalar]
     """The searched values, by Optuna's names."""
     proposed_by: str
-    """One of KNOWN, `random`, or one of MIXTURE."""
+    """Who names it, as in `Experiment.known`; `random`, or one of MIXTURE."""
 
 
 class Proposer:
@@ -117,12 +115,10 @@ class Proposer:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._family, self._seed, self._accepts = family, experiment.seed, accepts
         self._metric = experiment.objective.metric
-        spec = experiment.families[family]
-        self._space = spec.space
+        self._space = experiment.families[family].space
         kind = experiment.sampler.type
         self._mixture = MIXTURE if kind == "mixture" else {kind: 1.0}
-        defaults = spec.defaults if kind == "mixture" else ()
-        self.known = dict(zip(KNOWN, (spec.first, defaults), strict=True))
+        self.known = experiment.known(family)
         """The configurations that are tried before any is drawn, by who names them."""
         self._seen: set[object] = set()
         self._left_out: set[object] = set()
@@ -177,8 +173,8 @@ class Proposer:
         doubted: Container[str] = (),
     ) -> Proposal | None:
         """A new configuration, which trial `number` will train; None if there is none left. One that costs more than `most`
-        is left out, unless all of many draws do: then it is the cheapest of them. doubted: whose knowledge (KNOWN) seems to
-        be wrong; then it counts for less."""
+        is left out, unless all of many draws do: then it is the cheapest of them. doubted: of those in
+        `known`, whose knowledge seems to be wrong; then it counts for less."""
         random = np.random.default_rng(trial_seed(self._seed, self._family, f"draw {number}"))
         left_out: dict[object, Proposal] = {}
         for params, drawn, by in self._draws(random, records, doubted):
@@ -217,7 +213,7 @@ class Proposer:
         self, way: str, random: np.random.Generator, records: Sequence[TrialRecord], doubted: Container[str]
     ) -> tuple[Choice, str]:
         """What chooses the values, and its name."""
-        doubt = DOUBT if any(by in doubted for by in KNOWN) else 0.0
+        doubt = DOUBT if any(by in doubted for by in self.known) else 0.0
         anew = uniform(random) if way == "random" else from_priors(random, doubt)
         records = [each for each in records if each.trial.proposed_by not in doubted]
         if way == "neighbour" and (best := self._incumbents(records)):
