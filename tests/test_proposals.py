@@ -71,14 +71,18 @@ def long(experiment: Experiment) -> tuple[Proposer, list[TrialRecord]]:
     return searched(experiment, 40)
 
 
-def test_the_known_ones_come_first(experiment: Experiment) -> None:
-    """The experiment's `first` configurations are proposed before any other, in their order; then those of digitsweep."""
+@pytest.mark.parametrize("doubted", [(), ("first",)])
+def test_the_known_ones_come_first(doubted: tuple[str, ...], experiment: Experiment) -> None:
+    """The experiment's `first` configurations are proposed before any other, in their order; then those of digitsweep. What
+    is in doubt comes last."""
     spec = experiment.families["ann"]
     assert spec.defaults
-    known = [*((each, "first") for each in spec.first), *((each, "default") for each in spec.defaults)]
+    named, own = [(each, "first") for each in spec.first], [(each, "default") for each in spec.defaults]
+    known = [*own, *named] if doubted else [*named, *own]
     proposer = Proposer(experiment, "ann")
     for number in range(len(known) + 1):
-        proposal = drawn(proposer, number, [])
+        proposal = proposer.draw(number, [], free, 1.0, doubted=doubted)
+        assert proposal is not None
         begun(proposer, number, proposal)
         if number < len(known):
             assert (proposal.params, proposal.proposed_by) == known[number]

@@ -193,8 +193,8 @@ class Proposer:
     def _draws(
         self, random: np.random.Generator, records: Sequence[TrialRecord], doubted: Container[str]
     ) -> Iterator[tuple[Params, Mapping[str, Scalar], str]]:
-        for by, known in self.known.items():
-            for params in known:
+        for by in sorted(self.known, key=lambda each: each in doubted):
+            for params in self.known[by]:
                 yield params, self._space.drawn(params), by
         ways, weights = list(self._mixture), list(self._mixture.values())
         for draw in range(MOST_DRAWS):
