@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from support import MINUTES_EXPERIMENT, PROPERTY
 from trials import Machine, complete, metrics
 
-from digitsweep.config.experiment import Experiment, MinutesBudget, SamplerSpec
+from digitsweep.config.experiment import Baseline, Experiment, MinutesBudget, SamplerSpec
 from digitsweep.config.experiment_file import load_experiment
 from digitsweep.families import parse_params
 from digitsweep.search import promotion
 from digitsweep.search.finalists import MOST_CONFIRMATIONS, Finalists, Succession
 from digitsweep.search.promotion import (
+    BASELINE_SHARE,
     CONFIRM,
     FINALISTS,
     KNOWN_ON_TOP,
@@ -103,6 +104,25 @@ def test_baselines_come_first(experiment: Experiment) -> None:
         machine.train(study)
     assert [each.baseline for each in machine.begun] == ["softmax", None, None, None]
     assert [bool(each.ladder) for each in machine.begun] == [False, True, True, True]
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_the_first_baseline_times_the_machine(workers: int, written: Experiment) -> None:
+    """On a slow machine, only the shortest baseline takes as long as its epochs ask for. The others wait for its end, and
+    share what is left for baselines; meanwhile other families train."""
+    baselines = {
+        f"dense-{units}": Baseline(params=parse_params("ann", {"hidden_layers": 1, "units": units}), epochs=10)
+        for units in (64, 128, 256)
+    }
+    ann = written.families["ann"].model_copy(update={"baselines": baselines})
+    experiment = budgeted(written.model_copy(update={"families": {**written.families, "ann": ann}}), minutes=1)
+    machine = Machine(workers=workers, slowness=15.0)
+    swept(machine, experiment)
+    first, *others = [each for each in machine.ended if each.trial.baseline in baselines]
+    assert first.trial.baseline == "dense-64"
+    share = BASELINE_SHARE * 60.0 * workers / len(experiment.families)
+    assert sum(each.result.train_seconds for each in others) < 1.5 * share
+    assert {each.family for each in machine.begun[:2]} == {"ann", "cnn"}
 
 
 @pytest.fixture

@@ -245,7 +245,10 @@ class PromotionStudy:
         self._is_over = True
 
     def next_trial(self) -> Trial | None:
-        """What is planned; then a promotion or a new configuration, if it can still reach the top rung."""
+        """What is planned; then a promotion or a new configuration, if it can still reach the top rung. Nothing until a
+        first training has ended: it shows how fast this machine is, and so how long the others may be."""
+        if self._running and not self.records:
+            return None
         if self._planned:
             trial = self._planned.pop()
             if trial.baseline is not None and trial.name not in self._lost:
@@ -270,8 +273,6 @@ class PromotionStudy:
         """The highest promotion that is due; else a new configuration; where there is none, the highest promotion."""
         if self._is_over or self._budget.trials == 0 or not self._has_time():
             return None
-        if not self.records and self._running:
-            return None  # how fast this machine is, and so how long the rungs can be, shows when a first training has ended
         self._ladder = self._ladder or self._planned_ladder()
         promotions = [*self._promotions()]
         due = next((self._promoted(record, rung) for record, rung, is_due in promotions if is_due), None)

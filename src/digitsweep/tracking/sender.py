@@ -95,7 +95,7 @@ class Sender:
                 if trouble and time.monotonic() - max(since, self._accepted) > patience:
                     raise DigitsweepError(
                         f"the tracking server {shown_uri()} accepts no records: {trouble}; nothing is lost, "
-                        f"{len(self._spool)} of them wait on this machine; when the server is back: "
+                        f"{len(self._spool)} of them wait on this machine; once this is mended, continue with: "
                         f"digitsweep sweep --resume {self.run.run_id if self.run else self._sweep_id}"
                     )
                 self._spool.changed.wait(0.5)
