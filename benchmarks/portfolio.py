@@ -1,5 +1,5 @@
 """Writes what is known from other data into the experiments with wide spaces: configurations to try first, and priors. Into
-defaults.yaml it writes the configurations that digitsweep tries besides, in any experiment.
+defaults.yaml it writes the configurations that come with digitsweep, for any experiment.
 
     portfolio.py          writes them; `portfolio.py check` only says whether they are what the table gives
 

@@ -262,9 +262,20 @@ def test_what_digitsweep_knows(tmp_path: Path) -> None:
     none = in_minutes(tmp_path, ("      batch_size: 64\n", "      batch_size: 64\n    first: []\n"))
     assert none.families["cnn"].defaults == ()
     assert none.digest() != experiment.digest()
-    shipped = load_experiment(EXPERIMENTS / "mnist.yaml")
-    assert all(each.first and not each.defaults for each in shipped.families.values())
+    for name in ("mnist", "digits", "images"):
+        shipped = load_experiment(EXPERIMENTS / f"{name}.yaml")
+        assert all(each.first and not each.defaults for each in shipped.families.values())
     assert not any(each.defaults for each in small(tmp_path).families.values())
+
+
+def test_who_tries_what_digitsweep_knows(tmp_path: Path) -> None:
+    """Only the sampler `mixture`, and only in a search."""
+    experiment = in_minutes(tmp_path)
+    spec = experiment.families["ann"]
+    assert experiment.known("ann") == {"first": spec.first, "default": spec.defaults}
+    assert experiment.changed(trials=0).known("ann")["default"] == ()
+    drawn = in_minutes(tmp_path, ("seed: 0", "seed: 0\nsampler: {type: tpe}"))
+    assert drawn.known("ann") == {"first": spec.first, "default": ()}
 
 
 def test_a_baselines_only_experiment_draws_no_trials(tmp_path: Path) -> None:

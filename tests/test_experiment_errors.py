@@ -127,6 +127,7 @@ MINUTES_EDITS = [
      "families.ann.first.0: must lie within the space, but optimizer is sgd, not adam"),
     (FIRST, "      - {hidden_layers: 1}\n", "families.ann.first.0.units: must be given"),
     (FIRST, "      - {hidden_layers: 1, units: 32, wide: true}\n", "families.ann.first.0.wide: unknown key"),
+    ("    first:", "    defaults: []\n    first:", "families.ann.defaults: unknown key"),
     (FIRST, "      - hidden_layers\n", "families.ann.first: must be a list of configurations"),
     ("high: 3, prior: 2", "high: 3, prior: 4", "families.ann.space.hidden_layers: `prior` must lie between"),
     ("prior: {value: cosine, sure: low}", "prior: step", "families.ann.space.schedule: `prior` must be one of the choices"),

@@ -16,6 +16,7 @@ from trials import Machine, complete, metrics
 
 from digitsweep.config.experiment import Baseline, Experiment, MinutesBudget, SamplerSpec
 from digitsweep.config.experiment_file import load_experiment
+from digitsweep.config.space import Space
 from digitsweep.families import parse_params
 from digitsweep.search import promotion
 from digitsweep.search.finalists import MOST_CONFIRMATIONS, Finalists, Succession
@@ -613,6 +614,49 @@ def test_a_restored_search_goes_on_as_if_nothing_had_been(ended: int, slowness: 
     again = machine.study(experiment, sweep_time=machine.time(experiment, elapsed=machine.clock.now, families=["ann"]))
     again.restore(study.records, [])
     assert same(again.next_trial(), study.next_trial())
+
+
+@pytest.mark.parametrize("slowness", [0.25, 1.0, 4.0])
+@pytest.mark.parametrize("minutes", [0.8, 1.0, 8.0])
+def test_a_restored_search_has_the_same_doubts(minutes: float, slowness: float, written: Experiment) -> None:
+    """Also where what is known does badly, and the number of rungs is planned again."""
+    known, *_ = written.families["ann"].first
+    params = {**known.model_dump(exclude_unset=True), "hidden_layers": 1, "learning_rate": 1e-4}
+    first = tuple(parse_params("ann", {**params, "units": [units]}) for units in range(20, 23))
+    family = written.families["ann"].model_copy(update={"first": first})
+    misled = written.model_copy(update={"families": {"ann": family}, "sampler": SamplerSpec(type="mixture")})
+    experiment = budgeted(misled, minutes=minutes)
+    machine = Machine(slowness=slowness)
+    study = machine.study(experiment)
+    doubted = set[str]()
+    for _ in range(12):
+        again = machine.study(experiment, sweep_time=machine.time(experiment, elapsed=machine.clock.now, families=["ann"]))
+        again.restore(study.records, [])
+        assert again.doubted == study.doubted
+        trial = study.next_trial()
+        assert same(again.next_trial(), trial)
+        if trial is None:
+            break
+        machine.clock.now += machine.seconds(trial)
+        study.trial_ended(trial, machine.result(trial))
+        doubted |= study.doubted
+    assert "first" in doubted
+
+
+def test_a_dear_known_configuration_is_not_too_slow(written: Experiment) -> None:
+    """If what the experiment names is far dearer than what comes with digitsweep, it is trained, though for less than an
+    epoch."""
+    values = {"hidden_layers": 8, "units": 1024}
+    dear, spec = parse_params("ann", values), written.families["ann"]
+    family = spec.model_copy(update={"first": (dear,), "space": Space("ann", {}, values)})
+    experiment = written.model_copy(update={"families": {"ann": family}, "sampler": SamplerSpec(type="mixture")})
+    machine = Machine(images=1_000_000)
+    study = machine.study(budgeted(experiment, minutes=3))
+    machine.train(study)
+    found = machine.train(study)
+    assert found is not None
+    assert found.trial.params == dear
+    assert found.trial.epochs < 1.0
 
 
 def test_a_restored_search_keeps_the_rungs_of_what_was_cut(experiment: Experiment) -> None:

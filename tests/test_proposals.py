@@ -100,17 +100,18 @@ def test_in_doubt_less_is_drawn_near_what_was_known(experiment: Experiment) -> N
     for number in range(len(first)):
         trial = begun(proposer, number, drawn(proposer, number, []))
         records.append(TrialRecord(trial, complete(trial, 0.9)))
-    ways = {doubt: Counter[str]() for doubt in (False, True)}
-    rates = {doubt: list[float]() for doubt in ways}
-    for doubt in ways:
+    ways = {doubted: Counter[str]() for doubted in ("", "default", "first")}
+    rates = {doubted: list[float]() for doubted in ways}
+    for doubted in ways:
         for number in range(len(records), 200):
-            proposal = proposer.draw(number, records, free, 1.0, doubted={"first"} if doubt else ())
+            proposal = proposer.draw(number, records, free, 1.0, doubted={doubted})
             assert proposal is not None
-            ways[doubt][proposal.proposed_by] += 1
-            rates[doubt].append(proposal.params.learning_rate)
-    assert set(ways[False]) == {"neighbour", "prior"}
-    assert set(ways[True]) == {"prior"}
-    assert np.std(np.log(rates[True])) > 1.2 * np.std(np.log(rates[False]))
+            ways[doubted][proposal.proposed_by] += 1
+            rates[doubted].append(proposal.params.learning_rate)
+    assert set(ways[""]) == {"neighbour", "prior"}
+    assert set(ways["first"]) == {"prior"}
+    assert np.std(np.log(rates["first"])) > 1.2 * np.std(np.log(rates[""]))
+    assert rates["default"] == rates[""]
 
 
 def test_each_configuration_once(long: tuple[Proposer, list[TrialRecord]]) -> None:

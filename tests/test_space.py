@@ -178,6 +178,15 @@ def test_the_nearest_configuration_lies_within_the_space(family: str, data: st.D
             {"batch_size": 64},
         ),
         ({"hidden_layers": 2, "units": 64, "optimizer": {"type": "categorical", "choices": ["sgd", "adam"]}}, None),
+        (
+            {
+                "hidden_layers": 2,
+                "units": 64,
+                "optimizer": "sgd",
+                "momentum": {"type": "float", "low": 0.0, "high": 0.99},
+            },
+            {"optimizer": "sgd", "momentum": 0.9},
+        ),
     ],
 )
 def test_the_nearest_configuration(searched: Raw, expected: dict[str, Any] | None) -> None:

@@ -68,13 +68,15 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
 
 
 def test_the_wheel_holds_what_it_needs(installed: Installed) -> None:
-    """The wheel holds every experiment, the gate, the report's templates and the commit that it was built from."""
+    """The wheel holds every experiment, the gate, the default configurations, the report's templates and the commit that it
+    was built from."""
     with zipfile.ZipFile(installed.wheel) as wheel:
         names = set(wheel.namelist())
         for path in EXPERIMENTS.glob("*.yaml"):
             assert wheel.read(f"digitsweep/experiments/{path.name}") == path.read_bytes()
         for path in (ROOT / "src" / "digitsweep").rglob("*.jinja"):
             assert path.relative_to(ROOT / "src").as_posix() in names
+        assert "digitsweep/config/defaults.yaml" in names
         assert wheel.read("digitsweep/COMMIT").decode() == installed.commit
 
 

@@ -93,7 +93,7 @@ def print_plan(experiment: Experiment, workers: int, console: Console) -> None:
             epochs = experiment.baseline_epochs(baseline)
             print_text(f"{family} baseline {name}: {baseline.params.describe()}, {epochs} epochs", console)
         for by, known in experiment.known(family).items():
-            if known:
+            if known and experiment.budget.trials != 0:
                 networks = "; ".join(params.describe() for params in known)
                 print_text(f"{family} configurations {ORIGINS[by]}, tried early: {networks}", console)
     print_text(_cost(experiment, workers), console)

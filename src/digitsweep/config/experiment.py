@@ -267,7 +267,7 @@ class FamilySpec(_Part):
     first: tuple[Params, ...] = ()
     """Configurations that the search tries first, in this order; with `budget.minutes` only."""
     defaults: tuple[Params, ...] = ()
-    """Those that digitsweep knows, moved into the space; they are not in the file."""
+    """Configurations that come with digitsweep, moved into the space. They are not in the experiment's file."""
     build: Origin | None = None
     """Where the family comes from; None: it is built in. A file names it as `my_models.py:MIXER`."""
 
@@ -316,11 +316,7 @@ class Experiment(_Part):
                 "baselines": {
                     key: [each.params.flat(), self.baseline_epochs(each)] for key, each in family.baselines.items()
                 },
-                **{
-                    key: [each.flat() for each in known]
-                    for key, known in (("first", family.first), ("defaults", family.defaults))
-                    if known
-                },
+                **{by: [each.flat() for each in known] for by, known in self.known(name).items() if known},
                 **({"build": family.build.identity} if family.build else {}),
             }
             for name, family in self.families.items()
@@ -334,7 +330,8 @@ class Experiment(_Part):
         """The configurations of a family that a search in minutes tries before any other, by who names them: `first` is the
         experiment, `default` digitsweep, whose own only the sampler `mixture` tries."""
         spec = self.families[family]
-        return {"first": spec.first, "default": spec.defaults if self.sampler.type == "mixture" else ()}
+        tries_defaults = self.sampler.type == "mixture" and self.budget.trials != 0
+        return {"first": spec.first, "default": spec.defaults if tries_defaults else ()}
 
     def baseline_epochs(self, baseline: Baseline) -> int:
         """Epochs of a baseline, unless a budget in minutes is too short for it."""

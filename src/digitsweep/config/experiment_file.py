@@ -218,9 +218,7 @@ def _parse_family(name: str, raw: Any, searched: bool, in_minutes: bool) -> tupl
     first, wrong = _parse_first(name, raw.get("first"), None if is_wrong else space)
     defaults: tuple[Params, ...] = ()
     if in_minutes and raw.get("first") != [] and not (is_wrong or wrong):
-        defaults = _defaults(name, space)
-    if any(each in first for each in defaults):  # then the experiment has learned from the same trainings
-        defaults = ()
+        defaults = _defaults(name, space, first)
     return FamilySpec(space=space, baselines=baselines, first=first, defaults=defaults), [*problems, *wrong]
 
 
@@ -230,9 +228,13 @@ def _all_defaults() -> Mapping[str, Sequence[Mapping[str, Any]]]:
     return read
 
 
-def _defaults(family: str, space: Space) -> tuple[Params, ...]:
-    """The family's configurations in defaults.yaml, or what is nearest to them in the space."""
-    near = (space.nearest(parse_params(family, each)) for each in _all_defaults().get(family, ()))
+def _defaults(family: str, space: Space, first: Sequence[Params]) -> tuple[Params, ...]:
+    """The family's configurations in defaults.yaml, or what is nearest to them in the space. None if `first` has one of
+    them: then the experiment says what it takes from the trainings that taught them."""
+    known = [parse_params(family, each) for each in _all_defaults().get(family, ())]
+    if {each.key() for each in known} & {each.key() for each in first}:
+        return ()
+    near = map(space.nearest, known)
     return tuple({each.key(): each for each in near if each is not None}.values())
 
 

@@ -346,9 +346,13 @@ class Space:
         """The configuration of the space that is like another one: with the space's fixed values, and numbers moved to the
         nearest that it has; layers beyond those of the other one are like its last. None if a word is not among the choices,
         or the values do not go together."""
-        layered = {name: getattr(params, name) for name in params.layered}
-        more = {f"{name}_{layer + 1}": each[-1] for name, each in layered.items() if each for layer in range(MOST_LAYERS)}
-        flat = {**more, **params.flat()}
+        flat: dict[str, Scalar] = {}
+        for name, value in params.model_dump().items():
+            if name not in params.layered:
+                flat[name] = value  # also of one that has no effect there
+            elif value:
+                flat |= {f"{name}_{layer + 1}": value[-1] for layer in range(MOST_LAYERS)}
+        flat |= params.flat()
         try:
             return self.suggest(lambda name, distribution: distribution.nearest(_value_of(flat, name, distribution)))
         except ValueError:  # pydantic's is one

@@ -63,9 +63,9 @@ But if they are four times as long, the top rung prefers networks that learn fas
 IN_A_ROW = 3.0
 """This many final trainings must fit one after another, which limits their length if there are many workers."""
 LEAST_ON_TOP = 1.0
-"""The least epochs of the top rung for a typical configuration in `first`, if the final trainings have as many."""
+"""The least epochs of the top rung for a typical known configuration, if the final trainings have as many."""
 KNOWN_ON_TOP = 4
-"""So many of the configurations in `first` are trained on the top rung without competing for it. These few take about half
+"""So many known configurations are trained on the top rung without competing for it. These few take about half
 of the search's time; any others are treated like drawn ones."""
 CONFIRM = 3
 """Networks of the winner that are trained after the choice, beside its refit."""
@@ -77,12 +77,12 @@ LEAST_BASELINE = 0.02
 """The least fraction of its epochs that a baseline is trained for."""
 LEAST_EPOCHS = 1.0
 """A configuration is left out if the top rung would train it for fewer epochs than this; or for fewer than half of the
-epochs of a configuration in `first`, if that is less."""
+epochs of a known configuration, if that is less."""
 LEAST_ON_A_RUNG = 0.5
-"""The least epochs of the lowest rung for a typical configuration in `first`. With fewer, batch normalisation has too few
+"""The least epochs of the lowest rung for a typical known configuration. With fewer, batch normalisation has too few
 steps, and the order on it says little about the order on the top rung (experiments/LOG.md)."""
 MOST_EPOCHS = 300.0
-"""No training takes longer than this many epochs of the dearest configuration in `first`: more configurations gain more than
+"""No training takes longer than this many epochs of the dearest known configuration: more configurations gain more than
 longer trainings."""
 BASELINE_SHARE = 0.1
 """The share of all training seconds for the baselines, which train for fewer epochs in a sweep of few minutes."""
@@ -168,10 +168,15 @@ class PromotionStudy:
         """Whether the space has no configuration left."""
         self._failures = Failures(family)
         self._notices: list[str] = []
+        self._known = {
+            by: [each for each in known if each.smallest_image() <= shape[0]] for by, known in self._proposer.known.items()
+        }
+        """The known configurations that fit the images, by who names them."""
         self.doubted: frozenset[str] = frozenset()
-        """Whose known configurations are in doubt, as in `Experiment.known`."""
+        """Whose known configurations are in doubt."""
+        self._told_doubts: set[str] = set()
+        """Of whom it was said that they are."""
         self._known_epochs = self._epochs_of_known()
-        """Predicted seconds of an epoch of each known configuration."""
         self._without_gain = 0
         """Trainings in a row that were not the best of their rung."""
         self._attempt_seconds = 0.0
@@ -341,8 +346,10 @@ class PromotionStudy:
     def _trusted(self) -> Sequence[Params]:
         """The configurations that need not compete for their promotion: the first few that the experiment names; if it names
         none, or they are in doubt, those of digitsweep, unless these are in doubt, too."""
-        named = (known for by, known in self._proposer.known.items() if known and by not in self.doubted)
-        return next(named, ())[:KNOWN_ON_TOP]
+        return self._undoubted()[:KNOWN_ON_TOP]
+
+    def _undoubted(self) -> Sequence[Params]:
+        return next((known for by, known in self._known.items() if known and by not in self.doubted), ())
 
     def _is_proven(self, by: str) -> bool:
         """Whether the best of the configurations that the experiment or digitsweep names is as good as all baselines."""
@@ -375,15 +382,13 @@ class PromotionStudy:
         return [each for each in self.records if each.trial.proposed_by == by and each.result.reason not in UNTOLD]
 
     def _epochs_of_known(self) -> list[float]:
-        """Predicted seconds of an epoch of each known configuration that fits the images, without those in doubt, unless all
-        are."""
-        known = self._proposer.known
-        used = [*chain.from_iterable(each for by, each in known.items() if by not in self.doubted)]
-        used = used or [*chain.from_iterable(known.values())]
-        return [self._epoch_seconds(each) for each in used if each.smallest_image() <= self.shape[0]]
+        """Predicted seconds of an epoch of each known configuration that nothing speaks against; of all, if something speaks
+        against each."""
+        return [self._epoch_seconds(each) for each in self._undoubted() or chain.from_iterable(self._known.values())]
 
     def _longest_epoch(self) -> float:
-        """Predicted seconds of an epoch of the dearest of them; if there is none, of a typical draw from the priors."""
+        """Predicted seconds of an epoch of the dearest known configuration; if there is none, of a typical draw from the
+        priors."""
         return max(self._known_epochs, default=self._typical_epoch)
 
     def _best(self, records: Sequence[TrialRecord]) -> float:
@@ -524,18 +529,19 @@ class PromotionStudy:
         self._without_gain = 0 if best_of([*rivals, record], self._metric) is record else self._without_gain + 1
         if self._budget.patience is not None and self._without_gain >= self._budget.patience:
             self._is_over = True
-        self._replan()
         self._weigh_knowledge()
+        self._replan()
         return kept
 
     def _weigh_knowledge(self) -> None:
-        before, self.doubted = self.doubted, frozenset(filter(self._is_doubted, self._proposer.known))
+        self.doubted = frozenset(filter(self._is_doubted, self._known))
         self._known_epochs = self._epochs_of_known()
-        for by in sorted(self.doubted - before):
+        for by in sorted(self.doubted - self._told_doubts):
+            self._told_doubts.add(by)
             named = "named in the experiment" if by == "first" else "named by digitsweep"
             self._notices.append(
                 f"The {title_of(self.family)} configurations {named} do worse on these images than a shorter training; the "
-                "search relies less on them and on the priors."
+                "search relies less on them."
             )
 
     def _replan(self) -> None:
@@ -547,6 +553,7 @@ class PromotionStudy:
             planned = self._planned_ladder()
             if abs(math.log(planned.works[-1] / self._ladder.works[-1])) > math.log(REPLAN):
                 self._ladder = planned
+                self._weigh_knowledge()
 
     def priority(self) -> float:
         """The shortest baseline comes first: there is soon something to compare with."""

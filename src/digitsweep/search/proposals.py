@@ -173,8 +173,9 @@ class Proposer:
         doubted: Container[str] = (),
     ) -> Proposal | None:
         """A new configuration, which trial `number` will train; None if there is none left. One that costs more than `most`
-        is left out, unless all of many draws do: then it is the cheapest of them. doubted: of those in
-        `known`, whose knowledge seems to be wrong; then it counts for less."""
+        is left out, unless all of many draws do: then it is the cheapest of them. doubted: whose known
+        configurations (the keys of `known`) seem to be wrong; then they count for less, and so do the priors if it is the
+        first of these that names any."""
         random = np.random.default_rng(trial_seed(self._seed, self._family, f"draw {number}"))
         left_out: dict[object, Proposal] = {}
         for params, drawn, by in self._draws(random, records, doubted):
@@ -213,7 +214,8 @@ class Proposer:
         self, way: str, random: np.random.Generator, records: Sequence[TrialRecord], doubted: Container[str]
     ) -> tuple[Choice, str]:
         """What chooses the values, and its name."""
-        doubt = DOUBT if any(by in doubted for by in self.known) else 0.0
+        leader = next((by for by, known in self.known.items() if known), None)
+        doubt = DOUBT if leader in doubted else 0.0
         anew = uniform(random) if way == "random" else from_priors(random, doubt)
         records = [each for each in records if each.trial.proposed_by not in doubted]
         if way == "neighbour" and (best := self._incumbents(records)):
