@@ -616,8 +616,8 @@ def test_a_restored_search_goes_on_as_if_nothing_had_been(ended: int, slowness: 
     assert same(again.next_trial(), study.next_trial())
 
 
-@pytest.mark.parametrize("slowness", [0.25, 1.0, 4.0])
-@pytest.mark.parametrize("minutes", [0.8, 1.0, 8.0])
+@pytest.mark.parametrize("slowness", [0.3, 1.0, 4.0])
+@pytest.mark.parametrize("minutes", [0.5, 1.0, 8.0])
 def test_a_restored_search_has_the_same_doubts(minutes: float, slowness: float, written: Experiment) -> None:
     """Also where what is known does badly, and the number of rungs is planned again."""
     known, *_ = written.families["ann"].first
