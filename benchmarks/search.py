@@ -279,9 +279,6 @@ def ours(
             return Proposal(table.params[at], table.drawn[at], proposal.proposed_by)
 
     class SearchOnly(PromotionStudy):
-        def _trusted(self) -> Sequence[Params]:
-            return super()._trusted() if is_on_top else ()
-
         def _final_seconds(self) -> float:
             return 0.0
 
@@ -290,6 +287,8 @@ def ours(
         proposer._mixture = {way: share / sum(mixture.values()) for way, share in mixture.items()}
     ladder = Ladder(tuple(table.work(rung) for rung in range(len(RUNGS))) if rungs else (table.work(-1),))
     study = SearchOnly(experiment, table.family, (28, 28, 1), 6800, 1200, time, proposer, ladder)
+    if not is_on_top:
+        study.knowledge.on_top = 0
     for baseline in study._planned:
         numbers[baseline.number] = nearest.closest(baseline.params.flat())
     study.predicted = lambda trial: table.rungs[numbers[trial.number]][_at(trial, rungs)].seconds  # type: ignore[method-assign]

@@ -20,11 +20,11 @@ from digitsweep.config.space import Space
 from digitsweep.families import parse_params
 from digitsweep.search import promotion
 from digitsweep.search.finalists import MOST_CONFIRMATIONS, Finalists, Succession
+from digitsweep.search.knowledge import ON_TOP
 from digitsweep.search.promotion import (
     BASELINE_SHARE,
     CONFIRM,
     FINALISTS,
-    KNOWN_ON_TOP,
     MOST_EPOCHS,
     MOST_LONGER,
     FinalPace,
@@ -179,8 +179,8 @@ def test_known_configurations_get_to_the_top_rung(experiment: Experiment) -> Non
     begun = [each for each in machine.begun if each.kind is Kind.TRIAL and each.baseline is None]
     top = len(begun[-1].ladder) - 1
     assert top == 2
-    on_top = [(place, top) for place in range(KNOWN_ON_TOP)]
-    others = [(place, 0) for place in range(KNOWN_ON_TOP, len(first))]
+    on_top = [(place, top) for place in range(ON_TOP)]
+    others = [(place, 0) for place in range(ON_TOP, len(first))]
     expected = [(0, 0), *on_top, *others]
     assert [(first.index(each.params), each.rung) for each in begun[: len(expected)]] == expected
 
@@ -196,7 +196,7 @@ def test_known_configurations_that_disappoint(
     """Once one has done worse than a baseline, and not on the lowest rung, those that are left compete like all others."""
     known, *_ = experiment.families["ann"].first
     params = {**known.model_dump(exclude_unset=True), "hidden_layers": 1, "learning_rate": learning_rate}
-    first = tuple(parse_params("ann", {**params, "units": [units]}) for units in range(20, 20 + KNOWN_ON_TOP))
+    first = tuple(parse_params("ann", {**params, "units": [units]}) for units in range(20, 20 + ON_TOP))
     family = experiment.families["ann"].model_copy(update={"first": first})
     machine = Machine()
     machine.run({"ann": machine.study(experiment.model_copy(update={"families": {"ann": family}}))})
@@ -249,11 +249,11 @@ def test_what_is_known_is_doubted(
     compared = Trial(2, params, 1, 2.0, **other)
     study = Machine().study(experiment)
     study.restore([TrialRecord(known, complete(known, 0.8, 4.0))], [])
-    assert "first" not in study.doubted
+    assert "first" not in study.knowledge.doubted
     study = Machine().study(experiment)
     both = (TrialRecord(known, complete(known, 0.8, 4.0)), TrialRecord(compared, complete(compared, accuracy, seconds)))
     study.restore(both, [])
-    assert ("first" in study.doubted) == doubts
+    assert ("first" in study.knowledge.doubted) == doubts
 
 
 def test_a_rung_says_nothing_of_longer_trainings(experiment: Experiment) -> None:
@@ -268,7 +268,7 @@ def test_a_rung_says_nothing_of_longer_trainings(experiment: Experiment) -> None
         experiment, "ann", machine.shape, machine.images, machine.images, time, ladder=Ladder(known.ladder)
     )
     study.restore([TrialRecord(baseline, complete(baseline, 0.9, 1.0)), TrialRecord(known, complete(known, 0.8, 1.0))], [])
-    assert "first" not in study.doubted
+    assert "first" not in study.knowledge.doubted
     study._planned.clear()
     promoted = study.next_trial()
     assert promoted is not None
@@ -287,7 +287,7 @@ def test_doubts_stay(experiment: Experiment) -> None:
     study = Machine().study(experiment)
     trials = [(baseline, 0.9, 1.0), (known[0], 0.8, 4.0), (known[1], 0.95, 16.0)]
     study.restore([TrialRecord(trial, complete(trial, value, seconds)) for trial, value, seconds in trials], [])
-    assert "first" in study.doubted
+    assert "first" in study.knowledge.doubted
     (notice,) = study.notices()
     assert "ANN" in notice
     assert study.notices() == []
@@ -302,7 +302,7 @@ def test_known_configurations_that_fail(reason: str, doubts: bool, experiment: E
     study = Machine().study(experiment)
     records = [TrialRecord(known, failed([], reason, 4.0)), TrialRecord(other, complete(other, 0.6, 2.0))]
     study.restore(records, [])
-    assert ("first" in study.doubted) == doubts
+    assert ("first" in study.knowledge.doubted) == doubts
 
 
 def test_extra_seeds_are_trained_after_a_resume(experiment: Experiment) -> None:
@@ -632,14 +632,14 @@ def test_a_restored_search_has_the_same_doubts(minutes: float, slowness: float, 
     for _ in range(12):
         again = machine.study(experiment, sweep_time=machine.time(experiment, elapsed=machine.clock.now, families=["ann"]))
         again.restore(study.records, [])
-        assert again.doubted == study.doubted
+        assert again.knowledge.doubted == study.knowledge.doubted
         trial = study.next_trial()
         assert same(again.next_trial(), trial)
         if trial is None:
             break
         machine.clock.now += machine.seconds(trial)
         study.trial_ended(trial, machine.result(trial))
-        doubted |= study.doubted
+        doubted |= study.knowledge.doubted
     assert "first" in doubted
 
 

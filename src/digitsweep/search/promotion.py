@@ -21,16 +21,15 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from statistics import median
 
 from digitsweep.config.experiment import Experiment, FinalistsSpec, MinutesBudget
 from digitsweep.families import Params, Shape, title_of
 from digitsweep.search.budget import OVERDUE, START_SECONDS, Speed, SweepTime
+from digitsweep.search.knowledge import Knowledge
 from digitsweep.search.proposals import Proposer
 from digitsweep.search.scheduler import Failures, SchedulerDecision
 from digitsweep.trial import (
-    CUT_OFF,
     INTERRUPTED,
     LATE,
     EpochMetrics,
@@ -44,7 +43,6 @@ from digitsweep.trial import (
     TrialState,
     best_of,
     in_order,
-    sign_of,
     trial_seed,
 )
 
@@ -64,9 +62,6 @@ IN_A_ROW = 3.0
 """This many final trainings must fit one after another, which limits their length if there are many workers."""
 LEAST_ON_TOP = 1.0
 """The least epochs of the top rung for a typical known configuration, if the final trainings have as many."""
-KNOWN_ON_TOP = 4
-"""So many known configurations are trained on the top rung without competing for it. These few take about half
-of the search's time; any others are treated like drawn ones."""
 CONFIRM = 3
 """Networks of the winner that are trained after the choice, beside its refit."""
 MOST_LONGER = 8.0
@@ -88,10 +83,6 @@ BASELINE_SHARE = 0.1
 """The share of all training seconds for the baselines, which train for fewer epochs in a sweep of few minutes."""
 REPLAN = 1.3
 """If the prediction of the first trainings is wrong by this factor, the rungs are planned again."""
-UNTOLD = (INTERRUPTED, CUT_OFF, LATE)
-"""Why a training ended, if that tells nothing about its configuration."""
-INFORMED = ("prior", "neighbour")
-"""Who proposes what owes something to what was known."""
 MOST_REPLANS = 4
 """After so many trainings of the search, the rungs are not planned again."""
 
@@ -168,15 +159,12 @@ class PromotionStudy:
         """Whether the space has no configuration left."""
         self._failures = Failures(family)
         self._notices: list[str] = []
-        self._known = {
+        fitting = {
             by: [each for each in known if each.smallest_image() <= shape[0]] for by, known in self._proposer.known.items()
         }
-        """The known configurations that fit the images, by who names them."""
-        self.doubted: frozenset[str] = frozenset()
-        """Whose known configurations are in doubt."""
-        self._told_doubts: set[str] = set()
-        """Of whom it was said that they are."""
-        self._known_epochs = self._epochs_of_known()
+        self.knowledge = Knowledge(fitting, self._metric, self.records)
+        self._known_epochs = list(map(self._epoch_seconds, self.knowledge.typical()))
+        """Predicted seconds of an epoch of each known configuration that nothing speaks against."""
         self._without_gain = 0
         """Trainings in a row that were not the best of their rung."""
         self._attempt_seconds = 0.0
@@ -294,7 +282,7 @@ class PromotionStudy:
         begun = [*(each.trial for each in searched), *self._running.values()]
         highest = {each.number: each.rung for each in sorted(begun, key=lambda each: each.rung)}
         complete = [each for each in searched if each.result.state is TrialState.COMPLETE]
-        trusted = self._trusted()
+        trusted = self.knowledge.trusted()
         known = [each for each in complete if each.trial.params in trusted and each.trial.rung == highest[each.trial.number]]
         left = self.sweep_time.left() - self._final_seconds()
         for rung in range(top, 0, -1):
@@ -302,7 +290,7 @@ class PromotionStudy:
                 continue
             for each in known:
                 is_below = each.trial.rung == rung - 1
-                if is_below or (each.trial.rung < rung == top and self._is_proven(each.trial.proposed_by)):
+                if is_below or (each.trial.rung < rung == top and self.knowledge.is_proven(each.trial.proposed_by)):
                     yield each, rung, True
             below = in_order([each for each in complete if each.trial.rung == rung - 1], self._metric)
             for place, record in enumerate(below, start=1):
@@ -323,7 +311,7 @@ class PromotionStudy:
                 self.records,
                 self._epoch_seconds,
                 ladder.works[-1] / self._least_epochs(),
-                doubted=self.doubted,
+                doubted=self.knowledge.doubted,
             )
         )
         if proposal is None:
@@ -331,7 +319,8 @@ class PromotionStudy:
             return None
         is_measured = not self._is_planned or any(each.state == "COMPLETE" for each in self._history)
         by = proposal.proposed_by
-        rung = ladder.top if is_measured and proposal.params in self._trusted() and self._is_proven(by) else 0
+        is_sure = proposal.params in self.knowledge.trusted() and self.knowledge.is_proven(by)
+        rung = ladder.top if is_measured and is_sure else 0
         trial = dataclasses.replace(
             self._trial(proposal.params, self._epochs(proposal.params, rung)),
             rung=rung,
@@ -343,58 +332,10 @@ class PromotionStudy:
         self._proposer.began(trial)
         return trial
 
-    def _trusted(self) -> Sequence[Params]:
-        """The configurations that need not compete for their promotion: the first few that the experiment names; if it names
-        none, or they are in doubt, those of digitsweep, unless these are in doubt, too."""
-        return self._undoubted()[:KNOWN_ON_TOP]
-
-    def _undoubted(self) -> Sequence[Params]:
-        return next((known for by, known in self._known.items() if known and by not in self.doubted), ())
-
-    def _is_proven(self, by: str) -> bool:
-        """Whether the best of the configurations that the experiment or digitsweep names is as good as all baselines."""
-        baselines = [each for each in self.records if each.trial.baseline is not None]
-        return self._best(self._named(by)) <= self._best(baselines)
-
-    def _is_doubted(self, by: str) -> bool:
-        """Whether on any rung the best of the configurations that the experiment or digitsweep names is worse than what took
-        no longer: a baseline, or a configuration on a lower rung that owes nothing to this knowledge. The lowest rung raises
-        no doubts, unless it is the only one: what is best after a long training need not be best after the shortest."""
-        top = self._ladder.top if self._ladder else 0
-        return any(self._is_beaten(by, rung) for rung in {each.trial.rung for each in self._named(by)} if rung or not top)
-
-    def _is_beaten(self, by: str, rung: int) -> bool:
-        known = [each for each in self._named(by) if each.trial.rung == rung]
-        seconds = min(each.result.train_seconds for each in known)
-        others = [
-            each
-            for each in self.records
-            if (
-                each.trial.baseline is not None or (each.trial.proposed_by not in (by, *INFORMED) and each.trial.rung < rung)
-            )
-            and each.result.train_seconds <= seconds
-        ]
-        return self._best(others) < self._best(known)
-
-    def _named(self, by: str) -> list[TrialRecord]:
-        """The trainings of configurations that the experiment or digitsweep names. One that failed tells as much as one that
-        is bad; one that was interrupted tells nothing."""
-        return [each for each in self.records if each.trial.proposed_by == by and each.result.reason not in UNTOLD]
-
-    def _epochs_of_known(self) -> list[float]:
-        """Predicted seconds of an epoch of each known configuration that nothing speaks against; of all, if something speaks
-        against each."""
-        return [self._epoch_seconds(each) for each in self._undoubted() or chain.from_iterable(self._known.values())]
-
     def _longest_epoch(self) -> float:
         """Predicted seconds of an epoch of the dearest known configuration; if there is none, of a typical draw from the
         priors."""
         return max(self._known_epochs, default=self._typical_epoch)
-
-    def _best(self, records: Sequence[TrialRecord]) -> float:
-        """The best value, the smaller the better; inf if none is complete."""
-        complete = (each.result for each in records if each.result.state is TrialState.COMPLETE)
-        return min((sign_of(self._metric) * each.last(self._metric) for each in complete), default=math.inf)
 
     def _least_epochs(self) -> float:
         """That a configuration must have on the top rung."""
@@ -534,10 +475,9 @@ class PromotionStudy:
         return kept
 
     def _weigh_knowledge(self) -> None:
-        self.doubted = frozenset(filter(self._is_doubted, self._known))
-        self._known_epochs = self._epochs_of_known()
-        for by in sorted(self.doubted - self._told_doubts):
-            self._told_doubts.add(by)
+        doubted = self.knowledge.weigh(self._ladder.top if self._ladder else 0)
+        self._known_epochs = list(map(self._epoch_seconds, self.knowledge.typical()))
+        for by in doubted:
             named = "named in the experiment" if by == "first" else "named by digitsweep"
             self._notices.append(
                 f"The {title_of(self.family)} configurations {named} do worse on these images than a shorter training; the "
