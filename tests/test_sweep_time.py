@@ -13,13 +13,13 @@ from running import EXPERIMENTS
 
 from digitsweep.config.experiment_file import load_experiment
 from digitsweep.families import Shape
-from digitsweep.search.budget import START_SECONDS, SweepTime
+from digitsweep.search.budget import MOST_SLOWER, START_SECONDS, SweepTime
 from digitsweep.search.finalists import Finalists, Succession
 from digitsweep.search.promotion import FINALISTS, FinalPace, PromotionStudy
 from digitsweep.trial import EpochMetrics, Kind, Trial, TrialRecord, TrialResult, TrialState
 
 AFTER = 15.0
-"""Seconds that evaluation takes."""
+"""Seconds that evaluation takes on the reference machine; longer on a slower one."""
 POLL = 0.5
 UNCERTAIN = 0.2
 """Standard deviation of the logarithm of how much longer than predicted a training takes."""
@@ -99,8 +99,8 @@ def simulate(
             result = TrialResult(state, epochs, None, (np.zeros(1, np.float32),), 1, now[0] - begun)
             found.records.append(families[trial.family].trial_ended(trial, result))
             fill()
-        found.left.append((now[0], AFTER + sum(each.seconds_left() for each in families.values()) / workers))
-    found.minutes = (now[0] + AFTER) / 60
+        found.left.append((now[0], time.after() + sum(each.seconds_left() for each in families.values()) / workers))
+    found.minutes = (now[0] + AFTER * min(max(1.0, slower), MOST_SLOWER)) / 60
     return found
 
 

@@ -16,6 +16,8 @@ START_SECONDS = 0.7
 """What every training takes beside its steps: to build and trace its network, and to report its end."""
 TRUST = 0.5
 """Weight of the reference machine's speed in the estimate, in seconds of training."""
+MOST_SLOWER = 4.0
+"""How much slower than the reference machine one is at most taken to evaluate."""
 OVERDUE = 0.04
 """Share of a sweep's minutes that its trainings may be late."""
 
@@ -115,13 +117,15 @@ class SweepTime:
         elapsed: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """workers: how many there are now, at least 1; after: seconds that registering and judging take once everything is
-        trained; elapsed: seconds since the command was given, and of the sweep before it was interrupted."""
+        """workers: how many there are now, at least 1; after: seconds that registering and judging take on the reference
+        machine, once everything is trained; elapsed: seconds since the command was given, and of the sweep before it was
+        interrupted."""
         self._workers = workers
         self.minutes = minutes
-        self.after = after
-        self._clock = clock
-        self._end = clock() - elapsed + 60.0 * minutes - after
+        self._after, self._clock = after, clock
+        self._end = clock() - elapsed + 60.0 * minutes
+        self.slowness: dict[str, float] = {}
+        """How many times as long as the reference machine this one trains, by family, as far as that is known."""
         self._used: dict[str, float] = dict.fromkeys(families, 0.0)
         """Training seconds of what has ended, by family."""
         self._running: dict[str, tuple[str, float, float]] = {}
@@ -143,9 +147,13 @@ class SweepTime:
         """How many there are now: on a Ray cluster they come and go."""
         return self._workers()
 
+    def after(self) -> float:
+        """Seconds that registering and judging take once everything is trained."""
+        return self._after * min(max(1.0, min(self.slowness.values(), default=1.0)), MOST_SLOWER)
+
     def left(self) -> float:
         """Seconds until everything must be trained."""
-        return self._end - self._clock()
+        return self._end - self.after() - self._clock()
 
     def running(self) -> float:
         """Seconds until all trainings that run now should have ended."""

@@ -446,6 +446,7 @@ class PromotionStudy:
         work = self._work(trial)
         if result.state is TrialState.COMPLETE:
             self._speed.add(trial, work, result.train_seconds)
+            self.sweep_time.slowness[self.family] = self._speed.factor()
         if trial.baseline is not None:
             kept = self._log.add(record)
             self._weigh_knowledge()

@@ -115,7 +115,7 @@ class Coordinator:
         tracker: Tracker,
         listeners: Sequence[Listener],
         interruption: Interruption,
-        after: float = 0.0,
+        after: Callable[[], float] = lambda: 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """shape: of an image; tracker: is checked at each turn; it hears events only as one of the listeners;
@@ -172,7 +172,7 @@ class Coordinator:
             self._kill_hung_workers()
             left = sum(each.seconds_left() for each in schedulers.values()) / self._workers.count()
             for listener in self._listeners:
-                listener.progressed(left + self._after, self._workers.status())
+                listener.progressed(left + self._after(), self._workers.status())
             if left < NEAR and all(each.progress() >= NEARLY for each in schedulers.values()):
                 self._tell_nearly_done()
 

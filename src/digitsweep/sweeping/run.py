@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from digitsweep.config.experiment import Experiment, FinalistsSpec, MinutesBudget
@@ -77,9 +78,8 @@ def sweep(
             for listener in listeners:
                 listener.trial_restored(record)
         families = {family: with_finalists(experiment, search, tracker.past) for family, search in searches.items()}
-        with Coordinator(
-            workers, shape, tracker, listeners, interruption, after_seconds(experiment, dataset)
-        ) as coordinator:
+        after = partial(after_now, searches, after_seconds(experiment, dataset))
+        with Coordinator(workers, shape, tracker, listeners, interruption, after) as coordinator:
             coordinator.run(families)
         tracker.settle()
         for notice in tracker.notices():
@@ -174,8 +174,14 @@ def with_finalists(experiment: Experiment, search: Search, past: Past) -> Succes
     return Succession(search, begin)
 
 
+def after_now(searches: Mapping[str, Search], usual: float) -> float:
+    """How long registering, evaluating and reporting take, as far as that is known now; usual: on the reference machine."""
+    first = next(iter(searches.values()))
+    return first.sweep_time.after() if isinstance(first, PromotionStudy) else usual
+
+
 def after_seconds(experiment: Experiment, dataset: Dataset) -> float:
-    """About how long registering, evaluating and reporting take, once everything is trained."""
+    """About how long registering, evaluating and reporting take on the reference machine, once everything is trained."""
     networks = sum(1 + len(each.baselines) for each in experiment.families.values())
     pixels = len(dataset.test) * dataset.training.side**2
     cells = len(experiment.families) * dataset.training.classes**2
