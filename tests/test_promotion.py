@@ -19,6 +19,7 @@ from digitsweep.config.experiment_file import load_experiment
 from digitsweep.config.space import Space
 from digitsweep.families import parse_params
 from digitsweep.search import promotion
+from digitsweep.search.budget import START_SECONDS
 from digitsweep.search.finalists import MOST_CONFIRMATIONS, Finalists, Succession
 from digitsweep.search.knowledge import ON_TOP
 from digitsweep.search.promotion import (
@@ -124,6 +125,19 @@ def test_the_first_baseline_times_the_machine(workers: int, written: Experiment)
     share = BASELINE_SHARE * 60.0 * workers / len(experiment.families)
     assert sum(each.result.train_seconds for each in others) < 1.5 * share
     assert {each.family for each in machine.begun[:2]} == {"ann", "cnn"}
+
+
+def test_a_slow_machine_is_slow_for_all_families(written: Experiment) -> None:
+    """Until a first training of a family has ended, the other families show how long it will take."""
+    machine = Machine(slowness=5.0)
+    experiment = budgeted(written, minutes=8)
+    shared = machine.time(experiment)
+    ann, cnn = (machine.study(experiment, family, shared) for family in ("ann", "cnn"))
+    baseline = Trial(0, experiment.families["cnn"].baselines["conv"].params, 0, 20.0, "conv")
+    before = cnn.predicted(baseline)
+    for _ in range(3):
+        machine.train(ann)
+    assert cnn.predicted(baseline) - START_SECONDS == pytest.approx(5.0 * (before - START_SECONDS), rel=0.2)
 
 
 @pytest.fixture

@@ -199,7 +199,9 @@ class Speed:
     Baselines count until a first training of the search has ended. After that only the search counts: its networks are more
     like those to come."""
 
-    def __init__(self) -> None:
+    def __init__(self, usual: Callable[[], float] = lambda: 1.0) -> None:
+        """usual: what is expected before a first training has ended."""
+        self._usual = usual
         self._baselines, self._searched = _Sums(), _Sums()
 
     def add(self, trial: Trial, predicted: float, seconds: float) -> None:
@@ -211,7 +213,8 @@ class Speed:
         return START_SECONDS + predicted * self.factor()
 
     def factor(self) -> float:
-        return (self._searched if self._searched.count else self._baselines).ratio()
+        found = self._searched if self._searched.count else self._baselines
+        return found.ratio() if found.count else self._usual()
 
 
 class _Sums:

@@ -144,7 +144,7 @@ class PromotionStudy:
         self._proposer = proposer or Proposer(experiment, family, lambda params: params.smallest_image() <= shape[0])
         self._typical_epoch = median([self._epoch_seconds(each) for each in self._proposer.typical()] or [math.inf])
         """Predicted seconds of an epoch of a typical draw from the priors."""
-        self._speed = Speed()
+        self._speed = Speed(lambda: min(sweep_time.slowness.values(), default=1.0))  # at first, as of the other families
         self._ladder, self._is_planned = ladder, ladder is None
         self._history: list[TrialPoint] = []
         self._running: dict[str, Trial] = {}
