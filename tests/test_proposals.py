@@ -73,12 +73,13 @@ def long(experiment: Experiment) -> tuple[Proposer, list[TrialRecord]]:
 
 @pytest.mark.parametrize("doubted", [(), ("first",)])
 def test_the_known_ones_come_first(doubted: tuple[str, ...], experiment: Experiment) -> None:
-    """The experiment's `first` configurations are proposed before any other, in their order; then those of digitsweep. What
-    is in doubt comes last."""
+    """The experiment's `first` configurations are proposed before any other, in their order; then those of digitsweep, of
+    which one comes second, for comparison. What is in doubt comes last."""
     spec = experiment.families["ann"]
     assert spec.defaults
     named, own = [(each, "first") for each in spec.first], [(each, "default") for each in spec.defaults]
-    known = [*own, *named] if doubted else [*named, *own]
+    groups = (own, named) if doubted else (named, own)
+    known = [*(each[0] for each in groups), *groups[0][1:], *groups[1][1:]]
     proposer = Proposer(experiment, "ann")
     for number in range(len(known) + 1):
         proposal = proposer.draw(number, [], free, 1.0, doubted=doubted)

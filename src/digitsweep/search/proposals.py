@@ -194,9 +194,8 @@ class Proposer:
     def _draws(
         self, random: np.random.Generator, records: Sequence[TrialRecord], doubted: Container[str]
     ) -> Iterator[tuple[Params, Mapping[str, Scalar], str]]:
-        for by in sorted(self.known, key=lambda each: each in doubted):
-            for params in self.known[by]:
-                yield params, self._space.drawn(params), by
+        for by, params in self._known_in_order(doubted):
+            yield params, self._space.drawn(params), by
         ways, weights = list(self._mixture), list(self._mixture.values())
         for draw in range(MOST_DRAWS):
             way = ways[int(random.choice(len(ways), p=weights))] if draw < MOST_DRAWS // 2 else "random"
@@ -209,6 +208,12 @@ class Proposer:
             choose, by = self._choice(way, random, records, doubted)
             with suppress(ValidationError):  # values that are valid one by one and not together
                 yield self._space.suggest(partial(noted, choose=choose)), drawn, by
+
+    def _known_in_order(self, doubted: Container[str]) -> list[tuple[str, Params]]:
+        """What is not in doubt comes first; but the second one is the other's best, for comparison."""
+        names = sorted(self.known, key=lambda each: each in doubted)
+        groups = [[(by, each) for each in self.known[by]] for by in names]
+        return [*chain.from_iterable(each[:1] for each in groups), *chain.from_iterable(each[1:] for each in groups)]
 
     def _choice(
         self, way: str, random: np.random.Generator, records: Sequence[TrialRecord], doubted: Container[str]
