@@ -78,7 +78,7 @@ class Trial:
     rung: int = 0
     """Which one of the ladder, from 0, where the budget is in minutes: each rung is a longer training from scratch."""
     proposed_by: str = ""
-    """Where its configuration comes from, where the budget is in minutes: `first`, `prior`, `neighbour`, `tpe` or
+    """Where its configuration comes from, where the budget is in minutes: `first`, `default`, `prior`, `neighbour`, `tpe` or
     `random`."""
     ladder: tuple[float, ...] = ()
     """Predicted seconds on the reference machine of each rung's trainings, from the lowest, as planned when it began."""

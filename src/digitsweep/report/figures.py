@@ -264,9 +264,9 @@ def rungs(history: SearchHistory, winner: str = "") -> Plot:
         f"{METRICS[history.metric][0].upper()}{METRICS[history.metric][1:]} on each rung",
         "Each mark is a whole training: across its work, in predicted seconds on digitsweep’s reference machine, upwards "
         "what it reached (lower is better). A line joins the trainings of one configuration: it was promoted, and trained "
-        f"again from scratch for longer.{at_once} The shape tells who proposed it: the experiment (first), a small change "
-        "to one of the best so far (neighbour), TPE, the priors or chance (random). The marks of a rung are spread a little "
-        f"so that they can be told apart.{left_out}",
+        f"again from scratch for longer.{at_once} The shape tells who proposed it: the experiment (first), digitsweep "
+        "(default), a small change to one of the best so far (neighbour), TPE, the priors or chance (random). The marks of "
+        f"a rung are spread a little so that they can be told apart.{left_out}",
     )
 
 
