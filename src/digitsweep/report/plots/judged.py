@@ -31,8 +31,9 @@ def difference_interval(difference: Difference) -> Figure:
     axes.axvline(0.0, color=INK, linewidth=1.0)
     axes.plot([low, high], [0, 0], color=INK, linewidth=2.2, solid_capstyle="butt")
     axes.plot([middle], [0], "o", color=INK, markersize=8, markeredgecolor=PAPER, markeredgewidth=1.0)
+    over_the_line = {"facecolor": PAPER, "alpha": 0.8, "edgecolor": "none", "pad": 1}
     for value in (difference.low, difference.high):
-        axes.text(100 * value, -0.5, told(value), ha="center", va="center", fontsize=SMALL, color=INK)
+        axes.text(100 * value, -0.5, told(value), ha="center", va="center", fontsize=SMALL, color=INK, bbox=over_the_line)
     axes.text(middle, 0.5, told(difference.accuracy), ha="center", va="center", fontsize=TEXT, color=INK, fontweight="bold")
     reach = 1.25 * max(abs(low), abs(high), smallest, 1e-3)
     axes.set(
