@@ -16,8 +16,9 @@ START_SECONDS = 0.7
 """What every training takes beside its steps: to build and trace its network, and to report its end."""
 TRUST = 0.5
 """Weight of the reference machine's speed in the estimate, in seconds of training."""
-MOST_SLOWER = 4.0
-"""How much slower than the reference machine one is at most taken to evaluate."""
+MOST_SLOWER, MOST_AFTER = 4.0, 0.25
+"""How much slower than the reference machine one is at most taken to evaluate, and the most of a sweep's time that is kept
+for it because of that: trainings of a second, as in short sweeps, say little about how slow a machine is."""
 OVERDUE = 0.04
 """Share of a sweep's minutes that its trainings may be late."""
 
@@ -149,7 +150,8 @@ class SweepTime:
 
     def after(self) -> float:
         """Seconds that registering and judging take once everything is trained."""
-        return self._after * min(max(1.0, min(self.slowness.values(), default=1.0)), MOST_SLOWER)
+        slowness = min(max(1.0, min(self.slowness.values(), default=1.0)), MOST_SLOWER)
+        return min(self._after * slowness, max(self._after, MOST_AFTER * 60.0 * self.minutes))
 
     def left(self) -> float:
         """Seconds until everything must be trained."""
