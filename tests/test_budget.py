@@ -234,6 +234,25 @@ def test_the_minutes_of_a_sweep() -> None:
     assert time.is_overdue()
 
 
+@pytest.mark.parametrize(
+    ("minutes", "slowness", "after"),
+    [
+        (15.0, {}, 10.0),
+        (15.0, {"ann": 0.5, "cnn": 0.4}, 10.0),
+        (15.0, {"ann": 3.0, "cnn": 2.0}, 20.0),
+        (15.0, {"ann": 30.0, "cnn": 20.0}, 40.0),
+        (1.0, {"ann": 3.0, "cnn": 2.0}, 15.0),
+        (0.5, {"ann": 3.0, "cnn": 2.0}, 10.0),
+    ],
+)
+def test_evaluation_takes_longer_on_a_slow_machine(minutes: float, slowness: dict[str, float], after: float) -> None:
+    """As long as the faster family shows, at most four times, and, beyond the usual, at most a quarter of the minutes."""
+    time = SweepTime(minutes, lambda: 2, ["ann", "cnn"], after=10.0, clock=lambda: 0.0)
+    time.slowness |= slowness
+    assert time.after() == pytest.approx(after)
+    assert time.left() == pytest.approx(60.0 * minutes - after)
+
+
 @PROPERTY
 @given(st.floats(0.1, 20), st.lists(st.floats(0.5, 100), min_size=1, max_size=20))
 def test_a_machines_speed_is_learned(slowness: float, works: list[float]) -> None:
