@@ -117,6 +117,10 @@ def workers_for(data: TrainingData, experiment: Experiment, options: Options) ->
 class EvaluationImport(Listener):
     """Imports what evaluation needs, TensorFlow above all, in a thread, as soon as a worker's core is free for it."""
 
+    _importing = threading.Lock()
+    """Of all sweeps in this process: after an interruption, a sweep may begin while the one before still imports, and
+    TensorFlow cannot be imported by two threads at once."""
+
     def __init__(self) -> None:
         self._thread = threading.Thread(target=self._import, name="digitsweep-evaluation", daemon=True)
 
@@ -130,8 +134,9 @@ class EvaluationImport(Listener):
         self._thread.join()
 
     def _import(self) -> None:
-        import_tensorflow_quietly()
-        import digitsweep.sweeping.judge  # noqa: F401
+        with self._importing:
+            import_tensorflow_quietly()
+            import digitsweep.sweeping.judge  # noqa: F401
 
 
 def restored_searches(
