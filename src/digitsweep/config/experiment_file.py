@@ -229,8 +229,8 @@ def _all_defaults() -> Mapping[str, Sequence[Mapping[str, Any]]]:
 
 
 def _defaults(family: str, space: Space, first: Sequence[Params]) -> tuple[Params, ...]:
-    """The family's configurations in defaults.yaml, or what is nearest to them in the space. None if `first` has one of
-    them: then the experiment says what it takes from the trainings that taught them."""
+    """The family's configurations in defaults.yaml, each moved to the nearest one in the space. Empty if `first` has one of
+    them: such an experiment was learned from the same trainings."""
     known = [parse_params(family, each) for each in _all_defaults().get(family, ())]
     if {each.key() for each in known} & {each.key() for each in first}:
         return ()

@@ -343,9 +343,9 @@ class Space:
         return found
 
     def nearest(self, params: Params) -> Params | None:
-        """The configuration of the space that is like another one: with the space's fixed values, and numbers moved to the
-        nearest that it has; layers beyond those of the other one are like its last. None if a word is not among the choices,
-        or the values do not go together."""
+        """The configuration of the space that is most like `params`: it has the space's fixed values, and the nearest number
+        of each range; layers that `params` lacks are like its last. None if a word is not among the choices, or the values
+        do not go together."""
         flat: dict[str, Scalar] = {}
         for name, value in params.model_dump().items():
             if name not in params.layered:

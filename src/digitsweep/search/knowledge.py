@@ -24,7 +24,6 @@ class Knowledge:
     def __init__(self, known: Mapping[str, Sequence[Params]], metric: str, records: Sequence[TrialRecord]) -> None:
         """known: as of `Experiment.known`; records: everything that has been trained, which grows."""
         self._known, self._metric, self._records = known, metric, records
-        self.on_top = ON_TOP
         self.doubted: frozenset[str] = frozenset()
         """Whose configurations are in doubt."""
         self._told: set[str] = set()
@@ -43,7 +42,7 @@ class Knowledge:
 
     def trusted(self) -> Sequence[Params]:
         """Those of them that need not compete for their promotion."""
-        return self.used()[: self.on_top]
+        return self.used()[:ON_TOP]
 
     def typical(self) -> list[Params]:
         """What says how large good networks are: the configurations that are used; if all are in doubt, all of them."""

@@ -174,8 +174,8 @@ class Proposer:
     ) -> Proposal | None:
         """A new configuration, which trial `number` will train; None if there is none left. One that costs more than `most`
         is left out, unless all of many draws do: then it is the cheapest of them. doubted: whose known
-        configurations (the keys of `known`) seem to be wrong; then they count for less, and so do the priors if it is the
-        first of these that names any."""
+        configurations (keys of `known`) seem to be wrong. Then they count for less; so do the priors, if nobody comes before
+        in `known`."""
         random = np.random.default_rng(trial_seed(self._seed, self._family, f"draw {number}"))
         left_out: dict[object, Proposal] = {}
         for params, drawn, by in self._draws(random, records, doubted):
@@ -210,7 +210,7 @@ class Proposer:
                 yield self._space.suggest(partial(noted, choose=choose)), drawn, by
 
     def _known_in_order(self, doubted: Container[str]) -> list[tuple[str, Params]]:
-        """What is not in doubt comes first; but the second one is the other's best, for comparison."""
+        """What is not in doubt comes first. The second one is the first of the others, for comparison."""
         names = sorted(self.known, key=lambda each: each in doubted)
         groups = [[(by, each) for each in self.known[by]] for by in names]
         return [*chain.from_iterable(each[:1] for each in groups), *chain.from_iterable(each[1:] for each in groups)]
