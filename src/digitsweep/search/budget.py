@@ -16,9 +16,11 @@ START_SECONDS = 0.7
 """What every training takes beside its steps: to build and trace its network, and to report its end."""
 TRUST = 0.5
 """Weight of the reference machine's speed in the estimate, in seconds of training."""
-MOST_SLOWER, MOST_AFTER = 4.0, 0.25
-"""How much slower than the reference machine one is at most taken to evaluate, and the most of a sweep's time that is kept
-for it because of that: trainings of a second, as in short sweeps, say little about how slow a machine is."""
+MOST_SLOWER = 4.0
+"""How many times as long as on the reference machine evaluation is at most expected to take."""
+MOST_AFTER = 0.25
+"""The most of a sweep's time that is kept for evaluation because a machine is slow. Trainings of a second, as in short
+sweeps, say little about how slow it is."""
 OVERDUE = 0.04
 """Share of a sweep's minutes that its trainings may be late."""
 
