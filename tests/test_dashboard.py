@@ -33,7 +33,10 @@ def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
     folder = tmp_path_factory.mktemp("dashboard")
     text = SMALL_EXPERIMENT.replace("{trials: 2, epochs: 3, seconds: 20}", "{trials: 8, epochs: 3, seconds: 600}")
     assert text != SMALL_EXPERIMENT
-    (folder / "small.yaml").write_text(f"{text}pruner: {{type: successive_halving, min_epochs: 1, reduction_factor: 2}}\n")
+    (folder / "small.yaml").write_text(
+        f"{text}pruner: {{type: successive_halving, min_epochs: 1, reduction_factor: 2}}\n"
+        "finalists: {top: 1, seeds: 0, confirm: 1}\n"
+    )
     for arguments in (("sweep", "small.yaml", "--workers", "1"), ("export", "optuna", "last", "study.log")):
         done = run_digitsweep(*arguments, cwd=folder, seconds=600)
         assert done.returncode == 0, done.stderr

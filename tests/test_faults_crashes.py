@@ -19,8 +19,8 @@ from running import Sweep
 from support import MINUTES_EXPERIMENT
 
 pytestmark = pytest.mark.faults
-KILLS = 30
-LASTING = EXPERIMENT.replace("trials: 20", "trials: 60")
+COORDINATOR_KILLS, WORKER_KILLS = 12, 30
+LASTING = EXPERIMENT.replace("trials: 20", "trials: 30")
 """So long that a fast machine does not finish it before it has been killed so often."""
 
 
@@ -33,12 +33,12 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     return Sweep(folder, uri, log_of(folder))
 
 
-def test_killed_at_thirty_moments(unbroken: Sweep, tmp_path: Path) -> None:
-    """Killed thirty times wherever it is, and resumed each time, a sweep ends with the trials and the comparison of one that
+def test_killed_at_twelve_moments(unbroken: Sweep, tmp_path: Path) -> None:
+    """Killed twelve times wherever it is, and resumed each time, a sweep ends with the trials and the comparison of one that
     nobody disturbed."""
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     moments = random.Random(0)
-    for number in range(KILLS):
+    for number in range(COORDINATOR_KILLS):
         process = again(tmp_path, uri)
         if number % 3:  # most of them once it trains; the others wherever it is by then, importing perhaps
             lines = log_of(tmp_path).count("COMPLETE")
@@ -52,7 +52,7 @@ def test_killed_at_thirty_moments(unbroken: Sweep, tmp_path: Path) -> None:
             pytest.fail(f"it ended with {code} after {number} kills: {log_of(tmp_path)}")
     assert again(tmp_path, uri).wait(300) == 0, log_of(tmp_path)
     swept = Sweep(tmp_path, uri, log_of(tmp_path))
-    assert_whole(swept, 122)
+    assert_whole(swept, 62)
     assert comparison(swept) == comparison(unbroken)
 
 
@@ -62,7 +62,7 @@ def again(folder: Path, uri: str) -> subprocess.Popen[str]:
     return resume(folder, uri, workers=1) if begun else begin(folder, uri, LASTING, workers=1)
 
 
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", range(2))
 def test_a_sweep_in_minutes_is_killed(number: int, tmp_path: Path) -> None:
     """Killed at any moment once it trains, and resumed, a sweep in minutes ends with each training once, the refits among
     them."""
@@ -88,12 +88,12 @@ def test_workers_killed_thirty_times(tmp_path: Path) -> None:
     while process.poll() is None:
         time.sleep(chance.uniform(0.1, 0.6))
         workers = busy_workers(process.pid)
-        if workers and killed < KILLS:
+        if workers and killed < WORKER_KILLS:
             with suppress(ProcessLookupError):
                 os.kill(chance.choice(workers), signal.SIGKILL)
                 killed += 1
     assert process.returncode == 0, log_of(tmp_path)
-    assert killed == KILLS
+    assert killed == WORKER_KILLS
     swept = Sweep(tmp_path, uri, "")
     assert_whole(swept, 42)
     given_up = [each for each in swept.runs("trial") if each.data.tags["trial.state"] == "FAIL"]

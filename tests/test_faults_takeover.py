@@ -22,8 +22,10 @@ from digitsweep.trial import Kind
 pytestmark = pytest.mark.faults
 SMALL = EXPERIMENT.replace("trials: 20", "trials: 6")
 TRIALS = 2 * 7
+MIDDLING = EXPERIMENT.replace("trials: 20", "trials: 12")
+"""Long enough that a fast machine does not finish it before an early kill."""
 LONG = EXPERIMENT.replace("epochs: 3,", "epochs: 10,")
-LONG_TRAININGS = EXPERIMENT.replace("epochs: 3,", "epochs: 30,").replace("batch_size: 64", "batch_size: 1")
+LONG_TRAININGS = SMALL.replace("epochs: 3,", "epochs: 30,").replace("batch_size: 64", "batch_size: 1")
 """Two trainings of seconds at a time, so that a slow server has sent all records on many moments between them."""
 EARLY_KILLS = 4
 
@@ -64,7 +66,7 @@ def test_killed_at_early_moments(tmp_path: Path) -> None:
     for number in range(EARLY_KILLS):
         folder = tmp_path / f"{number}"
         uri = f"sqlite:///{folder}/mlflow.db"
-        process = begin(folder, uri, EXPERIMENT)  # long enough that a fast machine does not finish it before the kill
+        process = begin(folder, uri, MIDDLING)
         wait_for(lambda folder=folder: list(folder.glob("state/*/lock")), process, folder)
         time.sleep(moments.uniform(0, 6))
         complete = shown(folder)
@@ -75,7 +77,7 @@ def test_killed_at_early_moments(tmp_path: Path) -> None:
             assert {each.info.status for each in Sweep(folder, uri, "").runs("sweep")} == {"KILLED"}
         assert resume(folder, uri).wait(300) == 0, log_of(folder)
         swept = Sweep(folder, uri, "")
-        assert_whole(swept, 2 * 21)
+        assert_whole(swept, 2 * 13)
         assert_kept(swept, complete)
         assert not list((folder / "state").iterdir())
 
@@ -146,13 +148,13 @@ def test_taken_from_a_sleeper(by: str, server: Server, tmp_path: Path) -> None:
         assert records(Sweep(here, server.uri, "")) == before
         other = resume(there, server.uri, cwd=here)
     assert other.wait(400) == 0, log_of(there)
-    assert_whole(Sweep(here, server.uri, ""), 42)
+    assert_whole(Sweep(here, server.uri, ""), TRIALS)
 
 
 def test_two_resumes_in_the_same_second(server: Server, tmp_path: Path) -> None:
     """Of two machines that go on with an interrupted sweep at once, one does, and the other one says so in a line."""
     here, there = tmp_path / "here", tmp_path / "there"
-    process = begin(here, server.uri, LONG)
+    process = begin(here, server.uri, SMALL.replace("epochs: 3,", "epochs: 10,"))
     wait_for(lambda: shown(here), process, here)
     kill(process)
     assert start(here, "reconcile", uri=server.uri).wait(120) == 0, log_of(here)
@@ -165,4 +167,4 @@ def test_two_resumes_in_the_same_second(server: Server, tmp_path: Path) -> None:
     assert codes[loser] == 1
     line = (log_of(loser)[logs:] if loser == here else log_of(loser)).strip().splitlines()[-1]
     assert f"is being run by process {both[winner].pid}" in line
-    assert_whole(Sweep(here, server.uri, ""), 42)
+    assert_whole(Sweep(here, server.uri, ""), TRIALS)

@@ -21,6 +21,7 @@ name: animals
 question: Are names shown?
 data: {source: animals, validation: 0.2, fit: crop}
 budget: {trials: 1, epochs: 2, seconds: 20}
+finalists: {top: 1, seeds: 0, confirm: 1}
 families:
   ann:
     space: {hidden_layers: 1, units: {type: int, low: 16, high: 32, per: hidden_layers}, batch_size: 32}

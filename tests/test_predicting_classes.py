@@ -41,6 +41,7 @@ question: Which shape is it?
 seed: 0
 data: {source: shapes, validation: 0.2, size: 12}
 budget: {trials: 1, epochs: 40, seconds: 60}
+finalists: {top: 1, seeds: 0, confirm: 0}
 families:
   ann: {space: {hidden_layers: 0, units: 16, batch_size: 16, learning_rate: {type: float, low: 0.01, high: 0.02}}}
 """

@@ -12,7 +12,7 @@ import pytest
 from faults import kill, start
 from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
-from running import EXPERIMENTS, Sweep
+from running import Sweep, brief_experiment
 
 import digitsweep
 from digitsweep.families.ann import AnnParams
@@ -123,9 +123,9 @@ def test_a_resume_does_not_clean_what_was_dirty(
     sweep = Sweep(tmp_path, uri, "")
 
     monkeypatch.setenv("DIGITSWEEP_COMMIT", f"{SHA}-dirty")
-    smoke = (EXPERIMENTS / "smoke.yaml").read_text()
-    longer = smoke.replace("trials: 3, epochs: 3, seconds: 20", "trials: 12, epochs: 3, seconds: 120")
-    (tmp_path / "longer.yaml").write_text(longer)  # so that no refit has ended before the kill
+    longer = brief_experiment(tmp_path / "longer.yaml")
+    brief = longer.read_text()  # so that no refit has ended before the kill, it gets more trials
+    longer.write_text(brief.replace("trials: 3, epochs: 3, seconds: 20", "trials: 6, epochs: 3, seconds: 120"))
     process = start(tmp_path, "sweep", "longer.yaml", "--workers", "2", uri=uri)
     while not any(each.info.end_time for each in sweep.runs("trial")):
         assert process.poll() is None, log.read_text()
