@@ -24,7 +24,7 @@ budget: {trials: 20, epochs: 3, seconds: 10000}
 objective: {metric: val_accuracy, direction: maximize}
 sampler: {type: tpe, startup_trials: 6}
 pruner: {type: successive_halving, min_epochs: 1, reduction_factor: 3}
-finalists: {top: 2, seeds: 2}
+finalists: {top: 2, seeds: 1, confirm: 1}
 families:
   ann:
     baselines:
