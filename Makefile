@@ -104,7 +104,7 @@ test-slow: $(VENV)/.installed-dev ## Run tests that take minutes: champions over
 	@$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile
 
 .PHONY: test-faults
-test-faults: $(VENV)/.installed-dev ## Test with faults: processes killed and raced, servers stopped, disks filled, files damaged (15 minutes)
+test-faults: $(VENV)/.installed-dev ## Test with faults: processes killed and raced, servers stopped, disks filled, files damaged (30 minutes)
 	@$(BIN)/python -m pytest -m faults --numprocesses 2 --dist loadfile
 
 .PHONY: test-ray
