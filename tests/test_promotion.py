@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -32,6 +33,7 @@ from digitsweep.search.promotion import (
     Ladder,
     PromotionStudy,
 )
+from digitsweep.search.scheduler import HOPELESS
 from digitsweep.tracking.records import planned, restored_trial
 from digitsweep.trial import (
     INTERRUPTED,
@@ -125,6 +127,42 @@ def test_the_first_baseline_times_the_machine(workers: int, written: Experiment)
     share = BASELINE_SHARE * 60.0 * workers / len(experiment.families)
     assert sum(each.result.train_seconds for each in others) < 1.5 * share
     assert {each.family for each in machine.begun[:2]} == {"ann", "cnn"}
+
+
+@pytest.mark.parametrize("trials", [None, 0])
+@pytest.mark.parametrize("workers", [1, 4, 16])
+def test_one_large_baseline_is_shortened(workers: int, trials: int | None, written: Experiment) -> None:
+    """A sweep cannot wait for a baseline that takes longer than its minutes, however many workers have nothing to do."""
+    params = parse_params("ann", {"hidden_layers": 2, "units": 1024})
+    machine = Machine(workers=workers)
+    epochs = 300.0 / params.epoch_seconds(machine.shape, machine.images)
+    baselines = {"large": Baseline(params=params, epochs=math.ceil(epochs))}
+    ann = written.families["ann"].model_copy(update={"baselines": baselines})
+    experiment = budgeted(written.model_copy(update={"families": {"ann": ann}}), minutes=5, trials=trials)
+    swept(machine, experiment)
+    assert machine.clock.now < 1.1 * 300.0
+    (baseline,) = [each for each in machine.ended if each.trial.baseline == "large" and each.trial.kind is Kind.TRIAL]
+    assert baseline.result.state is TrialState.COMPLETE
+    assert bool(searched(machine)) == (trials is None)
+
+
+def test_a_family_that_only_fails_comes_to_an_end(written: Experiment) -> None:
+    """If no training is complete when the minutes are over, nothing more is drawn."""
+
+    class Diverging(Machine):
+        def result(self, trial: Trial) -> TrialResult:
+            return dataclasses.replace(failed([], "the loss is not finite", self.seconds(trial)), weight_count=10)
+
+    ann = written.families["ann"].model_copy(update={"baselines": {}})
+    experiment = budgeted(written.model_copy(update={"families": {"ann": ann}}), minutes=1)
+    machine = Diverging()
+    study = machine.study(experiment)
+    for _ in range(1000):
+        if machine.train(study) is None:
+            break
+    assert study.is_over()
+    assert machine.clock.now < 120.0
+    assert len(searched(machine)) >= HOPELESS
 
 
 def test_a_slow_machine_is_slow_for_all_families(written: Experiment) -> None:
@@ -319,6 +357,17 @@ def test_known_configurations_that_fail(reason: str, doubts: bool, experiment: E
     assert ("first" in study.knowledge.doubted) == doubts
 
 
+def test_a_quick_failure_hides_no_doubts(experiment: Experiment) -> None:
+    """What is known is compared with all that took no longer than one of its complete trainings."""
+    params = experiment.families["ann"].first[0]
+    known = [Trial(number, params, number, 8.0, rung=1, ladder=(1.0, 4.0), proposed_by="first") for number in (1, 2)]
+    baseline = Trial(3, params, 1, 2.0, "softmax")
+    study = Machine().study(experiment)
+    done = [TrialRecord(baseline, complete(baseline, 0.98, 20.0)), TrialRecord(known[0], complete(known[0], 0.9, 40.0))]
+    study.restore([*done, TrialRecord(known[1], failed([], "the loss is not finite", 3.0))], [])
+    assert "first" in study.knowledge.doubted
+
+
 def test_extra_seeds_are_trained_after_a_resume(experiment: Experiment) -> None:
     """If all that was planned had been trained when a sweep was interrupted, seeds beyond the plan follow."""
     families = swept(Machine(), experiment)
@@ -487,6 +536,7 @@ def test_patience_survives_an_interruption(experiment: Experiment) -> None:
         machine.train(study)
     again = machine.study(experiment)
     again.restore(study.records, [])
+    again.all_restored()
     assert not again.is_over()
     assert again.next_trial() is not None
 
@@ -542,6 +592,7 @@ def test_what_must_be_trained_again_is_not_stopped(experiment: Experiment) -> No
     (*ended, cut, lost) = study.records
     again = machine.study(experiment)
     again.restore(ended, [cut.trial], [lost.trial])
+    again.all_restored()
     running = [again.next_trial(), again.next_trial()]
     assert sorted(each.name for each in running if each) == sorted([cut.trial.name, lost.trial.name])
     machine.clock.now += 60 * 8
@@ -627,7 +678,28 @@ def test_a_restored_search_goes_on_as_if_nothing_had_been(ended: int, slowness: 
         machine.train(study)
     again = machine.study(experiment, sweep_time=machine.time(experiment, elapsed=machine.clock.now, families=["ann"]))
     again.restore(study.records, [])
+    again.all_restored()
     assert same(again.next_trial(), study.next_trial())
+
+
+@pytest.mark.parametrize("ended", range(2, 7))
+def test_families_that_are_restored_share_the_time(ended: int, written: Experiment) -> None:
+    """Each plans its rungs with the time that is left once the others are restored, too."""
+    experiment = budgeted(written, minutes=1)
+    machine = Machine(slowness=4.0)
+    families, shared = list(map(str, experiment.families)), machine.time(experiment)
+    studies = {family: machine.study(experiment, family, shared) for family in families}
+    for _ in range(ended):
+        for study in studies.values():
+            machine.train(study)
+    shared = machine.time(experiment, elapsed=machine.clock.now)
+    restored = {family: machine.study(experiment, family, shared) for family in families}
+    for family, again in restored.items():
+        again.restore(studies[family].records, [])
+    for again in restored.values():
+        again.all_restored()
+    for family in families:
+        assert same(restored[family].next_trial(), studies[family].next_trial())
 
 
 @pytest.mark.parametrize("slowness", [0.3, 1.0, 4.0])
@@ -646,6 +718,7 @@ def test_a_restored_search_has_the_same_doubts(minutes: float, slowness: float, 
     for _ in range(12):
         again = machine.study(experiment, sweep_time=machine.time(experiment, elapsed=machine.clock.now, families=["ann"]))
         again.restore(study.records, [])
+        again.all_restored()
         assert again.knowledge.doubted == study.knowledge.doubted
         trial = study.next_trial()
         assert same(again.next_trial(), trial)
@@ -686,6 +759,7 @@ def test_a_restored_search_keeps_the_rungs_of_what_was_cut(experiment: Experimen
     machine.workers = 4
     again = machine.study(experiment, sweep_time=machine.time(experiment, elapsed=machine.clock.now, families=["ann"]))
     again.restore(study.records, [cut])
+    again.all_restored()
     assert again.next_trial() == cut
     after = again.next_trial()
     assert after is not None
@@ -708,6 +782,7 @@ def test_a_restored_search_counts_as_before(experiment: Experiment) -> None:
         machine.train(study)
     again = machine.study(experiment, sweep_time=machine.time(experiment, elapsed=machine.clock.now, families=["ann"]))
     again.restore(study.records, [], attempt_seconds=7.0)
+    again.all_restored()
     assert again.sweep_time.used("ann") == pytest.approx(study.sweep_time.used("ann") + 7.0)
     assert again.attempt_seconds() == 7.0
     assert again.history() == study.history()
@@ -728,6 +803,7 @@ def test_a_restored_search_remembers_what_was_too_slow(experiment: Experiment, m
     again = machine.study(experiment, sweep_time=time)
     records = [dataclasses.replace(each, trial=restored_trial(json.loads(planned(each.trial)))) for each in study.records]
     again.restore(records, [])
+    again.all_restored()
     for _ in range(6):
         assert again.history().too_slow == study.history().too_slow
         for each in (study, again):
@@ -748,6 +824,7 @@ def test_cut_and_lost_trials_come_first(experiment: Experiment) -> None:
     kept = [each for each in study.records if each.trial is not lost]
     again = machine.study(experiment)
     again.restore(kept, cut, [lost])
+    again.all_restored()
     waiting = sorted([*cut, lost], key=lambda each: (each.number, each.rung))
     assert [again.next_trial() for _ in waiting] == waiting
     for trial in waiting:
@@ -765,6 +842,7 @@ def test_a_baseline_that_was_cut_comes_first(experiment: Experiment) -> None:
     assert cut is not None
     again = machine.study(experiment)
     again.restore([], [cut])
+    again.all_restored()
     assert again.next_trial() == cut
     assert sum(again.sweep_time.waiting.values()) == 0.0
     again.trial_ended(cut, machine.result(cut))

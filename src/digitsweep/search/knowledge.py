@@ -61,7 +61,8 @@ class Knowledge:
 
     def _is_beaten(self, by: str, rung: int) -> bool:
         known = [each for each in self._named(by) if each.trial.rung == rung]
-        seconds = min(each.result.train_seconds for each in known)
+        complete = [each for each in known if each.result.state is TrialState.COMPLETE]
+        seconds = min(each.result.train_seconds for each in complete or known)  # a failure is often quick
         others = [
             each
             for each in self._records

@@ -28,7 +28,7 @@ from digitsweep.families import Params, Shape, title_of
 from digitsweep.search.budget import OVERDUE, START_SECONDS, Speed, SweepTime
 from digitsweep.search.knowledge import Knowledge
 from digitsweep.search.proposals import Proposer
-from digitsweep.search.scheduler import Failures, SchedulerDecision
+from digitsweep.search.scheduler import HOPELESS, Failures, SchedulerDecision
 from digitsweep.trial import (
     INTERRUPTED,
     LATE,
@@ -171,7 +171,9 @@ class PromotionStudy:
         self._planned: list[Trial] = []
         """What is to be trained before anything is drawn. A stack."""
         share = BASELINE_SHARE if self._budget.trials != 0 else 1.0 / (1.0 + CONFIRM)
-        self._baseline_seconds = share * 60.0 * sweep_time.minutes * sweep_time.workers / sweep_time.families
+        self._longest_baseline = share * 60.0 * sweep_time.minutes
+        """Seconds, by the clock, of the longest baseline: however many workers there are, the others wait for its end."""
+        self._baseline_seconds = self._longest_baseline * sweep_time.workers / sweep_time.families
         """What is left for baselines."""
         self.source_epochs: dict[str, float] = {}
         """The epochs of each baseline, by its name, from its source or from the experiment."""
@@ -192,9 +194,11 @@ class PromotionStudy:
         return max(0.0, self._baseline_seconds - running)
 
     def _shortened(self, baseline: Trial) -> Trial:
-        """A baseline with the part of its epochs that the minutes pay for, if they do not pay for all that wait."""
+        """A baseline with the part of its epochs that the minutes pay for, if they do not pay for all that wait, or if it
+        would take too long alone."""
         waiting = sum(self.predicted(each) for each in (baseline, *self._planned) if each.baseline is not None)
-        share = max(self._left_for_baselines() / waiting, LEAST_BASELINE)
+        paid = min(self._left_for_baselines() / waiting, self._longest_baseline / self.predicted(baseline))
+        share = max(paid, LEAST_BASELINE)
         return baseline if share >= 1.0 else dataclasses.replace(baseline, epochs=_rounded(share * baseline.epochs))
 
     def restore(
@@ -224,7 +228,12 @@ class PromotionStudy:
             self._add(record)
         self._count_waiting()
         self._is_planned = is_planned
-        if len({each.ladder for each in searched}) == 1:
+
+    def all_restored(self) -> None:
+        """Plans the rungs again, if all trainings so far had the same; once every family has been restored, since what the
+        others have used says how much time there is."""
+        begun = [*(each.trial for each in self.records), *self._planned]
+        if len({each.ladder for each in begun if each.baseline is None}) == 1:
             self._replan()
 
     def is_over(self) -> bool:
@@ -385,10 +394,10 @@ class PromotionStudy:
         return SLACK * each * self.final_rounds()
 
     def _has_time(self) -> bool:
-        """Whether a training of the top rung can still end before the final ones must begin; or nothing is complete yet, and
-        nothing runs."""
+        """Whether a training of the top rung can still end before the final ones must begin; or nothing is complete yet,
+        nothing runs, and there is time or little was tried."""
         if not (self._running or self._has_answer()):
-            return True
+            return self.sweep_time.left() > 0.0 or len(self.records) < HOPELESS
         if self._ladder is None:
             return self.sweep_time.left() > 0.0
         return self.sweep_time.left() - self._final_seconds() >= self._speed.seconds(self._ladder.works[-1])

@@ -144,12 +144,12 @@ class Proposer:
         return len(self._numbers)
 
     def typical(self) -> list[Params]:
-        """Some configurations near the priors, the same whatever the seed of the sweep."""
+        """Some configurations near the priors that fit the images, the same whatever the seed of the sweep."""
         random, found = np.random.default_rng(0), list[Params]()
         for _ in range(TYPICAL):
             with suppress(ValidationError):
                 found.append(self._space.suggest(from_priors(random)))
-        return found
+        return list(filter(self._accepts, found))
 
     def resume(self, left_out: int) -> None:
         """Counts so many configurations that were left out before the sweep was interrupted."""

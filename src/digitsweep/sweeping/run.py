@@ -6,6 +6,7 @@ train, or will soon have nothing left.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -34,9 +35,10 @@ from digitsweep.tracking.tracker import Listener, Past, Tracker
 from digitsweep.training.startup import import_tensorflow_quietly
 from digitsweep.trial import Kind
 
-AFTER_SECONDS, NETWORK_SECONDS, PIXEL_SECONDS, CELL_SECONDS = 6.0, 0.4, 5e-8, 5e-4
-"""What evaluation takes: altogether, for each network that is compared, for each pixel of the test images that this network
-classifies, and for each cell of a family's matrix of errors, which has one for each pair of classes."""
+AFTER_SECONDS, NETWORK_SECONDS, VALUE_SECONDS, CELL_SECONDS = 6.0, 0.4, 5e-8, 5e-4
+"""What evaluation takes: altogether, for each network that is compared, for each value of the test images that a network
+classifies (those of confirmation seeds classify them, too), and for each cell of a family's matrix of errors, which has one
+for each pair of classes."""
 
 
 def sweep(
@@ -96,7 +98,7 @@ def sweep(
         searched = judge.Searched(experiment, dataset, families, winners, tracker, commit)
         registered = judge.register_winners(searched)
         judged = judge.evaluate_winners(searched, registered)
-        comparison = judge.compare(searched, judged, seconds=time.monotonic() - begun)
+        comparison = judge.compare(searched, judged, seconds=time.monotonic() - begun + tracker.past.elapsed)
         judge.describe_versions(judged, comparison)
         files = judge.report_files(searched, judged, comparison) | judge.drawing_files(searched, judged, display.note)
         tracker.compared(comparison, files)
@@ -158,6 +160,9 @@ def restored_searches(
         search.restore(*past.of(family, Kind.TRIAL), past.attempt_seconds.get(family, 0.0))
         if past.has_finalists(family):
             search.end_search()
+    for search in searches.values():
+        if isinstance(search, PromotionStudy):
+            search.all_restored()
     return searches
 
 
@@ -187,10 +192,14 @@ def after_now(searches: Mapping[str, Search], usual: float) -> float:
 
 def after_seconds(experiment: Experiment, dataset: Dataset) -> float:
     """About how long registering, evaluating and reporting take on the reference machine, once everything is trained."""
+    families = len(experiment.families)
     networks = sum(1 + len(each.baselines) for each in experiment.families.values())
-    pixels = len(dataset.test) * dataset.training.side**2
-    cells = len(experiment.families) * dataset.training.classes**2
-    return AFTER_SECONDS + networks * (NETWORK_SECONDS + PIXEL_SECONDS * pixels) + CELL_SECONDS * cells
+    follow = FINALISTS if isinstance(experiment.budget, MinutesBudget) else experiment.finalists
+    confirmed = families * (follow.confirm if follow else 0)
+    values = len(dataset.test) * math.prod(dataset.training.shape)
+    cells = families * dataset.training.classes**2
+    seconds = networks * NETWORK_SECONDS + (networks + confirmed) * VALUE_SECONDS * values
+    return AFTER_SECONDS + seconds + CELL_SECONDS * cells
 
 
 def choose_winners(experiment: Experiment, families: Mapping[str, Succession], state: str) -> dict[str, Winner]:
