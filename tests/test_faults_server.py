@@ -18,7 +18,6 @@ from digitsweep.trial import Kind
 pytestmark = pytest.mark.faults
 AWAY_SECONDS = 60
 PAUSED_SECONDS = 30
-
 OVERLAP = 500
 """Milliseconds: a training may begin a moment before the end of the previous one is recorded."""
 
