@@ -64,7 +64,7 @@ def experiment(written: Experiment) -> Experiment:
     return budgeted(written, minutes=8)
 
 
-def budgeted(experiment: Experiment, **budget: float) -> Experiment:
+def budgeted(experiment: Experiment, **budget: float | None) -> Experiment:
     return experiment.model_copy(update={"budget": MinutesBudget.model_validate(budget)})
 
 

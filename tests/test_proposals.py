@@ -45,13 +45,6 @@ def drawn(proposer: Proposer, number: int, records: list[TrialRecord]) -> Propos
     return proposal
 
 
-def test_typical_configurations_fit_the_images(experiment: Experiment) -> None:
-    """What a typical network costs is asked only of networks that can be built."""
-    proposer = Proposer(experiment, "ann", lambda params: params.batch_size == 32)
-    assert {each.batch_size for each in proposer.typical()} == {32}
-    assert {each.batch_size for each in Proposer(experiment, "ann").typical()} == {32, 64}
-
-
 def begun(proposer: Proposer, number: int, proposal: Proposal) -> Trial:
     """The trial that a proposal becomes."""
     trial = Trial(number, proposal.params, number, 2.0, drawn=proposal.drawn, proposed_by=proposal.proposed_by)
@@ -76,6 +69,13 @@ def searched(experiment: Experiment, count: int, family: str = "ann") -> tuple[P
 @pytest.fixture(scope="module")
 def long(experiment: Experiment) -> tuple[Proposer, list[TrialRecord]]:
     return searched(experiment, 40)
+
+
+def test_typical_configurations_fit_the_images(experiment: Experiment) -> None:
+    """What a typical network costs is asked only of networks that can be built."""
+    proposer = Proposer(experiment, "ann", lambda params: params.batch_size == 32)
+    assert {each.batch_size for each in proposer.typical()} == {32}
+    assert {each.batch_size for each in Proposer(experiment, "ann").typical()} == {32, 64}
 
 
 @pytest.mark.parametrize("doubted", [(), ("first",)])

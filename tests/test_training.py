@@ -69,15 +69,19 @@ def test_it_learns(params: Params, data: TrainingData) -> None:
     assert yielded[-1].val_accuracy > 0.7
 
 
-@pytest.mark.parametrize(("epochs", "count"), [(0.3, 1), (0.001, 1), (1.0, 1), (2.5, 3), (3.0, 3)])
-def test_a_part_of_an_epoch(epochs: float, count: int, data: TrainingData) -> None:
-    """Epochs need not be whole: the last one may be a part of one, and the schedule is annealed to the end of that part."""
-    params = parse_params("ann", {"hidden_layers": 0, "schedule": "cosine", "batch_size": 16, "learning_rate": 0.01})
-    steps = len(data.train) // 16
+@pytest.mark.parametrize("steps", [1, 4, 20])
+@pytest.mark.parametrize(("epochs", "count"), [(0.3, 1), (0.001, 1), (1.0, 1), (2.3, 3), (2.5, 3), (3.0, 3)])
+def test_a_part_of_an_epoch(epochs: float, count: int, steps: int, data: TrainingData) -> None:
+    """Epochs need not be whole: the last one may be a part of one, and the schedule is annealed to the end of that part. It
+    has a step at least, however few steps there are in an epoch."""
+    params = parse_params(
+        "ann",
+        {"hidden_layers": 0, "schedule": "cosine", "batch_size": len(data.train) // steps, "learning_rate": 0.01},
+    )
     yielded, result = run(params, data, epochs=epochs)
     assert result.state is TrialState.COMPLETE
     assert [each.epoch for each in yielded] == list(range(1, count + 1))
-    total = max(1, round(epochs * steps))
+    total = math.ceil(epochs * steps)
     last = 0.01 * (1 + math.cos(math.pi * (total - 1) / total)) / 2
     assert yielded[-1].learning_rate == pytest.approx(last, rel=1e-3)
     assert Trial(0, params, 0, epochs).epoch_count == count

@@ -41,7 +41,7 @@ from digitsweep.config.options import Options
 from digitsweep.errors import InputError
 from digitsweep.families import Params, Shape
 from digitsweep.report.format import plural
-from digitsweep.search.promotion import FINALISTS
+from digitsweep.search.promotion import finalists_spec
 from digitsweep.sweeping.processes import Place, cores, expected_workers, places_for, visible_gpus
 from digitsweep.sweeping.run import prepare
 from digitsweep.tracking.client import (
@@ -334,9 +334,8 @@ def _weights(params: Params, images: Images) -> int:
 
 def record_bytes(experiment: Experiment, workers: int, images: Images = MNIST) -> int:
     """At most so many bytes of runs and models are recorded."""
-    budget, finalists = experiment.budget, experiment.finalists
+    budget, finalists = experiment.budget, finalists_spec(experiment)
     if isinstance(budget, MinutesBudget):
-        finalists = FINALISTS
         trials: float = math.inf if budget.trials is None else budget.trials
         seconds = 60.0 * budget.minutes * workers / len(experiment.families)
     else:

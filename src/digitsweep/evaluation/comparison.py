@@ -278,7 +278,7 @@ class Comparison:
     run_id: str = ""
     """The sweep's run."""
     seconds: float = 0.0
-    """Wall-clock seconds of the sweep up to here."""
+    """Wall-clock seconds of the sweep up to here; before an interruption, those in which anything was trained."""
 
     def class_name(self, label: int) -> str:
         """What the class with this label is called."""

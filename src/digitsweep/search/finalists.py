@@ -169,8 +169,7 @@ def _followed(winner: Candidate, refit: Trial) -> tuple[float, ...]:
     Empty if its schedule needs none, or if they are lost."""
     earlier = next(iter(winner.selection), winner.search)
     losses = np.array([each.val_loss for each in earlier.result.epochs])
-    whole = max(1, int(earlier.trial.epochs))  # with few steps in an epoch, the part of one at the end may have none
-    if refit.params.schedule != "plateau" or len(losses) < whole or not np.isfinite(losses).all():
+    if refit.params.schedule != "plateau" or len(losses) < earlier.trial.epoch_count or not np.isfinite(losses).all():
         return ()
     count = max(refit.epoch_count, len(losses))
     return tuple(np.interp(np.linspace(0.0, 1.0, count), np.linspace(0.0, 1.0, len(losses)), losses).tolist())

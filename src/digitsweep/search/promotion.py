@@ -117,6 +117,11 @@ FINALISTS = FinalistsSpec(top=1, seeds=0, confirm=CONFIRM, refit=True)
 """What follows the search: the best of the top rung is trained on seeds that choose nothing, and on all images."""
 
 
+def finalists_spec(experiment: Experiment) -> FinalistsSpec | None:
+    """What follows the search of each family; None if nothing does."""
+    return FINALISTS if isinstance(experiment.budget, MinutesBudget) else experiment.finalists
+
+
 class PromotionStudy:
     """The scheduler of a family's search where the budget is in minutes. Baselines come first."""
 
@@ -172,7 +177,7 @@ class PromotionStudy:
         """What is to be trained before anything is drawn. A stack."""
         share = BASELINE_SHARE if self._budget.trials != 0 else 1.0 / (1.0 + CONFIRM)
         self._longest_baseline = share * 60.0 * sweep_time.minutes
-        """Seconds, by the clock, of the longest baseline: however many workers there are, the others wait for its end."""
+        """The most seconds of one baseline, by the clock: more workers do not make it shorter."""
         self._baseline_seconds = self._longest_baseline * sweep_time.workers / sweep_time.families
         """What is left for baselines."""
         self.source_epochs: dict[str, float] = {}

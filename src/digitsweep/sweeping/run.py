@@ -14,7 +14,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from digitsweep.config.experiment import Experiment, FinalistsSpec, MinutesBudget
+from digitsweep.config.experiment import Experiment, MinutesBudget
 from digitsweep.config.experiment_file import load_experiment
 from digitsweep.config.options import Options
 from digitsweep.data import Dataset, TrainingData
@@ -23,7 +23,7 @@ from digitsweep.errors import DataUnavailableError, DigitsweepError, InputError
 from digitsweep.evaluation.comparison import Comparison
 from digitsweep.search.budget import SweepTime
 from digitsweep.search.finalists import KINDS, Finalists, Pace, Search, Succession, Unhurried, Winner, winner_of
-from digitsweep.search.promotion import FINALISTS, FinalPace, PromotionStudy
+from digitsweep.search.promotion import FinalPace, PromotionStudy, finalists_spec
 from digitsweep.search.study import Study
 from digitsweep.sweeping.coordinator import Coordinator, Interruption
 from digitsweep.sweeping.processes import LocalWorkers, places_for
@@ -168,13 +168,10 @@ def restored_searches(
 
 def with_finalists(experiment: Experiment, search: Search, past: Past) -> Succession:
     """A family's search, followed by its finalists if it is to have any, with what the sweep had done."""
-    if isinstance(search, PromotionStudy):
-        spec: FinalistsSpec = FINALISTS
-        pace: Pace = FinalPace(search)
-    elif experiment.finalists is not None:
-        spec, pace = experiment.finalists, Unhurried(search.shape)
-    else:
+    spec = finalists_spec(experiment)
+    if spec is None:
         return Succession(search, None)
+    pace: Pace = FinalPace(search) if isinstance(search, PromotionStudy) else Unhurried(search.shape)
 
     def begin() -> Finalists:
         finalists = Finalists(experiment, search.family, spec, search.records, pace)
@@ -194,8 +191,8 @@ def after_seconds(experiment: Experiment, dataset: Dataset) -> float:
     """About how long registering, evaluating and reporting take on the reference machine, once everything is trained."""
     families = len(experiment.families)
     networks = sum(1 + len(each.baselines) for each in experiment.families.values())
-    follow = FINALISTS if isinstance(experiment.budget, MinutesBudget) else experiment.finalists
-    confirmed = families * (follow.confirm if follow else 0)
+    spec = finalists_spec(experiment)
+    confirmed = families * (spec.confirm if spec else 0)
     values = len(dataset.test) * math.prod(dataset.training.shape)
     cells = families * dataset.training.classes**2
     seconds = networks * NETWORK_SECONDS + (networks + confirmed) * VALUE_SECONDS * values

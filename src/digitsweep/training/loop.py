@@ -85,7 +85,7 @@ def train(
             reason=reason,
         )
 
-    total = max(1, round(epochs * loop.steps))
+    total = math.ceil(epochs * loop.steps)  # a part of an epoch has one step at least
     for epoch, first in enumerate(range(0, total, loop.steps), start=1):
         epoch_begun = time.perf_counter()
         watched = [each.val_loss if validated else each.train_loss for each in history]
